@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: MIT
+"""The settings and commands: set/show ppc-sstep, info ppc-sstep, ppc-sstep probe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import gdb
+
+from . import msr, sessions
+from .sessions import Session, Settings
+
+
+class _Group(gdb.Command):
+    """Settings of the ppc64 single-step extension."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, gdb.COMMAND_RUNNING, prefix=True)
+
+
+class _ShowGroup(gdb.Command):
+    """Show the settings of the ppc64 single-step extension."""
+
+    def __init__(self) -> None:
+        super().__init__("show ppc-sstep", gdb.COMMAND_RUNNING, prefix=True)
+
+    def invoke(self, _argument: str, _from_tty: bool) -> None:
+        for name in ("mode", "ail", "debug-file"):
+            gdb.execute(f"show ppc-sstep {name}")
+
+
+class _Mode(gdb.Parameter):
+    """Which connections are taken, to step by the Trace interrupt.
+
+    auto  ppc64 remote targets whose stub ignores step requests: QEMU with KVM, or with
+          Qqemu.sstep=0.  This is the default.
+    on    every ppc64 remote target.
+    off   none."""
+
+    set_doc = "Set which connections are taken, to step by the Trace interrupt."
+    show_doc = "Show which connections are taken, to step by the Trace interrupt."
+
+    def __init__(self) -> None:
+        super().__init__(
+            "ppc-sstep mode", gdb.COMMAND_RUNNING, gdb.PARAM_ENUM, ["auto", "on", "off"]
+        )
+        self.value = Settings.mode
+
+    def get_set_string(self) -> str:
+        Settings.mode = str(self.value)
+        sessions.ask_again()
+        return ""
+
+    def get_show_string(self, value: str) -> str:
+        return f"The mode of ppc-sstep is {value}."
+
+
+class _Ail(gdb.Parameter):
+    """LPCR[AIL] of the guest: where its interrupts go while translation is on.
+
+    auto  as LPCR says.  This is the default.
+    0     to 0xd00, without translation.
+    2     to 0x18d00.
+    3     to 0xc000000000004d00, as in Linux.
+
+    Needed only for a stub that does not give LPCR."""
+
+    set_doc = "Set LPCR[AIL] of the guest, for a stub that does not give LPCR."
+    show_doc = "Show LPCR[AIL] of the guest, for a stub that does not give LPCR."
+
+    def __init__(self) -> None:
+        super().__init__(
+            "ppc-sstep ail", gdb.COMMAND_RUNNING, gdb.PARAM_ENUM, ["auto", "0", "2", "3"]
+        )
+        self.value = Settings.ail
+
+    def get_set_string(self) -> str:
+        Settings.ail = str(self.value)
+        sessions.tell_settings()
+        return ""
+
+    def get_show_string(self, value: str) -> str:
+        return f"LPCR[AIL] for ppc-sstep is {value}."
+
+
+class _Debug(gdb.Parameter):
+    """Whether each packet and decision of the step layer is logged.
+
+    The log is printed to gdb's own (see "set logging") at each stop, or appended to the file that
+    "set ppc-sstep debug-file" names."""
+
+    set_doc = "Set debugging of the ppc64 single-step extension."
+    show_doc = "Show debugging of the ppc64 single-step extension."
+
+    def __init__(self) -> None:
+        super().__init__("debug ppc-sstep", gdb.COMMAND_MAINTENANCE, gdb.PARAM_BOOLEAN)
+        self.value = Settings.debug
+
+    def get_set_string(self) -> str:
+        Settings.debug = bool(self.value)
+        sessions.tell_settings()
+        return ""
+
+    def get_show_string(self, value: str) -> str:
+        return f"Debugging of the ppc64 single-step extension is {value}."
+
+
+class _DebugFile(gdb.Parameter):
+    """File that the log of "set debug ppc-sstep" is appended to.
+
+    Empty, which is the default, is for gdb's own log."""
+
+    set_doc = "Set the file that the log of the step layer is appended to."
+    show_doc = "Show the file that the log of the step layer is appended to."
+
+    def __init__(self) -> None:
+        super().__init__(
+            "ppc-sstep debug-file", gdb.COMMAND_MAINTENANCE, gdb.PARAM_OPTIONAL_FILENAME
+        )
+        self.value = Settings.debug_file
+
+    def get_set_string(self) -> str:
+        Settings.debug_file = str(self.value or "")
+        return ""
+
+    def get_show_string(self, value: str) -> str:
+        return f"The log of the step layer goes to {value or 'the log of gdb'}."
+
+
+class _Probe(gdb.Command):
+    """Ask the stub again whether it steps, and take its connection if it does not.
+
+    Usage: ppc-sstep probe
+
+    For when the answer may have changed since "target remote"."""
+
+    def __init__(self) -> None:
+        super().__init__("ppc-sstep probe", gdb.COMMAND_RUNNING)
+
+    def invoke(self, argument: str, _from_tty: bool) -> None:
+        _no_arguments("ppc-sstep probe", argument)
+        session, inferior = _current(), gdb.selected_inferior()
+        if not sessions.at_rest(inferior):
+            raise gdb.GdbError("The target is running; interrupt it first.")
+        session.decide(inferior)
+        for line in _summary(session):
+            gdb.write(line + "\n")
+
+
+class _Info(gdb.Command):
+    """Show what the ppc64 single-step extension does with the current connection.
+
+    Usage: info ppc-sstep"""
+
+    def __init__(self) -> None:
+        super().__init__("info ppc-sstep", gdb.COMMAND_STATUS)
+
+    def invoke(self, argument: str, _from_tty: bool) -> None:
+        _no_arguments("info ppc-sstep", argument)
+        if not sessions.at_rest(gdb.selected_inferior()):
+            gdb.write(f"Mode: {Settings.mode}\nConnection: none, or its target is running.\n")
+            return
+        session = _current()
+        for line in (f"Mode: {Settings.mode}", *_summary(session), *_details(session)):
+            gdb.write(line + "\n")
+
+
+def _no_arguments(command: str, argument: str) -> None:
+    if argument.strip():
+        raise gdb.GdbError(f'"{command}" takes no arguments.')
+
+
+def _current() -> Session:
+    session = sessions.session_of(gdb.selected_inferior())
+    if session is None:
+        raise gdb.GdbError('Not connected to a remote target; use "target remote" first.')
+    return session
+
+
+def _summary(session: Session) -> Iterator[str]:
+    connection = session.connection
+    what = f"Connection {connection.num} ({connection.type} {connection.details}): "
+    yield what + ("taken" if session.active else f"not taken: {session.why}")
+    finding = session.finding
+    if finding is not None:
+        steps = {True: "yes", False: "no", None: "unknown"}[finding.steps]
+        yield f"Stub steps: {steps} ({finding.why})"
+
+
+def _details(session: Session) -> Iterator[str]:
+    if session.layer is None:
+        return
+    status = session.status()
+    if "problem" in status:
+        yield f"Problem: {status['problem']}"
+    if "vector" in status:
+        translation = "both on" if msr.relocates(status["msr"]) else "not both on"
+        yield f"Trace vector now: {status['vector']:#x} (MSR[IR] and MSR[DR] {translation})"
+        yield f"LPCR[AIL]: {status['ail']}" + (" (set by hand)" if Settings.ail != "auto" else "")
+        yield f"Byte order: {status['order']}-endian (MSR[LE])"
+    yield f"Steps done: {status['steps']}"
+    outstanding = [
+        f"{one['thread'] or 'the vCPU'} from {one['pc']:#x}" for one in status["outstanding"]
+    ]
+    yield f"Outstanding: {', '.join(outstanding) or 'none'}"
+
+
+def register() -> None:
+    """Make the commands and settings known to gdb."""
+    _Group("set ppc-sstep")
+    _ShowGroup()
+    _Group("ppc-sstep")
+    for kind in (_Mode, _Ail, _Debug, _DebugFile, _Probe, _Info):
+        kind()

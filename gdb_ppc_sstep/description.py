@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: MIT
+"""Register numbers and sizes from a stub's target description.  Pure.
+
+GDB manual, appendix "Target Descriptions": a register without `regnum` has the number after the
+one before it; descriptions include one another.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Register(NamedTuple):
+    """number: as in `p` and `P` packets.  size: in bytes."""
+
+    number: int
+    size: int
+
+
+def parse(fetch: Callable[[str], str]) -> dict[str, Register]:
+    """Registers by name.  fetch(annex) gives the text of `target.xml` and of what it includes."""
+    registers: dict[str, Register] = {}
+    number = 0
+    for tag in _tags(fetch, "target.xml", frozenset()):
+        attributes = dict(re.findall(r"([\w-]+)\s*=\s*[\"']([^\"']*)", tag))
+        number = int(attributes.get("regnum", number))
+        registers.setdefault(attributes["name"], Register(number, int(attributes["bitsize"]) // 8))
+        number += 1
+    return registers
+
+
+def _tags(fetch: Callable[[str], str], annex: str, above: frozenset[str]) -> list[str]:
+    """The <reg .../> tags in their order, with the includes in place."""
+    tags: list[str] = []
+    text = re.sub(r"<!--.*?-->", "", fetch(annex), flags=re.DOTALL)
+    for tag in re.findall(r"<(?:xi:include|reg)\s[^>]*>", text):
+        if tag.startswith("<reg"):
+            tags.append(tag)
+            continue
+        included = re.search(r"href\s*=\s*[\"']([^\"']+)", tag)
+        if included and included[1] not in above:
+            tags += _tags(fetch, included[1], above | {annex})
+    return tags

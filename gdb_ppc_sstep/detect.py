@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: MIT
+"""Whether a connection is a ppc64 stub that ignores step requests.  Asks, and changes nothing."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import gdb
+
+
+class Finding(NamedTuple):
+    """steps: whether the stub steps, None if that cannot be told.  why: how that is known."""
+
+    steps: bool | None
+    why: str
+
+
+def send(connection: gdb.RemoteTargetConnection, packet: str) -> bytes | None:
+    """The reply to a packet, None where the stub does not know it.  gdb.error as gdb raises it."""
+    # The stubs of the types package say bytes; gdb/python/py-connection.c returns None as well.
+    reply: bytes | None = connection.send_packet(packet)
+    return reply
+
+
+def is_ppc64(inferior: gdb.Inferior) -> bool:
+    """Whether gdb takes the inferior for a 64-bit PowerPC."""
+    name = inferior.architecture().name()
+    return name.startswith(("powerpc", "rs6000")) and (
+        inferior.architecture().integer_type(64).sizeof == gdb.lookup_type("long").pointer().sizeof
+    )
+
+
+def stub_steps(connection: gdb.RemoteTargetConnection) -> Finding:
+    """Ask a stub whether it steps.
+
+    QEMU tells how it treats step requests (`qqemu.sstep`, docs/system/gdb.rst), but not that KVM
+    HV ignores them; its monitor tells whether the accelerator is KVM.  KVM PR, which does step,
+    is not told apart from KVM HV: there the Trace interrupt works as well.
+    """
+    sstep = send(connection, "qqemu.sstep")
+    try:
+        flags = int(sstep or b"", 0)
+    except ValueError:
+        return Finding(None, "the stub is no QEMU (it does not know qqemu.sstep)")
+    told = f"Qqemu.sstep={flags:#x}"
+    if not flags & 1:
+        return Finding(False, told)
+    # Through gdb, as the answer comes in several packets.
+    if "enabled" in gdb.execute("monitor info kvm", to_string=True):
+        return Finding(False, f"{told}, but the accelerator is KVM")
+    return Finding(True, f"{told}, and the accelerator is not KVM")

@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: MIT
+"""One step of one vCPU, and everything else that resumes the guest.
+
+The one place that resumes: plan, plant, resume, collect.  No gdb, no sockets: both doors run it on
+a `Stub`, and unit tests on a fake one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from . import isa, msr, strategy
+from .errors import SstepError, StubGone, StubRefused
+from .isa import Instruction, Kind
+from .rsp import Action, Resume, StopReply, stopped
+from .stub import Stub
+
+# What has to be the same for a Trace interrupt to come from the context that was armed.
+_CONTEXT = msr.SF | msr.HV | msr.PR | msr.IR | msr.DR | msr.LE
+
+
+class Armed(NamedTuple):
+    """A vCPU whose MSR[SE] we set and whose Trace interrupt we have not yet collected.
+
+    state, srr0 and srr1 are the registers before the step, MSR[SE] as the guest had it.
+    """
+
+    thread: bytes | None
+    instruction: Instruction
+    pc: int
+    state: int
+    srr0: int
+    srr1: int
+    vector: int
+    successors: tuple[int, ...]
+
+
+class Engine:
+    """Steps on one stub.
+
+    log: takes a line about each decision.  steps: how many steps were done.  outstanding: steps
+    that were interrupted in a handler of the guest, which will return with MSR[SE]=1; their
+    vectors are guarded whenever the guest runs.
+    """
+
+    def __init__(self, stub: Stub, log: Callable[[str], None]) -> None:
+        self._stub = stub
+        self._log = log
+        self.steps = 0
+        self.outstanding: list[Armed] = []
+        self.ail: int | None = None
+        """The user's LPCR[AIL], for a stub that does not give LPCR."""
+        self.breakpoints: Collection[int] = ()
+        """Where gdb has breakpoints planted: a stop there is for gdb."""
+
+    # -- resuming
+
+    def resume(self, request: Resume) -> StopReply:
+        """Do what a resume packet asks for, as a stub that can step does it; the stop.
+
+        SstepError: nothing was resumed, and the guest is as it was.
+        """
+        action = request.stepping
+        if action is None:
+            stop = self._run(request, None)
+            self._stub.interrupted()  # the stop is what it asked for
+            return stop
+        stop = self._step(request, action)
+        # Sent before gdb could see the step end, so it is for the command that steps on and on.
+        if self._stub.interrupted() and stop.signal == 5:
+            return stop.interrupted()
+        return stop
+
+    def _step(self, request: Resume, action: Action) -> StopReply:
+        thread = self._thread(action)
+        self._stub.select(thread)
+        state, pc = self._stub.read("msr"), self._stub.read("pc")
+        instruction = self._stub.instruction(pc)
+        srrs = self._srrs()
+        plan = strategy.plan(
+            instruction, pc, state, self._stub.read, self.vector, traceable=srrs is not None
+        )
+        self._log(
+            f"step {_name(thread)} pc={pc:#x} msr={state:#x} {instruction.word:08x} "
+            f"{instruction.kind.value}: {_described(plan)}"
+        )
+        if plan.state is not None:
+            self._emulate(plan.state)
+            return stopped(thread)
+        request = request.continued()
+        if request.vcont and plan.stops != (plan.trace,):
+            # Only this vCPU: another one must not run into temporary breakpoints in code.
+            request = _only(thread)
+        if plan.trace is None or srrs is None:
+            return self._run(request, Landing(plan.stops))
+        armed = Armed(
+            thread,
+            instruction,
+            pc,
+            state,
+            *srrs,
+            plan.trace,
+            isa.successors(instruction, pc, state, self._stub.read),
+        )
+        return self._run(request, Landing(plan.stops, armed))
+
+    def _run(self, request: Resume, landing: Landing | None) -> StopReply:
+        """Resume until there is a stop for gdb; a stop that is only ours is dealt with here."""
+        stops = landing.stops if landing else ()
+        armed = landing.armed if landing else None
+        while True:
+            guards = tuple(one.vector for one in self.outstanding)
+            with self._planted(stops, guards):
+                if armed is not None:
+                    self._stub.select(armed.thread)
+                    self._stub.write("msr", armed.state | msr.SE)
+                    self.outstanding.append(armed)
+                    armed = None
+                stop = self._stub.run(request)
+            self._log(f"stop {stop.payload.decode('latin-1')}")
+            shown = self._settle(stop, landing)
+            if shown is not None:
+                return shown
+            if self._stub.interrupted():
+                return stopped(stop.thread, signal=2)
+
+    @contextmanager
+    def _planted(self, stops: tuple[int, ...], guards: tuple[int, ...]) -> Iterator[None]:
+        """Temporary breakpoints while the guest runs; none of them is left behind."""
+        planted: list[int] = []
+        wanted = dict.fromkeys(stops[:1] + guards, True)
+        wanted.update((address, False) for address in stops[1:] if address not in wanted)
+        try:
+            for address, needed in wanted.items():
+                try:
+                    self._stub.insert(address)
+                except StubRefused as refused:
+                    if needed:
+                        raise
+                    self._log(f"not planted, and not needed: {refused}")
+                    continue
+                planted.append(address)
+            yield
+        finally:
+            for address in reversed(planted):
+                try:
+                    self._stub.remove(address)
+                except StubRefused as refused:
+                    self._log(str(refused))
+                except StubGone:
+                    break
+
+    # -- collecting
+
+    def _settle(self, stop: StopReply, landing: Landing | None) -> StopReply | None:
+        """Put right what our own doing shows at this stop; the stop for gdb, None to go on."""
+        if stop.payload[:1] in (b"W", b"X"):
+            self.outstanding.clear()
+            return stop
+        armed = landing.armed if landing else None
+        shown: StopReply | None = stop
+        for thread in dict.fromkeys([stop.thread, *(one.thread for one in self.outstanding)]):
+            if not self.outstanding:
+                break
+            self._stub.select(thread)
+            state, pc = self._stub.read("msr"), self._stub.read("pc")
+            if pc not in [one.vector for one in self.outstanding]:
+                self._disarm(landing, thread, pc, state)
+                continue
+            srrs = self._srrs()
+            owner = self._owner(pc, srrs)
+            only_ours = thread == stop.thread and stop.is_breakpoint
+            if owner is not None and srrs is not None:
+                self._collect(owner, thread, *srrs)
+                if only_ours and owner is not armed:
+                    shown = None  # an earlier step came home: nobody asked for this stop
+            elif only_ours and pc not in self.breakpoints:
+                self._log(f"{_name(thread)} has a Trace interrupt of its own at {pc:#x}")
+                shown = self._leave(thread, pc, state)
+        if shown is not None:
+            if landing is not None and armed not in self.outstanding:
+                self.steps += 1
+            self._stub.select(shown.thread)  # as gdb counts on
+        return shown
+
+    def _owner(self, vector: int, srrs: tuple[int, int] | None) -> Armed | None:
+        """Which armed step a Trace interrupt with these SRR0 and SRR1 belongs to, if any.
+
+        Recognised by where it came from; else (a handler may have changed the address to return
+        to) by coming from the same state of the machine.
+        """
+        if srrs is None:
+            return None
+        candidates = [one for one in reversed(self.outstanding) if one.vector == vector]
+        for one in candidates:
+            if srrs[0] in one.successors:
+                return one
+        for one in candidates:
+            if not (srrs[1] ^ one.state) & _CONTEXT:
+                return one
+        return None
+
+    def _collect(self, armed: Armed, thread: bytes | None, srr0: int, srr1: int) -> None:
+        """Undo a Trace interrupt that we caused, in the selected thread."""
+        instruction, read, write = armed.instruction, self._stub.read, self._stub.write
+        state = msr.after_trace(srr1)
+        if not instruction.writes_se:  # else what is there now is the guest's own
+            state &= ~msr.SE
+        restored = {"srr0": armed.srr0, "srr1": armed.srr1}
+        if instruction.kind is Kind.MTSPR and instruction.spr in isa.SRR:
+            restored[isa.SRR[instruction.spr]] = read(instruction.rt)
+        if instruction.kind is Kind.MFMSR:
+            restored[instruction.rt] = read(instruction.rt) & ~msr.SE
+        for name, value in restored.items():
+            write(name, value)
+        write("pc", srr0)
+        write("msr", state)  # last: it changes the byte order of the packets
+        self.outstanding.remove(armed)
+        self._log(f"collected {_name(thread)}: pc={srr0:#x} msr={state:#x}")
+
+    def _disarm(self, landing: Landing | None, thread: bytes | None, pc: int, state: int) -> None:
+        """Take MSR[SE] back in the selected thread, where it has not done its work and lies open.
+
+        That is in the MSR of a vCPU that has not executed the instruction or has come back to it,
+        and in SRR1 at the very first instruction of an interrupt handler.  Anywhere else it is in
+        a frame that only the handler knows, and stays outstanding.
+        """
+        for armed in reversed(self.outstanding):
+            arriving = landing is not None and armed is landing.armed and thread == armed.thread
+            if landing and arriving and pc in landing.stops:
+                how = "arrived without a Trace interrupt"  # so MSR[SE] is what the guest wrote
+            elif state & msr.SE and pc == armed.pc and not (state ^ armed.state) & _CONTEXT:
+                self._stub.write("msr", state & ~msr.SE)
+                how = "disarmed in MSR"
+            elif (
+                msr.is_vector(pc)
+                and (srrs := self._srrs()) is not None
+                and srrs[0] == armed.pc
+                and srrs[1] & msr.SE
+            ):
+                self._stub.write("srr1", srrs[1] & ~msr.SE)
+                how = "disarmed in SRR1"
+            else:
+                continue
+            self.outstanding.remove(armed)
+            self._log(f"{_name(thread)} at {pc:#x}: {how}")
+            return
+
+    def _leave(self, thread: bytes | None, pc: int, state: int) -> StopReply | None:
+        """Let the selected thread execute the instruction at a vector that stays guarded.
+
+        The stop for gdb if it was stopped for anything else meanwhile.
+        """
+        instruction = self._stub.instruction(pc)
+        plan = strategy.plan(instruction, pc, state, self._stub.read, self.vector, traceable=False)
+        if plan.state is not None:
+            self._emulate(plan.state)
+            return None
+        with self._planted(plan.stops, ()):
+            stop = self._stub.run(_only(thread))
+        return None if stop.is_breakpoint else stop
+
+    def _emulate(self, state: tuple[int, int]) -> None:
+        """Write pc and MSR instead of running an instruction."""
+        pc, new = state
+        for armed in reversed(self.outstanding):
+            # The handler that an interrupted step was left in returns: its SE is ours.
+            if new & msr.SE and pc == armed.pc and not (new ^ armed.state) & _CONTEXT:
+                new &= ~msr.SE
+                self.outstanding.remove(armed)
+                self._log(f"disarmed at the return to {pc:#x}")
+                break
+        self._stub.write("pc", pc)
+        self._stub.write("msr", new)
+        self.steps += 1
+
+    def release(self, going_on: Callable[[], bool]) -> bool:
+        """Before the stub is let go: run on until no step is outstanding; whether that is so.
+
+        going_on() is asked before each try; to interrupt one is the business of the link.
+        """
+        while self.outstanding and going_on():
+            self._run(Resume((Action(b"c"),)), None)
+        return not self.outstanding
+
+    # -- what is asked of the stub
+
+    def vector(self, offset: int, state: int) -> int:
+        """Where an interrupt of the selected thread goes that is taken with MSR `state`."""
+        if not msr.relocates(state):
+            return offset
+        return msr.vector(offset, state, self.relocation())
+
+    def relocation(self) -> msr.Relocation:
+        """LPCR[AIL] and the rules for it.  SstepError if it is not to be had."""
+        pvr = self._optional("pvr")
+        if self.ail is not None:
+            return msr.Relocation(self.ail, self.ail == 3, msr.Relocation.of(0, pvr).power10)
+        lpcr = self._optional("lpcr")
+        if lpcr is None:
+            raise SstepError(
+                "the stub does not give LPCR, so where interrupts go is not known; "
+                "use `set ppc-sstep ail 0`, `2` or `3` (Linux guests use 3)"
+            )
+        return msr.Relocation.of(lpcr, pvr)
+
+    def _optional(self, name: str) -> int | None:
+        """A register that is the same on all vCPUs, None where the stub has it on none."""
+        selected = self._stub.thread
+        if not self._stub.has(name):
+            return None
+        try:
+            return self._stub.read(name)
+        except StubRefused:
+            pass
+        # QEMU 7.2 gives SPRs of the first vCPU only (fixed in QEMU 8).
+        try:
+            self._stub.select(_first(selected))
+            return self._stub.read(name)
+        except StubRefused:
+            return None
+        finally:
+            self._stub.select(selected)
+
+    def _srrs(self) -> tuple[int, int] | None:
+        """SRR0 and SRR1 of the selected thread, None where the stub keeps them to itself."""
+        for name in ("srr0", "srr1"):
+            if not self._stub.has(name):
+                raise StubRefused(f"the stub's target description has no register {name}")
+        try:
+            return self._stub.read("srr0"), self._stub.read("srr1")
+        except StubRefused:
+            return None  # QEMU 7.2 on every vCPU but the first
+
+    def _thread(self, action: Action) -> bytes | None:
+        """The one thread that an action means; "any" and "all" mean the current one."""
+        thread = action.thread
+        if thread is None or thread.rpartition(b".")[2] in (b"-1", b"0"):
+            reply = self._stub.call(b"qC")
+            return reply[2:] if reply.startswith(b"QC") else None
+        return thread
+
+
+class Landing(NamedTuple):
+    """Where a step will stop.  armed: the step itself, when MSR[SE] is set for it."""
+
+    stops: tuple[int, ...]
+    armed: Armed | None = None
+
+
+def _first(thread: bytes | None) -> bytes | None:
+    """The thread-id of the first vCPU of the process that a thread is in."""
+    if thread is None:
+        return None
+    process, dot, _ = thread.rpartition(b".")
+    return process + dot + b"1"
+
+
+def _only(thread: bytes | None) -> Resume:
+    """Continue one vCPU, and none of the others."""
+    return Resume((Action(b"c", b"", thread),), vcont=thread is not None)
+
+
+def _name(thread: bytes | None) -> str:
+    return thread.decode() if thread else "the vCPU"
+
+
+def _described(plan: strategy.Plan) -> str:
+    if plan.state is not None:
+        return f"emulate, to pc={plan.state[0]:#x} msr={plan.state[1]:#x}"
+    how = "land on" if plan.trace is None else "trace, stop at"
+    return how + "".join(f" {address:#x}" for address in plan.stops)

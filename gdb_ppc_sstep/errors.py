@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: MIT
+"""The errors that are expected.  Pure.
+
+Each is told to the user as one line, made in one place of each door; anything else is a bug and
+keeps its traceback.
+"""
+
+
+class SstepError(Exception):
+    """Something cannot be done, with a line that says why and what to do."""
+
+
+class StubRefused(SstepError):
+    """The stub answered a packet with an error, or not at all in the form it should have."""
+
+
+class StubGone(SstepError):
+    """The stub closed the connection; gdb says so itself."""
+
+
+class StubSilent(StubGone):
+    """The stub does not answer although the connection is there."""

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: MIT
+"""Instructions as far as stepping them differs from one to another.  Pure.
+
+`decode` sorts a word into a `Kind`; `successors` and `trap_taken` say where an instruction goes.
+Opcodes are those of Power ISA 3.1B Book I and Book III, appendix "Opcode maps"; an instruction
+field is named as there.  Words, addresses and registers are unsigned integers.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import NamedTuple
+
+from .msr import MASK32, MASK64, SF
+
+Reader = Callable[[str], int]
+"""Value of a register by gdb's name for it ("r3", "lr", "ctr", "srr0", ...)."""
+
+
+class Kind(enum.Enum):
+    """Classes of instructions that a Trace-interrupt step treats differently."""
+
+    ORDINARY = "ordinary"
+    BRANCH = "branch"
+    TRAP = "trap"  # tw, td, twi, tdi: a Program interrupt when the condition holds
+    SYSTEM_CALL = "sc"
+    SYSTEM_CALL_VECTORED = "scv"
+    RFID = "rfid"
+    HRFID = "hrfid"
+    RFSCV = "rfscv"
+    MFMSR = "mfmsr"
+    MTMSR = "mtmsr"
+    MTMSRD = "mtmsrd"
+    MFSPR = "mfspr"
+    MTSPR = "mtspr"
+
+
+RETURNS = frozenset([Kind.RFID, Kind.HRFID, Kind.RFSCV])
+"""Returns from interrupts: a Trace interrupt never follows them."""
+
+SRR = {26: "srr0", 27: "srr1"}
+"""The special-purpose registers that a Trace interrupt overwrites, by number."""
+
+
+class Instruction(NamedTuple):
+    """One instruction.  word: its (first) 32 bits.  length: 4, or 8 for a prefixed one."""
+
+    kind: Kind
+    word: int
+    length: int = 4
+
+    def field(self, first: int, last: int) -> int:
+        """Bits first..last of the word, numbered as in the ISA (0 is the most significant)."""
+        return self.word >> (31 - last) & ((1 << (last - first + 1)) - 1)
+
+    @property
+    def rt(self) -> str:
+        """gdb's name of the general register in bits 6:10 (RT or RS)."""
+        return f"r{self.field(6, 10)}"
+
+    @property
+    def ra(self) -> str:
+        """gdb's name of the general register in bits 11:15."""
+        return f"r{self.field(11, 15)}"
+
+    @property
+    def rb(self) -> str:
+        """gdb's name of the general register in bits 16:20."""
+        return f"r{self.field(16, 20)}"
+
+    @property
+    def spr(self) -> int:
+        """Number of the special-purpose register of mtspr and mfspr (its halves are swapped)."""
+        return self.field(16, 20) << 5 | self.field(11, 15)
+
+    @property
+    def lev(self) -> int:
+        """LEV of sc and scv."""
+        return self.field(20, 26)
+
+    @property
+    def writes_se(self) -> bool:
+        """Whether it writes the whole MSR: mtmsr and mtmsrd with L=0 (L=1: only EE and RI)."""
+        return self.kind in (Kind.MTMSR, Kind.MTMSRD) and not self.field(15, 15)
+
+    @property
+    def privileged(self) -> bool:
+        """Whether problem state may not execute it (of the kinds that differ from ordinary)."""
+        if self.kind in (Kind.MTSPR, Kind.MFSPR):
+            return bool(self.spr & 0x10)
+        return self.kind in RETURNS or self.kind in (Kind.MFMSR, Kind.MTMSR, Kind.MTMSRD)
+
+
+_PRIMARY = {
+    2: Kind.TRAP,  # tdi
+    3: Kind.TRAP,  # twi
+    16: Kind.BRANCH,  # bc
+    18: Kind.BRANCH,  # b
+}
+_EXTENDED_19 = {
+    16: Kind.BRANCH,  # bclr
+    528: Kind.BRANCH,  # bcctr
+    560: Kind.BRANCH,  # bctar
+    18: Kind.RFID,
+    82: Kind.RFSCV,
+    274: Kind.HRFID,
+}
+_EXTENDED_31 = {
+    4: Kind.TRAP,  # tw
+    68: Kind.TRAP,  # td
+    83: Kind.MFMSR,
+    146: Kind.MTMSR,
+    178: Kind.MTMSRD,
+    339: Kind.MFSPR,
+    467: Kind.MTSPR,
+}
+
+
+def decode(word: int) -> Instruction:
+    """The instruction whose first (or only) word is `word`.
+
+    A word that is no instruction is ORDINARY: the CPU says what it thinks of it.
+    """
+    opcode = word >> 26
+    if opcode == 1:
+        return Instruction(Kind.ORDINARY, word, 8)
+    if opcode == 17:
+        if word & 2:
+            return Instruction(Kind.SYSTEM_CALL, word)
+        if word & 1:
+            return Instruction(Kind.SYSTEM_CALL_VECTORED, word)
+        return Instruction(Kind.ORDINARY, word)
+    extended = word >> 1 & 0x3FF
+    if opcode == 19:
+        kind = _EXTENDED_19.get(extended, Kind.ORDINARY)
+    elif opcode == 31:
+        kind = _EXTENDED_31.get(extended, Kind.ORDINARY)
+    else:
+        kind = _PRIMARY.get(opcode, Kind.ORDINARY)
+    return Instruction(kind, word)
+
+
+def _signed(value: int, width: int) -> int:
+    return value - (1 << width) if value >> (width - 1) & 1 else value
+
+
+def in_mode(address: int, msr: int) -> int:
+    """An effective address as the CPU forms it: 32 bits of it when MSR[SF]=0."""
+    return address & (MASK64 if msr & SF else MASK32)
+
+
+def successors(instruction: Instruction, pc: int, msr: int, read: Reader) -> tuple[int, ...]:
+    """The addresses of which one is next if the instruction completes; the next word's first.
+
+    A conditional branch has both.  Registers are read only where a target depends on them.
+    """
+    following = in_mode(pc + instruction.length, msr)
+    if instruction.kind is not Kind.BRANCH:
+        return (following,)
+    opcode = instruction.word >> 26
+    base = 0 if instruction.word & 2 else pc  # AA
+    if opcode == 18:
+        return (in_mode(base + _signed(instruction.word & 0x03FFFFFC, 26), msr),)
+    if opcode == 16:
+        target = base + _signed(instruction.word & 0xFFFC, 16)
+    else:
+        target = read({16: "lr", 528: "ctr", 560: "tar"}[instruction.field(21, 30)]) & ~3
+    target = in_mode(target, msr)
+    if instruction.field(6, 10) & 0b10100 == 0b10100:  # BO: branch always
+        return (target,)
+    return (following, target)
+
+
+def trap_taken(instruction: Instruction, read: Reader) -> bool:
+    """Whether a tw, td, twi or tdi traps with these registers (Power ISA 3.1B Book I 3.3.11)."""
+    opcode = instruction.word >> 26
+    width = 32 if opcode == 3 or (opcode == 31 and instruction.field(21, 30) == 4) else 64
+    mask = (1 << width) - 1
+    a = read(instruction.ra) & mask
+    b = _signed(instruction.word & 0xFFFF, 16) if opcode < 31 else read(instruction.rb)
+    b &= mask
+    to = instruction.field(6, 10)
+    return bool(
+        (to & 16 and _signed(a, width) < _signed(b, width))
+        or (to & 8 and _signed(a, width) > _signed(b, width))
+        or (to & 4 and a == b)
+        or (to & 2 and a < b)
+        or (to & 1 and a > b)
+    )

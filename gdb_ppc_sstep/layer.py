@@ -1,0 +1,430 @@
+# SPDX-License-Identifier: MIT
+"""The step layer of the wire door: a process between gdb and the stub, RSP in and RSP out.
+
+It forwards what it does not own, byte for byte, and gives what resumes the guest to the engine.
+Started by `takeover`, with the two sockets as inherited file descriptors.  It ends when either
+side goes away, and leaves the guest without anything of ours or of a gdb that died.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+
+from . import description, private
+from .engine import Engine
+from .errors import SstepError, StubGone, StubRefused, StubSilent
+from .rsp import (
+    ACK,
+    INTERRUPT,
+    NAK,
+    Bad,
+    Byte,
+    Item,
+    Notification,
+    Packet,
+    Parser,
+    Resume,
+    StopReply,
+    frame,
+    is_final,
+    parse_resume,
+    plain,
+)
+from .stub import Stub
+
+REPLY_TIMEOUT = 5.0
+"""Seconds that a stopped stub may take for a reply (gdb's remotetimeout is 2)."""
+
+RELEASE_TIME = 2.0
+"""Seconds that an interrupted step is given to come home when the stub is let go."""
+
+Log = Callable[[str], None]
+
+
+class Gone(Exception):
+    """The peer closed its end."""
+
+
+class Peer:
+    """One end of a connection that speaks RSP: framing, checksums, acknowledgements.
+
+    acks: whether packets are acknowledged (they are until QStartNoAckMode).
+    """
+
+    def __init__(self, sock: socket.socket, name: str, log: Log) -> None:
+        self.sock = sock
+        self.acks = True
+        self.items: deque[Packet | Notification | Byte] = deque()
+        self._name = name
+        self._log = log
+        self._parser = Parser()
+        self._last: bytes | None = None
+
+    def send(self, payload: bytes) -> None:
+        """Send a packet."""
+        self._log(f"{self._name} <- {payload.decode('latin-1')}")
+        self._last = frame(payload)
+        self.send_raw(self._last)
+
+    def send_raw(self, data: bytes) -> None:
+        """Send bytes that are no packet of their own, or one that is framed already."""
+        try:
+            self.sock.sendall(data)
+        except OSError as error:
+            raise Gone(self._name) from error
+
+    def fill(self) -> None:
+        """Read what is there (waiting for it if need be) into `items`.  Gone at the end of it."""
+        try:
+            data = self.sock.recv(65536)
+        except OSError as error:
+            raise Gone(self._name) from error
+        if not data:
+            raise Gone(self._name)
+        for item in self._parser.feed(data):
+            self._take(item)
+
+    def _take(self, item: Item) -> None:
+        if isinstance(item, Bad):
+            self._log(f"{self._name} -> bad checksum: {item.payload.decode('latin-1')}")
+            if self.acks:
+                self.send_raw(NAK)
+        elif isinstance(item, Byte):
+            if item.value == NAK and self._last is not None:
+                self.send_raw(self._last)
+            elif item.value != ACK:
+                self.items.append(item)
+        else:
+            self._log(f"{self._name} -> {item.payload.decode('latin-1')}")
+            if isinstance(item, Packet):
+                # A NAK from now on is not about what we sent before.
+                self._last = None
+                if self.acks:
+                    self.send_raw(ACK)
+            self.items.append(item)
+
+
+class Wire:
+    """Both peers, and the `Link` that the engine sees."""
+
+    def __init__(self, gdb: Peer, stub: Peer) -> None:
+        self.gdb = gdb
+        self.stub = stub
+        self.running = False
+        self.gdb_gone = False
+        self.interrupt_at: float | None = None
+        """When a resume is to be interrupted by us (time.monotonic), None for never."""
+        self._interrupted = False
+
+    def wait(self, timeout: float | None = None, *, gdb: bool = True) -> bool:
+        """Read from whichever peer has something; whether one had within `timeout` seconds."""
+        listening = gdb and not self.gdb_gone
+        sockets = [self.stub.sock, self.gdb.sock] if listening else [self.stub.sock]
+        ready, _, _ = select.select(sockets, [], [], timeout)
+        if self.stub.sock in ready:
+            try:
+                self.stub.fill()
+            except Gone as gone:
+                raise StubGone("the stub closed the connection") from gone
+        if self.gdb.sock in ready:
+            try:
+                self.gdb.fill()
+            except Gone:
+                self.gdb_gone = True
+        return bool(ready)
+
+    def call(self, payload: bytes) -> bytes:
+        """See `stub.Link`."""
+        self.stub.send(payload)
+        end = time.monotonic() + REPLY_TIMEOUT
+        while True:
+            while self.stub.items:
+                item = self.stub.items.popleft()
+                if isinstance(item, Packet):
+                    return item.payload
+            if not self.wait(max(0.0, end - time.monotonic()), gdb=False):
+                raise StubSilent(f"the stub did not answer within {REPLY_TIMEOUT:g} seconds")
+
+    def resume(self, payload: bytes) -> bytes:
+        """See `stub.Link`.  When gdb goes away the guest is stopped."""
+        self.stub.send(payload)
+        self.running = True
+        asked: float | None = None  # when the stub was told to stop for somebody who will not wait
+        while True:
+            for item in self._taken(self.gdb):
+                if isinstance(item, Byte):
+                    if item.value == INTERRUPT:
+                        self._interrupted = True
+                        self.stub.send_raw(INTERRUPT)
+                elif isinstance(item, Packet):  # an answer to the stub's File-I/O request
+                    self.stub.send(item.payload)
+            for item in self._taken(self.stub):
+                if isinstance(item, Packet):
+                    if is_final(item.payload):
+                        self.running = False
+                        return item.payload
+                    self.gdb.send(item.payload)
+            now = time.monotonic()
+            due = self.interrupt_at is not None and now >= self.interrupt_at
+            if asked is None and (self.gdb_gone or due):
+                self.stub.send_raw(INTERRUPT)
+                asked = now
+            if asked is not None and now > asked + REPLY_TIMEOUT:
+                raise StubSilent("the guest did not stop")
+            pending = asked is not None or self.interrupt_at is not None
+            self.wait(0.1 if pending else None)
+
+    @staticmethod
+    def _taken(peer: Peer) -> list[Packet | Notification | Byte]:
+        items = list(peer.items)
+        peer.items.clear()
+        return items
+
+    def interrupted(self) -> bool:
+        """See `stub.Link`."""
+        while not self.gdb_gone and select.select([self.gdb.sock], [], [], 0)[0]:
+            try:
+                self.gdb.fill()
+            except Gone:
+                self.gdb_gone = True
+        interrupted, self._interrupted = self._interrupted, False
+        interrupt = Byte(INTERRUPT)
+        if interrupt in self.gdb.items:
+            self.gdb.items.remove(interrupt)
+            return True
+        return interrupted
+
+
+class Layer:
+    """Between one gdb and one stub."""
+
+    def __init__(self, gdb: socket.socket, stub: socket.socket, log: Log) -> None:
+        self.log = log
+        self.logging = False
+        self._wire = Wire(Peer(gdb, "gdb ", self._logged), Peer(stub, "stub", self._logged))
+        self._waiting = False  # gdb waits for the reply to something that was forwarded
+        self._gdb_thread: bytes | None = None  # what gdb believes to have selected
+        self._breakpoints: dict[bytes, int] = {}  # gdb's, by what follows the `Z`
+        self._to_continue = False  # gdb went away while the guest ran
+        self.active = True
+        self.stub = Stub(self._wire, {})
+        self.engine = Engine(self.stub, self._logged)
+
+    def _logged(self, line: str) -> None:
+        if self.logging:
+            self.log(line)
+
+    def greet(self) -> None:
+        """Learn about the stub before gdb's connection is touched.  SstepError if it won't do."""
+        self._learn_acks()
+        registers = description.parse(self._annex)
+        self.stub = Stub(self._wire, registers)
+        self.engine = Engine(self.stub, self._logged)
+        for name in ("pc", "msr"):
+            self.stub.read(name)
+        for name in ("srr0", "srr1"):
+            if not self.stub.has(name):
+                raise StubRefused(f"the stub's target description has no register {name}")
+
+    def _learn_acks(self) -> None:
+        """gdb may have agreed with the stub on QStartNoAckMode: then no `+` comes first."""
+        stub = self._wire.stub
+        stub.acks = self._wire.gdb.acks = False
+        stub.send(b"qC")
+        end = time.monotonic() + REPLY_TIMEOUT
+        seen = b""
+        while b"#" not in seen or len(seen.partition(b"#")[2]) < 2:
+            if not select.select([stub.sock], [], [], max(0.0, end - time.monotonic()))[0]:
+                raise StubSilent(f"the stub did not answer within {REPLY_TIMEOUT:g} seconds")
+            data = stub.sock.recv(4096)
+            if not data:
+                raise StubGone("the stub closed the connection")
+            seen += data
+        if seen.partition(b"$")[0].endswith(ACK):
+            stub.acks = self._wire.gdb.acks = True
+            stub.send_raw(ACK)
+
+    def _annex(self, name: str) -> str:
+        text, more = "", True
+        while more:
+            reply = self._wire.call(b"qXfer:features:read:%s:%x,800" % (name.encode(), len(text)))
+            if reply[:1] not in (b"m", b"l"):
+                raise StubRefused("the stub has no target description, so SRR0 has no number")
+            more = reply[:1] == b"m"
+            text += plain(reply[1:]).decode("latin-1")
+        return text
+
+    # -- the loop
+
+    def run(self) -> None:
+        """Until gdb or the stub goes away."""
+        wire = self._wire
+        try:
+            while not wire.gdb_gone:
+                wire.wait()
+                while wire.stub.items:
+                    self._from_stub(wire.stub.items.popleft())
+                while wire.gdb.items and not wire.gdb_gone:
+                    self._from_gdb(wire.gdb.items.popleft())
+            self._gdb_went()
+        except StubSilent as error:
+            self.log(f"ppc-sstep: {error}; the connection is closed")
+        except StubGone as error:
+            self._logged(str(error))
+        except Gone:
+            self._gdb_went()
+
+    def _from_stub(self, item: Packet | Notification | Byte) -> None:
+        gdb = self._wire.gdb
+        if isinstance(item, Packet):
+            gdb.send(item.payload)
+            # qRcmd's output comes in O packets before its reply.
+            if item.payload[:1] != b"O" or item.payload == b"OK":
+                self._waiting = False
+            if item.payload[:1] == b"T":
+                self._selected(StopReply.parse(item.payload).thread)
+        elif isinstance(item, Notification):
+            gdb.send_raw(frame(item.payload, b"%"))
+
+    def _from_gdb(self, item: Packet | Notification | Byte) -> None:
+        if isinstance(item, Byte):
+            # While the guest is stopped an interrupt means nothing (QEMU ignores it), and a NAK
+            # that gdb misses the reply to what was forwarded.
+            if self._waiting:
+                self._wire.stub.send_raw(item.value)
+            return
+        payload = item.payload
+        while self._waiting:  # gdb asks one thing after the other, but for retries
+            if not self._wire.wait(REPLY_TIMEOUT, gdb=False):
+                self._waiting = False
+            while self._wire.stub.items:
+                self._from_stub(self._wire.stub.items.popleft())
+        resume = parse_resume(payload)
+        if resume is not None:
+            self._resume(resume)
+        elif private.is_private(payload):
+            self._wire.gdb.send(private.answer(self, payload))
+        else:
+            self._forward(payload)
+
+    def _resume(self, request: Resume) -> None:
+        self._breakpoints_known()
+        try:
+            if self.active or request.stepping is None:
+                stop = self.engine.resume(request)
+            else:
+                stop = self.stub.run(request)
+        except StubGone:
+            raise
+        except SstepError as error:
+            self._logged(f"error: {error}")
+            self._wire.gdb.send(b"E.ppc-sstep: " + str(error).encode())
+            return
+        if self._wire.gdb_gone:
+            self._to_continue = request.stepping is None and stop.signal == 2
+            return
+        if stop.thread is not None:
+            self._gdb_thread = stop.thread
+        self._wire.gdb.send(stop.payload)
+
+    def _selected(self, thread: bytes | None) -> None:
+        self._gdb_thread = thread
+        self.stub.changed(thread)
+
+    def _forward(self, payload: bytes) -> None:
+        kind = payload[:1]
+        if payload[:2] == b"Hg":
+            self._selected(payload[2:])
+        elif kind in (b"g", b"G", b"p", b"P", b"m", b"M", b"x", b"X", b"z", b"Z"):
+            self.stub.select(self._gdb_thread)
+            if kind in (b"G", b"P"):
+                self.stub.changed(self._gdb_thread)
+            if kind in (b"z", b"Z"):
+                self._note_breakpoint(payload)
+        elif kind == b"D" and not self._collected():
+            self.log(
+                "ppc-sstep: a step was interrupted in a handler of the guest and has not come "
+                "back; the guest may see its Trace interrupt"
+            )
+        self._wire.stub.send(payload)
+        self._waiting = kind not in (b"k", b"R")
+
+    def _note_breakpoint(self, payload: bytes) -> None:
+        if payload[:1] == b"Z":
+            self._breakpoints[payload[1:]] = int(payload.split(b",")[1], 16)
+        else:
+            self._breakpoints.pop(payload[1:], None)
+
+    def _breakpoints_known(self) -> None:
+        self.engine.breakpoints = frozenset(
+            address for what, address in self._breakpoints.items() if what[:1] in (b"0", b"1")
+        )
+
+    # -- the end
+
+    def _collected(self) -> bool:
+        if not self.engine.outstanding:
+            return True
+        end = time.monotonic() + RELEASE_TIME
+        self._wire.interrupt_at = end
+        try:
+            return self.engine.release(lambda: time.monotonic() < end)
+        except SstepError as error:
+            self._logged(str(error))
+            return False
+        finally:
+            self._wire.interrupt_at = None
+
+    def _gdb_went(self) -> None:
+        """gdb closed its end or died: the guest is left with no breakpoint and no armed step.
+
+        As with a stub alone, a guest that was stopped stays stopped and one that ran runs on.
+        """
+        self._logged("gdb is gone")
+        try:
+            for what in self._breakpoints:
+                self.stub.call(b"z" + what)
+            self._breakpoints_known()
+            self._collected()
+            if self._to_continue:
+                self._wire.stub.send(b"c")
+        except SstepError as error:
+            self._logged(str(error))
+
+
+def main(gdb_fd: int, stub_fd: int, ready_fd: int, log_fd: int) -> None:
+    """Run a layer on inherited file descriptors, until it ends.
+
+    On ready_fd it says one line, `ok` or why not, and closes it.  log_fd takes the debug log, and
+    the traceback of what should not have happened.
+    """
+
+    def log(line: str) -> None:
+        os.write(log_fd, f"{line}\n".encode())
+
+    def ready(line: str) -> None:
+        os.write(ready_fd, line.encode())
+        os.close(ready_fd)
+
+    with socket.socket(fileno=gdb_fd) as gdb, socket.socket(fileno=stub_fd) as stub:
+        layer = Layer(gdb, stub, log)
+        try:
+            layer.greet()
+        except (SstepError, Gone, OSError) as error:
+            ready(str(error))
+            return
+        except Exception:
+            ready(traceback.format_exc())
+            raise
+        ready("ok")
+        try:
+            layer.run()
+        except BaseException:
+            log(traceback.format_exc())
+            raise

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: MIT
+"""MSR, SRR1 and LPCR: what an interrupt or a return from one makes of them.  Pure.
+
+Names are those of Power ISA 3.1B Book III, chapter 3 (MSR, LPCR) and chapter 7 (interrupts); all
+values are unsigned 64-bit integers.  The ISA numbers bits from the left: bit 0 is the highest.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+MASK64 = (1 << 64) - 1
+MASK32 = (1 << 32) - 1
+
+
+def bits(*numbers: int) -> int:
+    """The 64-bit mask of ISA bit numbers (0 is the most significant)."""
+    mask = 0
+    for number in numbers:
+        mask |= 1 << (63 - number)
+    return mask
+
+
+def _span(first: int, last: int) -> int:
+    return bits(*range(first, last + 1))
+
+
+SF = bits(0)  # 64-bit mode
+HV = bits(3)  # hypervisor state
+TS = bits(29, 30)  # transaction state
+TM = bits(31)  # transactional memory available
+EE = bits(48)  # external and decrementer interrupts enabled
+PR = bits(49)  # problem (user) state
+ME = bits(51)  # machine checks enabled
+SE = bits(53)  # trace after every instruction
+BE = bits(54)  # trace after every branch
+IR = bits(58)  # instruction addresses are translated
+DR = bits(59)  # data addresses are translated
+RI = bits(62)  # recoverable interrupt
+LE = bits(63)  # little-endian
+
+# What of SRR1 tells about the interrupt and is no copy of the MSR.
+# Power ISA 3.1B Book III 7.5.15; QEMU target/ppc/excp_helper.c: `msr = env->msr & ~0x783f0000ULL`.
+SRR1_STATUS = _span(33, 36) | _span(42, 47)
+
+LPCR_AIL_SHIFT = 23  # LPCR bits 39:40
+LPCR_ILE = bits(38)  # interrupts are taken little-endian
+LPCR_HAIL = bits(37)  # POWER10: AIL of interrupts taken in hypervisor state
+
+# Interrupt vectors by their offset (Power ISA 3.1B Book III figure "Effective addresses of
+# interrupt vectors").
+PROGRAM = 0x700
+SYSTEM_CALL = 0xC00
+TRACE = 0xD00
+EMULATION_ASSISTANCE = 0xE40
+SYSTEM_CALL_VECTORED = 0x17000
+VECTORS = frozenset(
+    [*range(0x100, 0x1000, 0x100), 0x380, 0x480, 0x980]
+    + [0xE20, 0xE40, 0xE60, 0xE80, 0xEA0, 0xF20, 0xF40, 0xF60, 0xF80]
+    + [0x1500, 0x1600, 0x1700, 0x1800]
+    + [SYSTEM_CALL_VECTORED + 0x20 * level for level in range(128)]
+)
+
+_POWER10 = 0x0080  # PVR version; earlier: POWER8 0x4b, 0x4c, 0x4d; POWER9 0x4e
+
+
+class Relocation(NamedTuple):
+    """What decides where interrupts go besides the MSR.
+
+    ail: LPCR[AIL], 0 to 3.  hail: LPCR[HAIL].  power10: the rules of POWER10 and later hold.
+    """
+
+    ail: int
+    hail: bool = False
+    power10: bool = False
+
+    @classmethod
+    def of(cls, lpcr: int, pvr: int | None) -> Relocation:
+        """From LPCR and PVR (None: not readable, taken as a CPU before POWER10)."""
+        return cls(
+            ail=lpcr >> LPCR_AIL_SHIFT & 3,
+            hail=bool(lpcr & LPCR_HAIL),
+            power10=pvr is not None and pvr >> 16 & 0xFFFF >= _POWER10,
+        )
+
+
+def relocates(msr: int) -> bool:
+    """Whether LPCR[AIL] has a say at all: only when IR and DR are both 1 at the interrupt."""
+    return msr & (IR | DR) == IR | DR
+
+
+def vector(offset: int, msr: int, relocation: Relocation) -> int:
+    """Address of the interrupt vector `offset` for an interrupt taken with `msr`.
+
+    For interrupts that do not change MSR[HV].  Power ISA 3.1B Book III 7.5.1 (AIL); QEMU
+    target/ppc/excp_helper.c ppc_excp_apply_ail.
+    """
+    if not relocates(msr):
+        return offset
+    mode = relocation.ail
+    if relocation.power10:
+        if msr & HV:
+            mode = 3 if relocation.hail else 0
+        elif mode != 3:
+            mode = 0
+    if mode == 3:
+        if offset >= SYSTEM_CALL_VECTORED:
+            return offset - SYSTEM_CALL_VECTORED | 0xC000000000003000
+        return offset | 0xC000000000004000
+    if mode == 2 and offset < SYSTEM_CALL_VECTORED:
+        return offset | 0x18000
+    return offset
+
+
+def is_vector(address: int) -> bool:
+    """Whether `address` is the first instruction of some interrupt vector, wherever AIL puts it."""
+    return any(
+        address ^ base in VECTORS for base in (0, 0x18000, 0xC000000000004000)
+    ) or address in range(0xC000000000003000, 0xC000000000004000, 0x20)
+
+
+def after_trace(srr1: int) -> int:
+    """The MSR that the Trace interrupt saved in SRR1, MSR[SE] as it is there."""
+    return srr1 & ~SRR1_STATUS
+
+
+_TRANSLATED_STATE = bits(48, 58, 59)  # set too when the new state is problem state
+_RETURNED = bits(0, 1, 2, 32, 49, 50, 60, 61, 62, 63) | _span(4, 28) | _span(37, 41) | _span(52, 57)
+
+
+def after_return(msr: int, saved: int) -> int:
+    """The MSR after rfid with SRR1 `saved` (or rfscv with CTR `saved`).
+
+    Power ISA 3.1B Book III 4.3.1: rfid.  Transactional states are not handled: see `transactional`.
+    """
+    new = msr & ~(_RETURNED | _TRANSLATED_STATE | HV | ME)
+    new |= saved & (_RETURNED | _TRANSLATED_STATE)
+    new |= msr & saved & HV
+    new |= (saved if msr & HV else msr) & ME
+    if saved & PR:
+        new |= _TRANSLATED_STATE
+    return new
+
+
+def transactional(msr: int, saved: int) -> bool:
+    """Whether a return from interrupt with these has to do with a transaction."""
+    return bool((msr | saved) & TS)
+
+
+def after_mtmsrd(msr: int, value: int) -> int:
+    """The MSR after mtmsrd RS,0 of `value` in privileged state (Power ISA 3.1B Book III 4.4.1)."""
+    kept = bits(3, 29, 30, 31, 51, 63)
+    new = (msr & kept) | (value & ~kept)
+    if value & PR:
+        new |= _TRANSLATED_STATE
+    return new
+
+
+def after_mtmsr(msr: int, value: int) -> int:
+    """The MSR after mtmsr RS,0 of `value`: as mtmsrd, but only the low word."""
+    return after_mtmsrd(msr, (msr & ~MASK32) | (value & MASK32))
+
+
+def little_endian(wire: bytes) -> bool:
+    """Whether a guest is little-endian by the 8 bytes of its MSR as QEMU sends them.
+
+    QEMU sends registers in the byte order of MSR[LE] (target/ppc/gdbstub.c
+    ppc_maybe_bswap_register), so the order is known only after the MSR is.  If it is little, the
+    first byte holds MSR[LE]=1; if it is big, the first byte's lowest bit is MSR bit 7, which the
+    ISA reserves and QEMU keeps 0.
+    """
+    return bool(wire[0] & 1)

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: MIT
+"""The packets between the control surface in gdb and the layer: never seen by a stub.
+
+`qppc-sstep.status` is answered with a JSON object; `Qppc-sstep.NAME=VALUE` sets something and is
+answered OK.  Named in lower case as gdb's manual asks of packets outside its own reserved names.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import msr
+from .errors import SstepError
+
+if TYPE_CHECKING:
+    from .layer import Layer
+
+STATUS = "qppc-sstep.status"
+SET = "Qppc-sstep."
+
+
+def is_private(payload: bytes) -> bool:
+    """Whether a packet from gdb is for the layer itself."""
+    return payload == STATUS.encode() or payload.startswith(SET.encode())
+
+
+def answer(layer: Layer, payload: bytes) -> bytes:
+    """Do what a private packet asks for; the reply."""
+    if payload == STATUS.encode():
+        import json
+
+        return json.dumps(_status(layer)).encode().hex().encode()
+    name, _, value = payload[len(SET) :].decode().partition("=")
+    if name == "active":
+        layer.active = value == "1"
+    elif name == "log":
+        layer.logging = value == "1"
+    elif name == "ail":
+        layer.engine.ail = int(value) if value else None
+    else:
+        return b""
+    return b"OK"
+
+
+def _status(layer: Layer) -> dict[str, object]:
+    """What `info ppc-sstep` shows of the layer; `problem` where the stub does not say enough."""
+    engine, stub = layer.engine, layer.stub
+    status: dict[str, object] = {
+        "active": layer.active,
+        "steps": engine.steps,
+        "outstanding": [
+            {"thread": (one.thread or b"").decode(), "pc": one.pc} for one in engine.outstanding
+        ],
+    }
+    try:
+        state = stub.read("msr")
+        status.update(msr=state, order=stub.order)
+        status["ail"] = engine.relocation().ail
+        status["vector"] = engine.vector(msr.TRACE, state)
+    except SstepError as error:
+        status["problem"] = str(error)
+    return status

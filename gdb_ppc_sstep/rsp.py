@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: MIT
+"""The Remote Serial Protocol: framing, and the few packets that matter here.  Pure.
+
+GDB manual, appendix "GDB Remote Serial Protocol".  Payloads are bytes as they stand between `$`
+and `#`, escapes and run lengths included, unless said otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple, Union
+
+
+class Packet(NamedTuple):
+    """A whole packet with a right checksum."""
+
+    payload: bytes
+
+
+class Notification(NamedTuple):
+    """A whole `%` notification."""
+
+    payload: bytes
+
+
+class Bad(NamedTuple):
+    """A packet whose checksum is wrong."""
+
+    payload: bytes
+
+
+class Byte(NamedTuple):
+    """One of ACK, NAK and INTERRUPT."""
+
+    value: bytes
+
+
+Item = Union[Packet, Notification, Bad, Byte]  # noqa: UP007 (evaluated; Python 3.9)
+
+ACK, NAK, INTERRUPT = b"+", b"-", b"\x03"
+
+
+def frame(payload: bytes, start: bytes = b"$") -> bytes:
+    """The payload with its start, end and checksum."""
+    return b"%s%s#%02x" % (start, payload, sum(payload) & 0xFF)
+
+
+class Parser:
+    """Cuts a stream of bytes into items; what is no item is dropped, as gdb and QEMU do."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+
+    def feed(self, data: bytes) -> Iterator[Item]:
+        """The items that are complete with `data`; the rest is kept for the next call."""
+        self._buffer += data
+        while self._buffer:
+            first = self._buffer[:1]
+            if first in (b"$", b"%"):
+                end = self._buffer.find(b"#")
+                again = self._buffer.rfind(b"$", 1, end) if end > 0 else -1
+                if again > 0:  # `$` cannot be in a payload: what is before it was cut off
+                    self._buffer = self._buffer[again:]
+                    continue
+                if end < 0 or len(self._buffer) < end + 3:
+                    return
+                payload, check = self._buffer[1:end], self._buffer[end + 1 : end + 3]
+                self._buffer = self._buffer[end + 3 :]
+                yield self._checked(first, payload, check)
+            else:
+                self._buffer = self._buffer[1:]
+                if first in (ACK, NAK, INTERRUPT):
+                    yield Byte(first)
+
+    @staticmethod
+    def _checked(first: bytes, payload: bytes, check: bytes) -> Item:
+        if check.lower() != b"%02x" % (sum(payload) & 0xFF):
+            return Bad(payload)
+        return Packet(payload) if first == b"$" else Notification(payload)
+
+
+def plain(payload: bytes) -> bytes:
+    """A payload with run lengths and escapes undone."""
+    expanded = re.sub(
+        rb"(.)\*([ -~])", lambda m: m[1] * (m[2][0] - 29 + 1), payload, flags=re.DOTALL
+    )
+    return re.sub(rb"\}(.)", lambda m: bytes([m[1][0] ^ 0x20]), expanded, flags=re.DOTALL)
+
+
+class Action(NamedTuple):
+    """One action of a vCont packet.
+
+    verb: `c`, `s`, `r` or `t`, with upper case for a signal.  argument: the signal or range, as
+    text.  thread: the thread-id as text, None for all that no other action names.
+    """
+
+    verb: bytes
+    argument: bytes = b""
+    thread: bytes | None = None
+
+    @property
+    def steps(self) -> bool:
+        """Whether the thread is to be stepped."""
+        return self.verb in (b"s", b"S", b"r")
+
+    def continued(self) -> Action:
+        """The same with the thread running freely."""
+        if not self.steps:
+            return self
+        if self.verb == b"S":
+            return Action(b"C", self.argument, self.thread)
+        return Action(b"c", b"", self.thread)
+
+
+class Resume(NamedTuple):
+    """A packet that resumes the guest.  vcont: False for the old `c`, `s`, `C`, `S`."""
+
+    actions: tuple[Action, ...]
+    vcont: bool = True
+
+    @property
+    def stepping(self) -> Action | None:
+        """The action that asks for a step.  gdb asks for at most one (all-stop mode)."""
+        return next((action for action in self.actions if action.steps), None)
+
+    def continued(self) -> Resume:
+        """The same with every step made a continue: the form a stub obeys."""
+        return Resume(tuple(action.continued() for action in self.actions), self.vcont)
+
+    def payload(self) -> bytes:
+        """The packet."""
+        if not self.vcont:
+            return self.actions[0].verb + self.actions[0].argument
+        parts = [b"vCont"]
+        for verb, argument, thread in self.actions:
+            parts.append(verb + argument + (b"" if thread is None else b":" + thread))
+        return b";".join(parts)
+
+
+def parse_resume(payload: bytes) -> Resume | None:
+    """The Resume that a packet from gdb is, None for any other packet."""
+    if payload.startswith(b"vCont;"):
+        actions = []
+        for text in payload[len(b"vCont;") :].split(b";"):
+            what, colon, thread = text.partition(b":")
+            actions.append(Action(what[:1], what[1:], thread if colon else None))
+        return Resume(tuple(actions))
+    if payload[:1] in (b"c", b"s", b"C", b"S"):
+        return Resume((Action(payload[:1], payload[1:]),), vcont=False)
+    return None
+
+
+class StopReply(NamedTuple):
+    """What a resume ended with.  signal and thread are None where the reply has none."""
+
+    payload: bytes
+    signal: int | None
+    thread: bytes | None
+
+    @classmethod
+    def parse(cls, payload: bytes) -> StopReply:
+        """Of a T or S packet; others (W, X, N, E.., empty) have neither signal nor thread."""
+        if payload[:1] not in (b"T", b"S"):
+            return cls(payload, None, None)
+        thread = re.search(rb"(?:^...|;)thread:([^;]*)", payload, re.DOTALL)
+        return cls(payload, int(payload[1:3], 16), thread[1] if thread else None)
+
+    @property
+    def is_breakpoint(self) -> bool:
+        """Whether nothing but a breakpoint need have caused it: SIGTRAP and no watchpoint."""
+        return self.signal == 5 and b"watch:" not in self.payload
+
+    def interrupted(self) -> StopReply:
+        """The same stop with the signal that a Ctrl-C gives (SIGINT)."""
+        return StopReply.parse(b"T02" + self.payload[3:])
+
+
+def stopped(thread: bytes | None, signal: int = 5) -> StopReply:
+    """The reply for a thread that stopped with `signal` (5: SIGTRAP, as after a step)."""
+    payload = b"T%02x" % signal + (b"thread:" + thread + b";" if thread else b"")
+    return StopReply(payload, signal, thread)
+
+
+def is_final(payload: bytes) -> bool:
+    """Whether a packet from a stub that was resumed ends the resume (console output does not)."""
+    return payload == b"OK" or payload[:1] in (b"", b"T", b"S", b"W", b"X", b"N", b"E")

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: MIT
+"""A gdbstub as the engine sees it: registers by name, memory, temporary breakpoints, resuming.
+
+Knows packets and byte orders, but neither gdb nor sockets: a door gives it a `Link`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+from . import isa, msr
+from .description import Register
+from .errors import StubRefused
+from .rsp import Resume, StopReply, plain
+
+
+class Link(Protocol):
+    """How packets get to the stub."""
+
+    def call(self, payload: bytes) -> bytes:
+        """Send a packet to the stopped stub; its reply.  StubGone if there is none."""
+
+    def resume(self, payload: bytes) -> bytes:
+        """Send a packet that resumes the guest; its stop reply, however long that takes.
+
+        Meanwhile the user's interrupt is passed on.  StubGone if the stub goes away.
+        """
+
+    def interrupted(self) -> bool:
+        """Whether the user has asked to stop since this was last asked, passed on or not."""
+
+
+class Stub:
+    """One stub and the thread selected in it.
+
+    Values of registers are unsigned integers, addresses too.  What the stub refuses raises
+    StubRefused with a line that names it.
+    """
+
+    def __init__(self, link: Link, registers: Mapping[str, Register]) -> None:
+        self._link = link
+        self._registers = registers
+        self.thread: bytes | None = None
+        """The thread-id that the stub has selected for registers and memory, None if unknown."""
+        self._order: Literal["little", "big"] | None = None
+
+    def call(self, payload: bytes) -> bytes:
+        """The reply to a packet, as it came."""
+        return self._link.call(payload)
+
+    def select(self, thread: bytes | None) -> None:
+        """Select the thread whose registers and memory are meant; None: as it is."""
+        if thread is None or thread == self.thread:
+            return
+        self._done(b"Hg" + thread, f"to select thread {thread.decode()}")
+        self.thread = thread
+        self._order = None
+
+    def interrupted(self) -> bool:
+        """See `Link`."""
+        return self._link.interrupted()
+
+    def changed(self, thread: bytes | None) -> None:
+        """Somebody else has selected `thread` (None: unknown) or written its registers."""
+        self.thread = thread
+        self._order = None
+
+    def run(self, resume: Resume) -> StopReply:
+        """Resume the guest; what it stopped with."""
+        self._order = None
+        stop = StopReply.parse(self._link.resume(resume.payload()))
+        # A stub selects the thread that it reports (QEMU gdb_set_stop_cpu), and gdb counts on it.
+        self.thread = stop.thread
+        return stop
+
+    def read(self, name: str) -> int:
+        """The value of a register of the selected thread."""
+        if self._order is None and name != "msr":
+            self.read("msr")
+        number = self._register(name).number
+        raw = self._hex(b"p%x" % number, f"to read {name}")
+        if name == "msr":
+            self._order = "little" if msr.little_endian(raw) else "big"
+        assert self._order is not None
+        return int.from_bytes(raw, self._order)
+
+    def write(self, name: str, value: int) -> None:
+        """Set a register of the selected thread."""
+        if self._order is None:
+            self.read("msr")
+        assert self._order is not None
+        register = self._register(name)
+        raw = value.to_bytes(register.size, self._order)
+        self._done(b"P%x=%s" % (register.number, raw.hex().encode()), f"to write {name}")
+        if name == "msr":
+            self._order = "little" if value & msr.LE else "big"
+
+    def has(self, name: str) -> bool:
+        """Whether the target description has a register."""
+        return name in self._registers
+
+    def instruction(self, address: int) -> isa.Instruction:
+        """The instruction at an address, in the byte order of the selected thread."""
+        if self._order is None:
+            self.read("msr")
+        assert self._order is not None
+        try:
+            raw = self._hex(b"m%x,4" % address, "")
+        except StubRefused:
+            raw = b""
+        if len(raw) != 4:
+            raise StubRefused(f"cannot read the instruction at {address:#x}")
+        return isa.decode(int.from_bytes(raw, self._order))
+
+    @property
+    def order(self) -> str:
+        """ "little" or "big": the selected thread's byte order."""
+        if self._order is None:
+            self.read("msr")
+        assert self._order is not None
+        return self._order
+
+    def insert(self, address: int) -> None:
+        """Plant a breakpoint.  A stub counts: twice inserted is to be removed twice."""
+        self._done(b"Z0,%x,4" % address, f"a temporary breakpoint at {address:#x}")
+
+    def remove(self, address: int) -> None:
+        """Take a breakpoint away again."""
+        self._done(b"z0,%x,4" % address, f"to remove the temporary breakpoint at {address:#x}")
+
+    def _register(self, name: str) -> Register:
+        register = self._registers.get(name)
+        if register is None:
+            raise StubRefused(f"the stub's target description has no register {name}")
+        return register
+
+    def _done(self, payload: bytes, what: str) -> None:
+        reply = self._link.call(payload)
+        if reply != b"OK":
+            raise StubRefused(f"the stub refused {what} (reply {_shown(reply)})")
+
+    def _hex(self, payload: bytes, what: str) -> bytes:
+        reply = self._link.call(payload)
+        try:
+            if reply.startswith(b"E") and len(reply) % 2:
+                raise ValueError
+            raw = bytes.fromhex(plain(reply).decode("ascii"))
+        except ValueError:
+            raw = b""
+        if not raw:
+            raise StubRefused(f"the stub refused {what} (reply {_shown(reply)})")
+        return raw
+
+
+def _shown(reply: bytes) -> str:
+    return repr(reply.decode("latin-1"))

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: MIT
+"""Put the step layer between gdb and its stub, under gdb's feet (Linux).
+
+gdb's connection is a socket among its file descriptors, and gdb does not say which.  Each one is
+tried: one end of a socketpair takes its place, with a canned reply ready in it; if gdb reads that
+reply to a question of ours, it was the one.  The layer gets the real socket.  Until the layer has
+said that it can work with the stub, everything can be undone, and on any error it is.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import IO
+
+import gdb
+
+from .detect import send
+from .errors import SstepError
+from .rsp import frame
+
+START_TIMEOUT = 15.0
+"""Seconds that the layer may take to say that it is ready."""
+
+_QUESTION = "qppc-sstep.here"
+_ANSWER = b"+" + frame(b"here")  # gdb drops the `+` where it does not wait for one
+
+_RUN = "import sys; sys.path.insert(0, {root!r}); from gdb_ppc_sstep.layer import main; main({fds})"
+
+
+class LayerProcess:
+    """A layer that was started, and its log."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+        self._process = process
+        self._log = log
+        self._read = 0
+
+    def alive(self) -> bool:
+        """Whether it still runs.  Asking also takes the exit status of one that does not."""
+        return self._process.poll() is None
+
+    def news(self) -> str:
+        """What it has logged since this was last asked."""
+        size = os.fstat(self._log.fileno()).st_size
+        data = os.pread(self._log.fileno(), size - self._read, self._read)
+        whole = data.rfind(b"\n") + 1
+        self._read += whole
+        return data[:whole].decode(errors="replace")
+
+
+def take(connection: gdb.RemoteTargetConnection) -> LayerProcess:
+    """Take a connection that is at rest (the guest stopped, gdb waiting for nothing).
+
+    SstepError with the reason if that cannot be done; the connection is then as it was.
+    """
+    for fd in _sockets():
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            theirs.sendall(_ANSWER)
+            real = os.dup(fd)
+            try:
+                os.dup2(ours.fileno(), fd, inheritable=False)
+                taken = False
+                try:
+                    if send(connection, _QUESTION) == b"here":
+                        theirs.recv(4096)  # the question, and gdb's `+`
+                        layer = _start(theirs.fileno(), real)
+                        taken = True
+                        return layer
+                finally:
+                    if not taken:
+                        os.dup2(real, fd, inheritable=False)
+            except gdb.error as error:
+                raise SstepError(f"gdb's connection did not answer: {error}") from error
+            finally:
+                os.close(real)
+    raise SstepError(
+        "no socket of gdb's is this connection; connect by `target remote HOST:PORT`, a unix "
+        "socket or `| COMMAND`"
+    )
+
+
+def _sockets() -> Iterator[int]:
+    """Connected stream sockets among gdb's file descriptors, but for its standard streams."""
+    try:
+        fds = sorted((int(name) for name in os.listdir("/proc/self/fd")), reverse=True)
+    except OSError as error:
+        raise SstepError(f"gdb's file descriptors cannot be listed ({error})") from error
+    for fd in fds:
+        try:
+            if fd <= 2 or not stat.S_ISSOCK(os.fstat(fd).st_mode):
+                continue
+            with socket.socket(fileno=os.dup(fd)) as sock:
+                sock.getpeername()
+                if sock.type != socket.SOCK_STREAM:
+                    continue
+        except OSError:
+            continue
+        yield fd
+
+
+def _start(gdb_fd: int, stub_fd: int) -> LayerProcess:
+    log: IO[bytes] = tempfile.TemporaryFile("ab+", buffering=0)
+    ready, says_ready = os.pipe()
+    fds = (gdb_fd, stub_fd, says_ready, log.fileno())
+    root = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    code = _RUN.format(root=root, fds=", ".join(map(str, fds)))
+    with os.fdopen(ready, "rb") as answer:
+        try:
+            process = subprocess.Popen(
+                _command(code),
+                pass_fds=fds,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                start_new_session=True,  # a Ctrl-C at the terminal is for gdb
+            )
+        except OSError as error:
+            raise SstepError(f"the step layer cannot be started: {error}") from error
+        finally:
+            os.close(says_ready)
+        said = b""
+        try:
+            if select.select([answer], [], [], START_TIMEOUT)[0]:
+                said = answer.read()
+        finally:
+            if said != b"ok":
+                process.kill()
+                process.wait()
+    if said != b"ok":
+        raise SstepError(said.decode(errors="replace") or "the step layer did not start")
+    return LayerProcess(process, log)
+
+
+def _command(code: str) -> list[str]:
+    """A command that runs Python code: with the python3 that gdb names, else with gdb itself."""
+    for python in (sys.executable, os.path.join(sys.base_prefix, "bin", "python3")):
+        if python and os.path.basename(python).startswith("python") and os.access(python, os.X_OK):
+            return [python, "-I", "-S", "-c", code]
+    found = shutil.which("python3")
+    if found:
+        return [found, "-I", "-S", "-c", code]
+    return [os.readlink("/proc/self/exe"), "-nx", "-q", "-batch", "-ex", "python " + code]
