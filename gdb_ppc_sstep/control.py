@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import gdb
@@ -86,8 +87,8 @@ class _Ail(gdb.Parameter):
 class _Debug(gdb.Parameter):
     """Whether each packet and decision of the step layer is logged.
 
-    The log is printed to gdb's own (see "set logging") at each stop, or appended to the file that
-    "set ppc-sstep debug-file" names."""
+    The log is printed to gdb's own (see "set logging") at each stop, or appended line by line to the
+    file that "set ppc-sstep debug-file" names."""
 
     set_doc = "Set debugging of the ppc64 single-step extension."
     show_doc = "Show debugging of the ppc64 single-step extension."
@@ -120,7 +121,8 @@ class _DebugFile(gdb.Parameter):
         self.value = Settings.debug_file
 
     def get_set_string(self) -> str:
-        Settings.debug_file = str(self.value or "")
+        Settings.debug_file = os.path.abspath(str(self.value)) if self.value else ""
+        sessions.tell_settings()
         return ""
 
     def get_show_string(self, value: str) -> str:

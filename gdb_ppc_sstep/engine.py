@@ -14,7 +14,7 @@ from typing import NamedTuple
 from . import isa, msr, strategy
 from .errors import SstepError, StubGone, StubRefused
 from .isa import Instruction, Kind
-from .rsp import Action, Resume, StopReply, stopped
+from .rsp import Action, Resume, StopReply, stopped, thread_id
 from .stub import Stub
 
 # What has to be the same for a Trace interrupt to come from the context that was armed.
@@ -339,7 +339,7 @@ class Engine:
         thread = action.thread
         if thread is None or thread.rpartition(b".")[2] in (b"-1", b"0"):
             reply = self._stub.call(b"qC")
-            return reply[2:] if reply.startswith(b"QC") else None
+            return thread_id(reply[2:]) if reply.startswith(b"QC") else None
         return thread
 
 

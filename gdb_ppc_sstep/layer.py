@@ -15,6 +15,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
+from typing import TextIO
 
 from . import description, private
 from .engine import Engine
@@ -35,6 +36,7 @@ from .rsp import (
     is_final,
     parse_resume,
     plain,
+    thread_id,
 )
 from .stub import Stub
 
@@ -207,6 +209,7 @@ class Layer:
     def __init__(self, gdb: socket.socket, stub: socket.socket, log: Log) -> None:
         self.log = log
         self.logging = False
+        self._log_file: TextIO | None = None
         self._wire = Wire(Peer(gdb, "gdb ", self._logged), Peer(stub, "stub", self._logged))
         self._waiting = False  # gdb waits for the reply to something that was forwarded
         self._gdb_thread: bytes | None = None  # what gdb believes to have selected
@@ -217,8 +220,23 @@ class Layer:
         self.engine = Engine(self.stub, self._logged)
 
     def _logged(self, line: str) -> None:
-        if self.logging:
+        if not self.logging:
+            return
+        if self._log_file is None:
             self.log(line)
+        else:
+            print(line, file=self._log_file)
+
+    def log_to(self, path: str) -> None:
+        """Append the debug log to a file, empty for the log that gdb reads; errors are logged."""
+        if self._log_file is not None:
+            self._log_file.close()
+            self._log_file = None
+        if path:
+            try:
+                self._log_file = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115
+            except OSError as error:
+                self.log(f"ppc-sstep: no log is written: {error}")
 
     def greet(self) -> None:
         """Learn about the stub before gdb's connection is touched.  SstepError if it won't do."""
@@ -340,7 +358,7 @@ class Layer:
     def _forward(self, payload: bytes) -> None:
         kind = payload[:1]
         if payload[:2] == b"Hg":
-            self._selected(payload[2:])
+            self._selected(thread_id(payload[2:]))
         elif kind in (b"g", b"G", b"p", b"P", b"m", b"M", b"x", b"X", b"z", b"Z"):
             self.stub.select(self._gdb_thread)
             if kind in (b"G", b"P"):

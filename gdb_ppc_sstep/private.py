@@ -35,6 +35,8 @@ def answer(layer: Layer, payload: bytes) -> bytes:
         layer.active = value == "1"
     elif name == "log":
         layer.logging = value == "1"
+    elif name == "log-file":
+        layer.log_to(bytes.fromhex(value).decode())
     elif name == "ail":
         layer.engine.ail = int(value) if value else None
     else:

@@ -88,6 +88,11 @@ def plain(payload: bytes) -> bytes:
     return re.sub(rb"\}(.)", lambda m: bytes([m[1][0] ^ 0x20]), expanded, flags=re.DOTALL)
 
 
+def thread_id(text: bytes) -> bytes:
+    """A thread-id as gdb writes it: without the leading zeros of QEMU's p01.01."""
+    return re.sub(rb"(^|[p.])0+(?=[0-9a-f])", rb"\1", text)
+
+
 class Action(NamedTuple):
     """One action of a vCont packet.
 
@@ -144,7 +149,7 @@ def parse_resume(payload: bytes) -> Resume | None:
         actions = []
         for text in payload[len(b"vCont;") :].split(b";"):
             what, colon, thread = text.partition(b":")
-            actions.append(Action(what[:1], what[1:], thread if colon else None))
+            actions.append(Action(what[:1], what[1:], thread_id(thread) if colon else None))
         return Resume(tuple(actions))
     if payload[:1] in (b"c", b"s", b"C", b"S"):
         return Resume((Action(payload[:1], payload[1:]),), vcont=False)
@@ -164,7 +169,7 @@ class StopReply(NamedTuple):
         if payload[:1] not in (b"T", b"S"):
             return cls(payload, None, None)
         thread = re.search(rb"(?:^...|;)thread:([^;]*)", payload, re.DOTALL)
-        return cls(payload, int(payload[1:3], 16), thread[1] if thread else None)
+        return cls(payload, int(payload[1:3], 16), thread_id(thread[1]) if thread else None)
 
     @property
     def is_breakpoint(self) -> bool:

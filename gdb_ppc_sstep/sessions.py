@@ -75,6 +75,7 @@ class Session:
         """Tell the layer what the user has set."""
         if self.layer is not None:
             self._set("ail", "" if Settings.ail == "auto" else Settings.ail)
+            self._set("log-file", Settings.debug_file.encode().hex())
             self._set("log", "1" if Settings.debug else "0")
 
     def _set(self, name: str, value: str) -> None:
@@ -87,12 +88,9 @@ class Session:
         return status
 
     def show_log(self) -> None:
-        """Print what the layer has logged, or append it to the user's file."""
+        """Print what the layer has logged since."""
         text = self.layer.news() if self.layer is not None else ""
-        if text and Settings.debug_file:
-            with open(Settings.debug_file, "a", encoding="utf-8") as file:
-                file.write(text)
-        elif text:
+        if text:
             gdb.write(text, gdb.STDLOG)
 
 

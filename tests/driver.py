@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: MIT
+"""gdb on a terminal, driven by pexpect: one method a verb, output as text, values as ints."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+from types import TracebackType
+
+import pexpect
+
+ROOT = Path(__file__).resolve().parent.parent
+EXTENSION = ROOT / "gdb_ppc_sstep" / "__init__.py"
+PROMPT = "(gdb) "
+
+
+class Gdb:
+    """A gdb of its own, ended with the `with` block; its transcript and remote log are kept.
+
+    directory: where `NAME.transcript` and `NAME.remote` are written.  extension: whether ours is
+    loaded.  arguments: further ones for gdb.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        name: str = "gdb",
+        extension: bool = True,
+        arguments: tuple[str, ...] = (),
+        environment: dict[str, str] | None = None,
+        timeout: float = 30,
+    ) -> None:
+        self.name = name
+        self.timeout = timeout
+        self.transcript = (directory / f"{name}.transcript").open("w", encoding="utf-8")
+        settings = (
+            *("set height 0", "set width 0", "set confirm off", "set style enabled off"),
+            *("set startup-with-shell off", "set auto-load safe-path /"),
+            *("set debuginfod enabled off", f"set remotelogfile {directory}/{name}.remote"),
+        )
+        command = ["-nx", "-q", *(f"-iex={one}" for one in settings)]
+        if extension:
+            command.append(f"-iex=source {EXTENSION}")
+        environment = dict(os.environ if environment is None else environment)
+        environment.pop("DEBUGINFOD_URLS", None)
+        environment.update(TERM="dumb", LC_ALL="C.UTF-8", INPUTRC="/dev/null", NO_COLOR="1")
+        self.child: pexpect.spawn[str] = pexpect.spawn(
+            "gdb-multiarch",
+            [*command, *arguments],
+            env=environment,
+            dimensions=(50, 4000),
+            encoding="utf-8",
+            codec_errors="replace",
+            timeout=timeout,
+            logfile=self.transcript,
+        )
+        self.child.delaybeforesend = None
+        self.banner = self._until_prompt(timeout)
+
+    @property
+    def pid(self) -> int:
+        """Of the gdb process."""
+        return int(self.child.pid)
+
+    def _until_prompt(self, timeout: float) -> str:
+        self.child.expect_exact(PROMPT, timeout=timeout)
+        return str(self.child.before or "").replace("\r", "")
+
+    def send(self, text: str) -> None:
+        """Type a command and do not wait for its end."""
+        self.child.sendline(text)
+
+    def finish(self, timeout: float | None = None) -> str:
+        """Wait for the prompt after `send`; the output without the echoed command."""
+        output = self._until_prompt(self.timeout if timeout is None else timeout)
+        return output.partition("\n")[2]
+
+    def command(self, text: str, timeout: float | None = None) -> str:
+        """The output of a command."""
+        self.send(text)
+        return self.finish(timeout)
+
+    def interrupt(self, timeout: float = 10) -> str:
+        """Type Ctrl-C at a running command; what is printed until the prompt."""
+        self.child.sendintr()
+        return self._until_prompt(timeout)
+
+    def value(self, expression: str) -> int:
+        """An expression's value as an unsigned 64-bit integer."""
+        output = self.command(f"output/x (unsigned long)({expression})")
+        found = re.fullmatch(r"0x([0-9a-f]+)", output.strip())
+        assert found, f"{expression}: {output}"
+        return int(found[1], 16)
+
+    @property
+    def pc(self) -> int:
+        """The program counter."""
+        return self.value("$pc")
+
+    def connect(self, target: str, elf: Path | None = None, kind: str = "remote") -> str:
+        """Read an ELF file and `target remote`; what the latter prints."""
+        if elf is not None:
+            self.command(f"file {elf}")
+        output = self.command(f"target {kind} {target}")
+        assert "rror" not in output and "refused" not in output, output
+        return output
+
+    def status(self) -> str:
+        """`info ppc-sstep`."""
+        return self.command("info ppc-sstep")
+
+    def kill(self) -> None:
+        """SIGKILL, as if gdb had crashed."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.child.wait()
+
+    def close(self) -> None:
+        """End gdb."""
+        self.child.close(force=True)
+        self.transcript.close()
+
+    def __enter__(self) -> Gdb:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def layers_of(gdb: Gdb) -> list[int]:
+    """Process ids of the layers that a gdb has started and that still run."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes()
+            status = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parent, state = int(status[1]), status[0]
+        if b"gdb_ppc_sstep.layer" in command and parent == gdb.pid and state != "Z":
+            found.append(int(entry.name))
+    return found
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

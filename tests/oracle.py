@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: MIT
+"""The oracle: the same commands on a stub that steps natively and on one that ignores steps.
+
+Native: QEMU TCG with Qqemu.sstep=7 and plain gdb.  Ours: the same QEMU with Qqemu.sstep=0 and the
+extension.  After every command the output, the registers and the breakpoint list must be the same.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from fixtures.qemu import Qemu
+from tests.driver import Gdb
+
+REGISTERS = " ".join(
+    [f"r{number}" for number in range(32)]
+    + ["pc", "msr", "cr", "lr", "ctr", "xer", "srr0", "srr1"]
+)
+
+
+class Oracle:
+    """Two gdbs, each with a guest of its own, that are given the same commands."""
+
+    def __init__(self, native: Gdb, ours: Gdb) -> None:
+        self.native = native
+        self.ours = ours
+        self.compared = 0
+        self.commands: list[str] = []
+
+    def both(self, command: str, timeout: float = 60) -> str:
+        """Give a command to both; its output, which is the same, as is the state after it."""
+        self.commands.append(command)
+        output = self._same(command, timeout)
+        self._same(f"info registers {REGISTERS}", timeout)
+        self._same("info breakpoints", timeout)
+        return output
+
+    def run(self, script: str) -> str:
+        """Give both the commands of a script, one a line; all their output."""
+        lines = [line.strip() for line in script.splitlines()]
+        return "".join(self.both(line) for line in lines if line and not line.startswith("#"))
+
+    def block(self, *lines: str) -> None:
+        """Commands with bodies (`commands`, `define`): only the last one gives a prompt."""
+        for gdb in (self.native, self.ours):
+            for line in lines:
+                gdb.send(line)
+            gdb.finish()
+
+    def _same(self, command: str, timeout: float) -> str:
+        self.native.send(command)
+        self.ours.send(command)
+        native, ours = self.native.finish(timeout), self.ours.finish(timeout)
+        self.compared += 1
+        if native != ours:
+            before = "\n".join(self.commands[-5:])
+            diff = "\n".join(
+                difflib.unified_diff(
+                    native.splitlines(), ours.splitlines(), "native", "ours", lineterm="", n=1
+                )
+            )
+            raise AssertionError(f"{command!r} differs after\n{before}\n{diff}")
+        return native
+
+
+@contextmanager
+def oracle(
+    directory: Path,
+    boot: Callable[[bool], Qemu],
+    elf: Path,
+    arguments: Sequence[str] = (),
+) -> Iterator[Oracle]:
+    """Both sides, connected.  boot(steps) starts a guest."""
+    with (
+        boot(True) as stepping,
+        boot(False) as ignoring,
+        Gdb(directory, name="native", extension=False, arguments=tuple(arguments)) as native,
+        Gdb(directory, name="ours", arguments=tuple(arguments)) as ours,
+    ):
+        native.connect(stepping.target, elf)
+        greeting = ours.connect(ignoring.target, elf)
+        assert "stepping by the Trace interrupt" in greeting, greeting
+        yield Oracle(native, ours)
+        status = ours.status()
+        assert "taken" in status and "Outstanding: none" in status, status

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+"""Every instruction of fixtures/bare/steps.S, one `stepi` after the other, against the oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.bare_metal import Program
+from fixtures.qemu import Qemu
+from tests.driver import ROOT
+from tests.oracle import Oracle, oracle
+
+pytestmark = pytest.mark.bare
+
+# Byte order of the program, LPCR[AIL], byte order of interrupts if another.
+VARIANTS: list[dict[str, Any]] = [
+    {"endian": "le"},
+    {"endian": "be"},
+    {"endian": "le", "ile": False},
+    {"endian": "le", "ail": 3},
+    {"endian": "be", "ail": 3},
+    {"endian": "be", "ail": 2},
+    {"endian": "le", "ail": 3, "ile": False},
+]
+
+
+def _name(variant: dict[str, Any]) -> str:
+    return "-".join(f"{key}={value}" for key, value in variant.items())
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=_name)
+def test_every_register_after_every_step(
+    variant: dict[str, Any],
+    tmp_path: Path,
+    programs: Callable[..., Program],
+    boot: Callable[..., Qemu],
+) -> None:
+    program = programs("steps", **variant)
+    # In user mode a system call returns elsewhere, which a swapped handler cannot be left for.
+    label = "case_user" if variant.get("ile") is False and variant.get("ail") else "done"
+    with oracle(tmp_path, partial(_boot, boot, program), program.elf) as pair:
+        _walk_both(pair, label, tmp_path)
+        assert pair.ours.value("trace_hits") == 0
+        assert pair.ours.value("&failed") != pair.ours.pc
+
+
+@pytest.mark.parametrize("cpu", ["POWER8", "POWER10"])
+def test_other_cpus(
+    cpu: str, tmp_path: Path, programs: Callable[..., Program], boot: Callable[..., Qemu]
+) -> None:
+    program = programs("steps", ail=3 if cpu == "POWER10" else 0)
+    with oracle(tmp_path, partial(_boot, boot, program, cpu=cpu), program.elf) as pair:
+        _walk_both(pair, "done", tmp_path)
+        assert pair.ours.value("trace_hits") == 0
+
+
+def _walk_both(pair: Oracle, label: str, directory: Path) -> None:
+    pair.both("tbreak main")
+    pair.both("continue")
+    for gdb in (pair.native, pair.ours):
+        gdb.command(f"source {ROOT / 'tests' / 'walk.py'}")
+        gdb.send(f"python walk({label!r}, '{directory / gdb.name}.walk')")
+    outputs = [gdb.finish(120) for gdb in (pair.native, pair.ours)]
+    native, ours = (
+        (directory / f"{gdb.name}.walk").read_text().splitlines()
+        for gdb in (pair.native, pair.ours)
+    )
+    for number, (theirs, mine) in enumerate(zip(native, ours)):
+        assert mine == theirs, f"step {number}, from {native[number - 1]}"
+    assert outputs[0] == outputs[1]
+    assert 250 < len(native) < 1000
+    assert f"pc={pair.ours.value(f'&{label}'):x} " in ours[-1].replace("pc=c", "pc=")
+
+
+def _boot(boot: Callable[..., Qemu], program: Program, steps: bool, **options: Any) -> Qemu:
+    return boot(program, steps=steps, **options)
