@@ -64,16 +64,7 @@ class Engine:
         """
         action = request.stepping
         if action is None:
-            stop = self._run(request, None)
-            self._stub.interrupted()  # the stop is what it asked for
-            return stop
-        stop = self._step(request, action)
-        # Sent before gdb could see the step end, so it is for the command that steps on and on.
-        if self._stub.interrupted() and stop.signal == 5:
-            return stop.interrupted()
-        return stop
-
-    def _step(self, request: Resume, action: Action) -> StopReply:
+            return self._run(request, None)
         thread = self._thread(action)
         self._stub.select(thread)
         state, pc = self._stub.read("msr"), self._stub.read("pc")

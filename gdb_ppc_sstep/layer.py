@@ -36,12 +36,22 @@ from .rsp import (
     is_final,
     parse_resume,
     plain,
+    stopped,
     thread_id,
 )
 from .stub import Stub
 
 REPLY_TIMEOUT = 5.0
 """Seconds that a stopped stub may take for a reply (gdb's remotetimeout is 2)."""
+
+LATE_INTERRUPT = 0.5
+"""Seconds for which an interrupt that came too late for one resume counts for the next.
+
+While a command runs gdb stops and resumes many times, and its interrupt may come when the stub has
+just stopped for something else, which is reported first; a stub alone then loses the Ctrl-C.  At a
+prompt gdb sends no interrupt; so one that is followed by a resume at once is meant for that, and
+one that is not has been answered by a prompt.
+"""
 
 RELEASE_TIME = 2.0
 """Seconds that an interrupted step is given to come home when the stub is let go."""
@@ -214,6 +224,7 @@ class Layer:
         self._waiting = False  # gdb waits for the reply to something that was forwarded
         self._gdb_thread: bytes | None = None  # what gdb believes to have selected
         self._breakpoints: dict[bytes, int] = {}  # gdb's, by what follows the `Z`
+        self._late_interrupt = -LATE_INTERRUPT  # when one came (time.monotonic)
         self._to_continue = False  # gdb went away while the guest ran
         self.active = True
         self.stub = Stub(self._wire, {})
@@ -312,10 +323,11 @@ class Layer:
 
     def _from_gdb(self, item: Packet | Notification | Byte) -> None:
         if isinstance(item, Byte):
-            # While the guest is stopped an interrupt means nothing (QEMU ignores it), and a NAK
-            # that gdb misses the reply to what was forwarded.
+            # A NAK: gdb misses the reply to what was forwarded.
             if self._waiting:
                 self._wire.stub.send_raw(item.value)
+            elif item.value == INTERRUPT:
+                self._late_interrupt = time.monotonic()
             return
         payload = item.payload
         while self._waiting:  # gdb asks one thing after the other, but for retries
@@ -333,6 +345,12 @@ class Layer:
 
     def _resume(self, request: Resume) -> None:
         self._breakpoints_known()
+        late = time.monotonic() - self._late_interrupt < LATE_INTERRUPT
+        self._late_interrupt = -LATE_INTERRUPT
+        if late:
+            thread = request.stepping.thread if request.stepping else self._gdb_thread
+            self._wire.gdb.send(stopped(thread, signal=2).payload)
+            return
         try:
             if self.active or request.stepping is None:
                 stop = self.engine.resume(request)
@@ -347,6 +365,8 @@ class Layer:
         if self._wire.gdb_gone:
             self._to_continue = request.stepping is None and stop.signal == 2
             return
+        if self._wire.interrupted() and stop.signal != 2:
+            self._late_interrupt = time.monotonic()
         if stop.thread is not None:
             self._gdb_thread = stop.thread
         self._wire.gdb.send(stop.payload)

@@ -176,10 +176,6 @@ class StopReply(NamedTuple):
         """Whether nothing but a breakpoint need have caused it: SIGTRAP and no watchpoint."""
         return self.signal == 5 and b"watch:" not in self.payload
 
-    def interrupted(self) -> StopReply:
-        """The same stop with the signal that a Ctrl-C gives (SIGINT)."""
-        return StopReply.parse(b"T02" + self.payload[3:])
-
 
 def stopped(thread: bytes | None, signal: int = 5) -> StopReply:
     """The reply for a thread that stopped with `signal` (5: SIGTRAP, as after a step)."""

@@ -91,7 +91,7 @@ def take(connection: gdb.RemoteTargetConnection) -> LayerProcess:
 def _sockets() -> Iterator[int]:
     """Connected stream sockets among gdb's file descriptors, but for its standard streams."""
     try:
-        fds = sorted((int(name) for name in os.listdir("/proc/self/fd")), reverse=True)
+        fds = sorted(int(name) for name in os.listdir("/proc/self/fd"))
     except OSError as error:
         raise SstepError(f"gdb's file descriptors cannot be listed ({error})") from error
     for fd in fds:

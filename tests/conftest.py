@@ -45,9 +45,7 @@ def boot() -> Iterator[Callable[..., Qemu]]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """A failed test says where its transcripts and remote logs are (pytest keeps them)."""
     report: Any = yield
     directory = getattr(item, "funcargs", {}).get("tmp_path")

@@ -16,21 +16,21 @@ from fixtures.qemu import Qemu
 from tests.driver import Gdb
 
 REGISTERS = " ".join(
-    [f"r{number}" for number in range(32)]
-    + ["pc", "msr", "cr", "lr", "ctr", "xer", "srr0", "srr1"]
+    [f"r{number}" for number in range(32)] + ["pc", "msr", "cr", "lr", "ctr", "xer", "srr0", "srr1"]
 )
 
 
 class Oracle:
     """Two gdbs, each with a guest of its own, that are given the same commands."""
 
-    def __init__(self, native: Gdb, ours: Gdb) -> None:
+    def __init__(self, native: Gdb, ours: Gdb, targets: tuple[str, str]) -> None:
         self.native = native
         self.ours = ours
+        self.targets = targets
         self.compared = 0
         self.commands: list[str] = []
 
-    def both(self, command: str, timeout: float = 60) -> str:
+    def both(self, command: str, timeout: float = 20) -> str:
         """Give a command to both; its output, which is the same, as is the state after it."""
         self.commands.append(command)
         output = self._same(command, timeout)
@@ -83,6 +83,6 @@ def oracle(
         native.connect(stepping.target, elf)
         greeting = ours.connect(ignoring.target, elf)
         assert "stepping by the Trace interrupt" in greeting, greeting
-        yield Oracle(native, ours)
+        yield Oracle(native, ours, (stepping.target, ignoring.target))
         status = ours.status()
         assert "taken" in status and "Outstanding: none" in status, status

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: MIT
+"""Connect a unix socket to stdin and stdout, or with --listen to one client at a TCP port."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import sys
+
+
+def copy(read: int, write: int) -> bool:
+    """Copy what is there; False at the end."""
+    data = os.read(read, 65536)
+    while data:
+        data = data[os.write(write, data) :]
+        if not data:
+            return True
+    return False
+
+
+def main() -> None:
+    """Until either side ends."""
+    with socket.socket(socket.AF_UNIX) as stub:
+        stub.connect(sys.argv[1])
+        reads, writes = 0, 1
+        if "--listen" in sys.argv:
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                print(server.getsockname()[1], flush=True)
+                client, _ = server.accept()
+            reads = writes = client.fileno()
+        ends = {reads: stub.fileno(), stub.fileno(): writes}
+        while all(copy(end, ends[end]) for end in select.select(list(ends), [], [])[0]):
+            pass
+
+
+main()

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: MIT
+"""A real Debian ppc64el kernel under TCG: little-endian, translated, LPCR[AIL]=3, interrupts on."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fixtures import linux
+from fixtures.linux import LinuxImage
+from fixtures.qemu import QUIET, Qemu
+from tests.driver import Gdb
+
+pytestmark = pytest.mark.linux
+
+SE = 0x400
+
+
+@pytest.fixture(scope="module")
+def image() -> LinuxImage:
+    return linux.ensure()
+
+
+@pytest.fixture
+def start(image: LinuxImage) -> Iterator[Callable[..., Qemu]]:
+    guests: list[Qemu] = []
+
+    def boot(*, steps: bool = False, smp: int = 1) -> Qemu:
+        guest = Qemu(
+            linux.qemu_arguments(image),
+            steps=steps,
+            machine=f"pseries,{QUIET},x-vof=on",
+            memory="512M",
+            smp=smp,
+        )
+        guests.append(guest)
+        guest.release()
+        guest.wait_console(linux.READY)
+        return guest
+
+    yield boot
+    for guest in guests:
+        guest.close()
+
+
+@pytest.fixture
+def gdb(tmp_path: Path) -> Iterator[Gdb]:
+    with Gdb(tmp_path) as gdb:
+        yield gdb
+
+
+def assert_healthy(guest: Qemu) -> None:
+    """The guest works and its log is clean."""
+    seen = len(guest.console())
+    guest.enter("health")
+    text = guest.wait_console("loops=", start=seen, timeout=30)[seen:]
+    assert "oops=0 faults=0" in text, text
+
+
+def attach(gdb: Gdb, guest: Qemu, image: LinuxImage) -> None:
+    output = gdb.connect(guest.target, image.vmlinux)
+    assert "stepping by the Trace interrupt" in output
+    assert "LPCR[AIL]: 3" in gdb.status()
+    assert "little-endian" in gdb.status()
+
+
+SUCCESSORS = """
+python
+def follow(count):
+    taken = 0
+    for number in range(count):
+        frame = gdb.newest_frame()
+        pc = frame.pc()
+        text = frame.architecture().disassemble(pc)[0]["asm"].split("<")[0]
+        lr, ctr = (int(frame.read_register(name)) & ~3 for name in ("lr", "ctr"))
+        gdb.execute("stepi", to_string=True)
+        new = gdb.newest_frame().pc()
+        wanted = {pc + 4}
+        word = text.split()[0]
+        if word[0] == "b" and word != "brd":
+            if "lr" in word:
+                wanted.add(lr & (1 << 64) - 1)
+            elif "ctr" in word:
+                wanted.add(ctr & (1 << 64) - 1)
+            else:
+                wanted.add(int(text.split(",")[-1].split()[-1], 16))
+        if text.startswith(("lwarx", "ldarx")):
+            wanted.update(pc + 4 * n for n in range(2, 17))
+        assert new in wanted, "step %d: %#x %s came to %#x" % (number, pc, text, new)
+        taken += new != pc + 4
+    print("followed", count, "with", taken, "jumps")
+end
+"""
+
+
+def test_steps_in_kernel_code(gdb: Gdb, start: Callable[..., Qemu], image: LinuxImage) -> None:
+    guest = start()
+    attach(gdb, guest, image)
+    gdb.command("break do_sys_openat2")
+    assert "Breakpoint 1, " in gdb.command("continue", 60)
+    assert "Trace vector now: 0xc000000000004d00" in gdb.status()
+    for line in SUCCESSORS.strip().splitlines():
+        gdb.send(line)
+    gdb.finish()
+    output = gdb.command("python follow(200)", 120)
+    assert re.search(r"followed 200 with [1-9][0-9]* jumps", output), output
+    assert gdb.value("$msr") & SE == 0
+    for _ in range(3):
+        assert "Breakpoint 1, " in gdb.command("continue", 60)
+    assert "already hit 4 times" in gdb.command("info breakpoints")
+    gdb.command("delete")
+    gdb.command("detach")
+    assert_healthy(guest)
+
+
+def test_conditions_finish_and_watch(
+    gdb: Gdb, start: Callable[..., Qemu], image: LinuxImage
+) -> None:
+    guest = start()
+    attach(gdb, guest, image)
+    gdb.command("break ksys_read if $r5 == 123456")
+    gdb.command("ignore 1 2")
+    gdb.command('dprintf kernel_clone,"cloned\\n"')
+    gdb.command("break do_sys_openat2")
+    gdb.command("ignore 3 5")
+    output = gdb.command("continue", 60)
+    assert "Breakpoint 3, " in output and "cloned" in output
+    assert "already hit 6 times" in gdb.command("info breakpoints")
+    gdb.command("delete")
+    gdb.command("tbreak *$lr")
+    assert "emporary breakpoint" in gdb.command("continue", 60)
+    gdb.command("nexti 20")
+    assert "Outstanding: none" in gdb.status()
+    gdb.command("detach")
+    assert_healthy(guest)
+
+
+def test_interrupting_long_steps(gdb: Gdb, start: Callable[..., Qemu], image: LinuxImage) -> None:
+    guest = start()
+    attach(gdb, guest, image)
+    gdb.command("tbreak do_sys_openat2")
+    gdb.command("continue", 60)
+    for number in range(10):
+        gdb.send("stepi 1000000" if number % 2 else "continue")
+        time.sleep(0.1 + 0.1 * number)
+        begin = time.monotonic()
+        output = gdb.interrupt(10)
+        assert "SIGINT" in output, output
+        assert time.monotonic() - begin < 2
+    gdb.command("detach")
+    assert_healthy(guest)
+
+
+def test_sigkill_in_mid_step(tmp_path: Path, start: Callable[..., Qemu], image: LinuxImage) -> None:
+    guest = start()
+    with Gdb(tmp_path, name="killed") as gdb:
+        attach(gdb, guest, image)
+        gdb.command("tbreak do_sys_openat2")
+        gdb.command("continue", 60)
+        gdb.send("stepi 1000000")
+        time.sleep(1)
+        gdb.kill()
+    with Gdb(tmp_path, name="next") as gdb:
+        attach(gdb, guest, image)
+        assert gdb.value("$msr") & SE == 0
+        gdb.command("detach")
+    assert_healthy(guest)
+
+
+def test_two_vcpus(gdb: Gdb, start: Callable[..., Qemu], image: LinuxImage) -> None:
+    guest = start(smp=2)
+    attach(gdb, guest, image)
+    gdb.command("break do_sys_openat2")
+    seen = set()
+    for _ in range(12):
+        assert "hit Breakpoint 1" in gdb.command("continue", 60)
+        seen.add(gdb.value("$_thread"))
+        here = gdb.pc
+        gdb.command("stepi")
+        assert gdb.pc == here + 4
+        gdb.command("stepi 20")
+        gdb.command("nexti 5")
+    assert seen == {1, 2}
+    gdb.command("delete")
+    gdb.command("detach")
+    assert_healthy(guest)

@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: MIT
+"""gdb's own run control on fixtures/bare/demo.c: the transcript that native stepping gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.bare_metal import SOURCES, Program
+from fixtures.qemu import Qemu
+from tests.oracle import Oracle, oracle
+
+pytestmark = pytest.mark.bare
+
+PLAIN: list[dict[str, Any]] = [
+    {"endian": "le", "opt": "O0"},
+    {"endian": "be", "opt": "O0", "ail": 2},
+    {"endian": "le", "opt": "O0", "ail": 3},
+]
+# What is inlined or computed by the compiler is never called: for the scripts that do not mind.
+OPTIMISED: list[dict[str, Any]] = [
+    {"endian": "be", "opt": "O2"},
+    {"endian": "le", "opt": "O2", "ail": 3},
+]
+OPTIMISED_SCRIPTS = (
+    "steps",
+    "continue hits again",
+    "hardware watchpoint",
+    "display and hooks",
+    "no line information",
+)
+
+SCRIPTS = {
+    "steps": """
+        break work
+        continue
+        stepi
+        stepi 3
+        nexti
+        nexti 5
+        step
+        next
+        step 3
+        next 4
+        info registers pc msr
+        x/2i $pc
+    """,
+    "continue hits again": """
+        break work
+        continue
+        continue
+        continue 3
+        info breakpoints
+        tbreak largest
+        continue
+        continue
+    """,
+    "finish": """
+        break square
+        continue
+        finish
+        step
+        step
+        finish
+        up
+        finish
+        backtrace
+    """,
+    "recursion": """
+        # At -O2 factorial(4) is a constant, and nobody calls it.
+        tbreak work
+        continue
+        break factorial
+        print factorial(4)
+        next
+        finish
+        continue
+        continue
+        finish
+        finish
+        step
+        backtrace
+        finish
+        finish
+        next 3
+    """,
+    "until and advance": """
+        break sum_of_squares
+        continue
+        next
+        next
+        next
+        next
+        until
+        until
+        advance largest
+        until
+        advance 44
+    """,
+    "conditions": """
+        break square if x == 3
+        continue
+        continue
+        info breakpoints
+        tbreak work if n == 7
+        continue
+        print round
+        delete
+        break sum_of_squares
+        condition 3 n == 4
+        continue
+        print n
+    """,
+    "ignore counts": """
+        break square
+        ignore 1 5
+        continue
+        info breakpoints
+        ignore 1 2
+        continue 2
+        info breakpoints
+    """,
+    "dprintf": """
+        dprintf square,"square of %d\\n", x
+        break work
+        continue
+        continue
+        continue
+    """,
+    "software watchpoint": """
+        break work
+        continue
+        set can-use-hw-watchpoints 0
+        delete
+        watch total
+        continue
+        continue
+        info watchpoints
+        delete
+        tbreak sum_of_squares
+        continue
+        next
+        watch sum
+        continue
+        continue
+        continue
+    """,
+    "hardware watchpoint": """
+        tbreak work
+        continue
+        watch total
+        continue
+        stepi
+        continue
+        rwatch round
+        continue
+        stepi 4
+        info watchpoints
+    """,
+    "display and hooks": """
+        break work
+        continue
+        display/i $pc
+        display round
+        stepi
+        step
+        next
+        undisplay 1
+        stepi 5
+    """,
+    "consecutive breakpoints": """
+        break square
+        break *square+4
+        break *square+8
+        continue
+        continue
+        continue
+        stepi
+        continue
+        info breakpoints
+    """,
+    "step into a breakpoint": """
+        break work
+        continue
+        break square
+        next
+        next
+        finish
+        step 10
+        nexti 100
+    """,
+    "jump return call": """
+        break square
+        continue
+        print factorial(5)
+        call square(9)
+        continue
+        return 7
+        next
+        jump work
+        step
+    """,
+    "no line information": """
+        break work
+        continue
+        stepi 2
+        break *0x20000
+        tbreak *$lr
+        continue
+        stepi 7
+    """,
+}
+
+
+def _name(variant: dict[str, Any]) -> str:
+    return "-".join(f"{key}={value}" for key, value in variant.items())
+
+
+@pytest.fixture
+def variant() -> dict[str, Any]:
+    return PLAIN[0]
+
+
+@pytest.fixture
+def pair(
+    variant: dict[str, Any],
+    tmp_path: Path,
+    programs: Callable[..., Program],
+    boot: Callable[..., Qemu],
+) -> Iterator[Oracle]:
+    program = programs("demo", **variant)
+    start = partial(_boot, boot, program)
+    with oracle(tmp_path, start, program.elf, ["-d", str(SOURCES)]) as pair:
+        yield pair
+
+
+def _boot(boot: Callable[..., Qemu], program: Program, steps: bool) -> Qemu:
+    return boot(program, steps=steps)
+
+
+@pytest.mark.parametrize(
+    ("variant", "name"),
+    [(variant, name) for variant in PLAIN for name in SCRIPTS]
+    + [(variant, name) for variant in OPTIMISED for name in OPTIMISED_SCRIPTS],
+    ids=lambda value: value if isinstance(value, str) else _name(value),
+)
+def test_transcript(name: str, pair: Oracle) -> None:
+    output = pair.run(SCRIPTS[name])
+    assert "reakpoint" in output
+    assert pair.ours.value("trace_hits") == 0
+
+
+def test_commands_that_step(pair: Oracle) -> None:
+    pair.both("break square")
+    pair.block("commands 1", "silent", "step", "print sum", "end")
+    pair.block("define twice", "step", "stepi", "end")
+    pair.both("continue")
+    pair.both("continue")
+    pair.both("info breakpoints")
+    pair.both("twice")
+    pair.block("commands 1", "silent", 'printf "x=%d\\n", x', "continue", "end")
+    pair.both("tbreak largest")
+    output = pair.both("continue")
+    assert output.count("x=") > 1
+
+
+def test_enter_repeats(pair: Oracle) -> None:
+    pair.both("break work")
+    pair.both("continue")
+    for command in ("stepi", "", "", "next 2", "", "step", "", "continue", ""):
+        pair.both(command)
+    assert pair.compared > 30
+
+
+def test_python_stop_that_says_false(pair: Oracle) -> None:
+    for gdb in (pair.native, pair.ours):
+        gdb.command("python class Even(gdb.Breakpoint): stop = lambda self: x() % 2 == 0")
+        gdb.command("python x = lambda: int(gdb.parse_and_eval('x'))")
+        gdb.command("python Even('square')")
+    for value in (2, 2, 4):  # of 1 to 3, 1 to 4, 1 to 3 ...
+        pair.both("continue")
+        assert f"= {value}" in pair.both("print x")
+
+
+def test_reconnecting(pair: Oracle) -> None:
+    pair.both("break work")
+    pair.both("continue")
+    for _ in range(3):
+        for gdb, target in zip((pair.native, pair.ours), pair.targets):
+            gdb.command("disconnect")
+            gdb.connect(target)
+        pair.both("stepi 4")
+        pair.both("continue")
+        pair.both("next")
+    assert ": taken" in pair.ours.status()
+
+
+def test_after_detach(pair: Oracle) -> None:
+    pair.both("break work")
+    pair.both("continue")
+    for gdb, target in zip((pair.native, pair.ours), pair.targets):
+        assert "detached" in gdb.command("detach")
+        gdb.connect(target)  # somewhere, as the guest has run meanwhile
+        assert "Breakpoint 1, work" in gdb.command("continue")
+        gdb.command("delete")
+        here = gdb.pc
+        gdb.command("stepi")
+        assert gdb.pc == here + 4
+    assert ": taken" in pair.ours.status()

@@ -1,0 +1,363 @@
+# SPDX-License-Identifier: MIT
+"""How a session begins, is interrupted and ends: loading, connecting, Ctrl-C, death of gdb."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+import pytest
+
+from fixtures.bare_metal import SOURCES, Program
+from fixtures.qemu import Qemu, wait_for
+from tests.driver import EXTENSION, ROOT, Gdb, is_running, layers_of
+
+pytestmark = pytest.mark.bare
+
+ANNOUNCEMENT = "ppc-sstep: this stub ignores step requests; stepping by the Trace interrupt.\n"
+SE = 0x400
+
+# A stream between stdin/stdout and a unix socket: what `target remote | COMMAND` runs.
+PIPE = f"| exec {sys.executable} {ROOT}/tests/pipe.py"
+
+
+@pytest.fixture
+def demo(programs: Callable[..., Program]) -> Program:
+    return programs("demo")
+
+
+@pytest.fixture
+def guest(boot: Callable[..., Qemu], demo: Program) -> Qemu:
+    return boot(demo, steps=False)
+
+
+@pytest.fixture
+def gdb(tmp_path: Path) -> Iterator[Gdb]:
+    with Gdb(tmp_path, arguments=("-d", str(SOURCES))) as gdb:
+        yield gdb
+
+
+def no_breakpoint_at(gdb: Gdb, address: int) -> bool:
+    """Whether the stub has none planted there: it refuses to remove one."""
+    return 'received: "E22"' in gdb.command(f"maint packet z0,{address:x},4")
+
+
+def assert_steps(gdb: Gdb) -> None:
+    """The extension is there and one step does what it should."""
+    assert ": taken" in gdb.status()
+    gdb.command("tbreak work")
+    gdb.command("continue")
+    here = gdb.pc
+    gdb.command("stepi")
+    assert gdb.pc == here + 4
+    assert gdb.value("$msr") & SE == 0
+
+
+# -- loading
+
+
+def test_loading_is_silent_and_twice_is_harmless(tmp_path: Path) -> None:
+    with Gdb(tmp_path, extension=False) as plain:
+        banner = plain.banner
+    with Gdb(tmp_path) as gdb:
+        assert gdb.banner == banner
+        assert gdb.command(f"source {EXTENSION}") == ""
+        assert gdb.command("python import gdb_ppc_sstep") == ""
+        assert "Qqemu.sstep=0" in gdb.command("help set ppc-sstep mode")
+
+
+def test_python_import(tmp_path: Path, guest: Qemu, demo: Program) -> None:
+    with Gdb(tmp_path, extension=False) as gdb:
+        gdb.command(f"python import sys; sys.path.append('{ROOT}')")
+        assert gdb.command("python import gdb_ppc_sstep") == ""
+        assert ANNOUNCEMENT in gdb.connect(guest.target, demo.elf)
+        assert_steps(gdb)
+
+
+def test_loading_after_target_remote(tmp_path: Path, guest: Qemu, demo: Program) -> None:
+    with Gdb(tmp_path, extension=False) as gdb:
+        assert "ppc-sstep" not in gdb.connect(guest.target, demo.elf)
+        assert gdb.command(f"source {EXTENSION}") == ANNOUNCEMENT
+        assert_steps(gdb)
+
+
+def test_gdbinit_of_a_project(tmp_path: Path, guest: Qemu, demo: Program) -> None:
+    text = (ROOT / "gdbinit.example").read_text().replace("/PATH/TO", str(ROOT.parent))
+    text = text.replace(f"{ROOT.parent}/gdb_ppc_sstep/", f"{ROOT}/")
+    (tmp_path / ".gdbinit").write_text(text)
+    environment = {**os.environ, "HOME": "/nonexistent"}
+    with Gdb(
+        tmp_path,
+        extension=False,
+        arguments=(f"-ix={tmp_path}/.gdbinit",),
+        environment=environment,
+    ) as gdb:
+        assert ANNOUNCEMENT in gdb.connect(guest.target, demo.elf)
+        assert_steps(gdb)
+
+
+# -- connecting
+
+
+@pytest.mark.parametrize("kind", ["remote", "extended-remote"])
+@pytest.mark.parametrize("by", ["unix", "tcp", "pipe"])
+def test_kinds_of_connections(kind: str, by: str, gdb: Gdb, guest: Qemu, demo: Program) -> None:
+    if by == "tcp":
+        with subprocess.Popen(
+            [sys.executable, ROOT / "tests" / "pipe.py", guest.target, "--listen"],
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as bridge:
+            assert bridge.stdout is not None
+            target = ":" + bridge.stdout.readline().strip()
+            try:
+                assert ANNOUNCEMENT in gdb.connect(target, demo.elf, kind)
+                assert_steps(gdb)
+                gdb.command("disconnect")
+            finally:
+                bridge.kill()
+        return
+    target = guest.target if by == "unix" else f"{PIPE} {guest.target}"
+    assert ANNOUNCEMENT in gdb.connect(target, demo.elf, kind)
+    assert_steps(gdb)
+
+
+def test_batch(tmp_path: Path, guest: Qemu, demo: Program) -> None:
+    script = tmp_path / "script.gdb"
+    script.write_text(
+        f"target remote {guest.target}\nbreak work\ncontinue\nstepi\nnext\ncontinue\n"
+        "info breakpoints\n"
+    )
+    done = subprocess.run(
+        ["gdb-multiarch", "-nx", "-batch", f"-iex=source {EXTENSION}", "-x", script, demo.elf],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0
+    assert "already hit 2 times" in done.stdout
+    assert ANNOUNCEMENT in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_stub_that_steps_is_left_alone(
+    gdb: Gdb, boot: Callable[..., Qemu], demo: Program
+) -> None:
+    stepping = boot(demo, steps=True)
+    assert "ppc-sstep" not in gdb.connect(stepping.target, demo.elf)
+    assert layers_of(gdb) == []
+    status = gdb.status()
+    assert "not taken: the stub steps by itself" in status
+    assert "Stub steps: yes (Qqemu.sstep=0x7, and the accelerator is not KVM)" in status
+
+
+def test_probe_asks_again(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:
+    guest = boot(demo, steps=True)
+    gdb.connect(guest.target, demo.elf)
+    gdb.command("maint packet Qqemu.sstep=0")
+    assert ANNOUNCEMENT in gdb.command("ppc-sstep probe")
+    assert_steps(gdb)
+    gdb.command("maint packet Qqemu.sstep=7")
+    assert "not taken: the stub steps by itself" in gdb.command("ppc-sstep probe")
+    gdb.command("stepi 10")
+    assert "Steps done: 1\n" in gdb.status()  # the rest was the stub's
+
+
+def test_modes(gdb: Gdb, guest: Qemu, demo: Program) -> None:
+    gdb.command("set ppc-sstep mode off")
+    assert "ppc-sstep" not in gdb.connect(guest.target, demo.elf)
+    assert "not taken: mode is off" in gdb.status()
+    assert ANNOUNCEMENT in gdb.command("set ppc-sstep mode auto")
+    assert_steps(gdb)
+    gdb.command("set ppc-sstep mode off")
+    assert "not taken: mode is off" in gdb.status()
+    gdb.command("set ppc-sstep mode on")
+    assert_steps(gdb)
+    assert 'Undefined item: "foo".' in gdb.command("set ppc-sstep mode foo")
+    assert "The mode of ppc-sstep is on." in gdb.command("show ppc-sstep")
+
+
+def test_mode_on_takes_a_stub_that_steps(
+    gdb: Gdb, boot: Callable[..., Qemu], demo: Program
+) -> None:
+    gdb.command("set ppc-sstep mode on")
+    assert "stepping by the Trace interrupt" in gdb.connect(boot(demo, steps=True).target, demo.elf)
+    assert_steps(gdb)
+    assert "Steps done: 0" not in gdb.status()
+
+
+def test_other_architectures_are_left_alone(gdb: Gdb) -> None:
+    with Qemu([], steps=False, program="qemu-system-ppc", machine="g3beige", cpu="750") as guest:
+        assert "ppc-sstep" not in gdb.connect(guest.target)
+        assert "not taken: the target is no 64-bit PowerPC" in gdb.status()
+        assert layers_of(gdb) == []
+
+
+def test_info(gdb: Gdb, guest: Qemu, demo: Program) -> None:
+    assert "none, or its target is running" in gdb.status()
+    gdb.connect(guest.target, demo.elf)
+    gdb.command("tbreak work")
+    gdb.command("continue")
+    gdb.command("stepi 5")
+    assert gdb.status() == (
+        "Mode: auto\n"
+        f"Connection 1 (remote {guest.target}): taken\n"
+        "Stub steps: no (Qqemu.sstep=0x0)\n"
+        "Trace vector now: 0xd00 (MSR[IR] and MSR[DR] not both on)\n"
+        "LPCR[AIL]: 0\n"
+        "Byte order: little-endian (MSR[LE])\n"
+        "Steps done: 5\n"
+        "Outstanding: none\n"
+    )
+
+
+def test_debug_log(gdb: Gdb, guest: Qemu, demo: Program, tmp_path: Path) -> None:
+    gdb.connect(guest.target, demo.elf)
+    gdb.command("tbreak work")
+    gdb.command("continue")
+    gdb.command("set debug ppc-sstep on")
+    log = gdb.command("stepi")
+    assert "stub <- Z0,d00,4" in log and "trace, stop at 0xd00" in log
+    gdb.command(f"set ppc-sstep debug-file {tmp_path}/layer.log")
+    assert "Z0" not in gdb.command("stepi")
+    assert "Z0,d00,4" in (tmp_path / "layer.log").read_text()
+    gdb.command("set debug ppc-sstep off")
+    gdb.command("set ppc-sstep debug-file")
+    assert "Z0" not in gdb.command("stepi")
+
+
+def test_two_inferiors(gdb: Gdb, guest: Qemu, boot: Callable[..., Qemu], demo: Program) -> None:
+    other = boot(demo, steps=False)
+    assert ANNOUNCEMENT in gdb.connect(guest.target, demo.elf)
+    gdb.command("add-inferior -no-connection")
+    gdb.command("inferior 2")
+    assert ANNOUNCEMENT in gdb.connect(other.target, demo.elf)
+    assert len(layers_of(gdb)) == 2
+    assert_steps(gdb)
+    gdb.command("inferior 1")
+    assert_steps(gdb)
+
+
+# -- Ctrl-C
+
+
+@pytest.mark.parametrize("command", ["stepi 1000000", "continue", "until 999", "next 1000000"])
+def test_interrupts(command: str, gdb: Gdb, guest: Qemu, demo: Program) -> None:
+    gdb.connect(guest.target, demo.elf)
+    gdb.command("break work if n < 0")
+    gdb.command("tbreak work")
+    gdb.command("continue")
+    slow = 0.0
+    for number in range(15):
+        gdb.send("continue" if command == "until 999" else command)
+        time.sleep(0.05 + 0.03 * number)  # any moment will do, and each another
+        start = time.monotonic()
+        output = gdb.interrupt(timeout=10)
+        slow = max(slow, time.monotonic() - start)
+        assert "SIGINT" in output or "Quit" in output, output
+        assert gdb.value("$msr") & SE == 0
+        assert gdb.value("trace_hits") == 0
+    assert slow < 2
+    assert no_breakpoint_at(gdb, 0xD00)
+    assert "Outstanding: none" in gdb.status()
+    gdb.command("delete")
+    assert_steps(gdb)
+
+
+# -- the end
+
+
+def test_quit_leaves_no_process(tmp_path: Path, guest: Qemu, demo: Program) -> None:
+    with Gdb(tmp_path) as gdb:
+        gdb.connect(guest.target, demo.elf)
+        (layer,) = layers_of(gdb)
+        gdb.send("quit")
+        gdb.child.wait()
+        wait_for(lambda: not is_running(layer), "the layer's end", 5)
+    assert guest.process.poll() is None
+
+
+def test_kill_ends_the_guest(gdb: Gdb, guest: Qemu, demo: Program) -> None:
+    gdb.connect(guest.target, demo.elf)
+    (layer,) = layers_of(gdb)
+    assert "killed" in gdb.command("kill")
+    wait_for(lambda: guest.process.poll() is not None, "QEMU's end", 5)
+    wait_for(lambda: not is_running(layer), "the layer's end", 5)
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.1, 0.2, 0.4])
+def test_sigkill_in_mid_step(delay: float, tmp_path: Path, guest: Qemu, demo: Program) -> None:
+    with Gdb(tmp_path, name="killed") as gdb:
+        gdb.connect(guest.target, demo.elf)
+        gdb.command("break largest")
+        gdb.command("continue")
+        (layer,) = layers_of(gdb)
+        gdb.send("stepi 1000000")
+        time.sleep(delay)
+        gdb.kill()
+        wait_for(lambda: not is_running(layer), "the layer's end", 5)
+    with Gdb(tmp_path, name="next", extension=False) as plain:
+        plain.connect(guest.target, demo.elf)
+        assert plain.value("$msr") & SE == 0
+        assert no_breakpoint_at(plain, 0xD00)
+        assert no_breakpoint_at(plain, plain.value("largest"))
+        assert plain.value("trace_hits") == 0
+
+
+def test_sigkill_while_the_guest_runs(tmp_path: Path, guest: Qemu, demo: Program) -> None:
+    with Gdb(tmp_path, name="killed") as gdb:
+        gdb.connect(guest.target, demo.elf)
+        gdb.command("break largest if seed < 0")
+        gdb.command("tbreak work")
+        gdb.command("continue")
+        (layer,) = layers_of(gdb)
+        gdb.send("continue")
+        time.sleep(0.2)
+        gdb.kill()
+        wait_for(lambda: not is_running(layer), "the layer's end", 5)
+    rounds = []
+    for name in ("next", "after"):
+        with Gdb(tmp_path, name=name, extension=False) as plain:
+            plain.connect(guest.target, demo.elf)
+            assert plain.value("$msr") & SE == 0
+            assert no_breakpoint_at(plain, plain.value("largest"))
+            rounds.append(plain.value("round"))
+            plain.command("detach")
+        time.sleep(0.05)
+    assert rounds[1] > rounds[0]  # the guest runs on by itself
+
+
+def test_dead_stub_in_mid_step(gdb: Gdb, guest: Qemu, demo: Program) -> None:
+    gdb.connect(guest.target, demo.elf)
+    gdb.command("tbreak work")
+    gdb.command("continue")
+    (layer,) = layers_of(gdb)
+    gdb.send("stepi 1000000")
+    time.sleep(0.2)
+    guest.process.kill()
+    output = gdb.finish(10)
+    # gdb's own words, which of the two depends on what it was about to do.
+    assert "Remote connection closed" in output or "Target disconnected" in output
+    assert "Traceback" not in output
+    wait_for(lambda: not is_running(layer), "the layer's end", 5)
+    assert "The program is not being run." in gdb.command("stepi")
+
+
+def test_without_python3_gdb_itself_runs_the_layer(
+    tmp_path: Path, guest: Qemu, demo: Program
+) -> None:
+    with Gdb(tmp_path) as gdb:
+        gdb.command("python import sys, os; sys.executable = sys.base_prefix = '/nonexistent'")
+        gdb.command("python os.environ['PATH'] = '/nonexistent'")
+        assert ANNOUNCEMENT in gdb.connect(guest.target, demo.elf)
+        (layer,) = layers_of(gdb)
+        assert "gdb" in Path(f"/proc/{layer}/exe").resolve().name
+        assert_steps(gdb)
+        gdb.send("quit")
+        gdb.child.wait()
+        wait_for(lambda: not is_running(layer), "the layer's end", 5)
