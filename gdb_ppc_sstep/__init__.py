@@ -22,8 +22,7 @@ def _enter():
     if version is None or int(version.group()) < 12 or sys.version_info < (3, 9):
         gdb.write(
             "gdb_ppc_sstep needs GDB 12 or later with Python 3.9 or later; this is GDB %s with "
-            "Python %d.%d.  Nothing was loaded.\n"  # noqa: UP031 (old Pythons)
-            % ((gdb.VERSION,) + sys.version_info[:2]),
+            "Python %d.%d.  Nothing was loaded.\n" % ((gdb.VERSION,) + sys.version_info[:2]),
             gdb.STDERR,
         )
         return

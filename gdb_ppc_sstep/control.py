@@ -87,8 +87,8 @@ class _Ail(gdb.Parameter):
 class _Debug(gdb.Parameter):
     """Whether each packet and decision of the step layer is logged.
 
-    The log is printed to gdb's own (see "set logging") at each stop, or appended line by line to the
-    file that "set ppc-sstep debug-file" names."""
+    The log is printed to gdb's own (see "set logging") at each stop, or appended line by line to
+    the file that "set ppc-sstep debug-file" names."""
 
     set_doc = "Set debugging of the ppc64 single-step extension."
     show_doc = "Show debugging of the ppc64 single-step extension."

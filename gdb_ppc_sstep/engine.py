@@ -97,8 +97,13 @@ class Engine:
         )
         return self._run(request, Landing(plan.stops, armed))
 
-    def _run(self, request: Resume, landing: Landing | None) -> StopReply:
-        """Resume until there is a stop for gdb; a stop that is only ours is dealt with here."""
+    def _run(
+        self, request: Resume, landing: Landing | None, *, releasing: bool = False
+    ) -> StopReply:
+        """Resume until there is a stop for gdb; a stop that is only ours is dealt with here.
+
+        releasing: nor is the guest resumed again once nothing is outstanding.
+        """
         stops = landing.stops if landing else ()
         armed = landing.armed if landing else None
         while True:
@@ -114,6 +119,8 @@ class Engine:
             shown = self._settle(stop, landing)
             if shown is not None:
                 return shown
+            if releasing and not self.outstanding:
+                return stop
             if self._stub.interrupted():
                 return stopped(stop.thread, signal=2)
 
@@ -152,16 +159,17 @@ class Engine:
             return stop
         armed = landing.armed if landing else None
         shown: StopReply | None = stop
+        elsewhere: list[tuple[bytes | None, int, int]] = []
         for thread in dict.fromkeys([stop.thread, *(one.thread for one in self.outstanding)]):
             if not self.outstanding:
                 break
             self._stub.select(thread)
             state, pc = self._stub.read("msr"), self._stub.read("pc")
             if pc not in [one.vector for one in self.outstanding]:
-                self._disarm(landing, thread, pc, state)
+                elsewhere.append((thread, pc, state))
                 continue
             srrs = self._srrs()
-            owner = self._owner(pc, srrs)
+            owner = self._owner(thread, pc, srrs)
             only_ours = thread == stop.thread and stop.is_breakpoint
             if owner is not None and srrs is not None:
                 self._collect(owner, thread, *srrs)
@@ -170,17 +178,24 @@ class Engine:
             elif only_ours and pc not in self.breakpoints:
                 self._log(f"{_name(thread)} has a Trace interrupt of its own at {pc:#x}")
                 shown = self._leave(thread, pc, state)
+        if shown is None and armed is not None and armed not in self.outstanding:
+            shown = stopped(armed.thread)  # another vCPU's stop hid the end of the step
         if shown is not None:
+            for thread, pc, state in elsewhere:
+                self._stub.select(thread)
+                self._disarm(landing, thread, pc, state)
             if landing is not None and armed not in self.outstanding:
                 self.steps += 1
             self._stub.select(shown.thread)  # as gdb counts on
         return shown
 
-    def _owner(self, vector: int, srrs: tuple[int, int] | None) -> Armed | None:
-        """Which armed step a Trace interrupt with these SRR0 and SRR1 belongs to, if any.
+    def _owner(
+        self, thread: bytes | None, vector: int, srrs: tuple[int, int] | None
+    ) -> Armed | None:
+        """Which armed step a thread's Trace interrupt with these SRR0 and SRR1 belongs to, if any.
 
-        Recognised by where it came from; else (a handler may have changed the address to return
-        to) by coming from the same state of the machine.
+        Recognised by where it came from, on whichever vCPU; else (a handler may have changed the
+        address to return to) by coming from the same vCPU and state of the machine.
         """
         if srrs is None:
             return None
@@ -189,7 +204,7 @@ class Engine:
             if srrs[0] in one.successors:
                 return one
         for one in candidates:
-            if not (srrs[1] ^ one.state) & _CONTEXT:
+            if one.thread == thread and not (srrs[1] ^ one.state) & _CONTEXT:
                 return one
         return None
 
@@ -223,21 +238,24 @@ class Engine:
             if landing and arriving and pc in landing.stops:
                 how = "arrived without a Trace interrupt"  # so MSR[SE] is what the guest wrote
             elif state & msr.SE and pc == armed.pc and not (state ^ armed.state) & _CONTEXT:
+                self._clean_srr1(armed)
                 self._stub.write("msr", state & ~msr.SE)
                 how = "disarmed in MSR"
-            elif (
-                msr.is_vector(pc)
-                and (srrs := self._srrs()) is not None
-                and srrs[0] == armed.pc
-                and srrs[1] & msr.SE
-            ):
-                self._stub.write("srr1", srrs[1] & ~msr.SE)
+            elif msr.is_vector(pc) and self._clean_srr1(armed):
                 how = "disarmed in SRR1"
             else:
                 continue
             self.outstanding.remove(armed)
             self._log(f"{_name(thread)} at {pc:#x}: {how}")
             return
+
+    def _clean_srr1(self, armed: Armed) -> bool:
+        """Take our SE out of the selected thread's SRR1, if that is of an interrupt of the step."""
+        srrs = self._srrs()
+        if srrs is None or srrs[0] != armed.pc or not srrs[1] & msr.SE:
+            return False
+        self._stub.write("srr1", srrs[1] & ~msr.SE)
+        return True
 
     def _leave(self, thread: bytes | None, pc: int, state: int) -> StopReply | None:
         """Let the selected thread execute the instruction at a vector that stays guarded.
@@ -260,6 +278,7 @@ class Engine:
             # The handler that an interrupted step was left in returns: its SE is ours.
             if new & msr.SE and pc == armed.pc and not (new ^ armed.state) & _CONTEXT:
                 new &= ~msr.SE
+                self._clean_srr1(armed)
                 self.outstanding.remove(armed)
                 self._log(f"disarmed at the return to {pc:#x}")
                 break
@@ -273,7 +292,7 @@ class Engine:
         going_on() is asked before each try; to interrupt one is the business of the link.
         """
         while self.outstanding and going_on():
-            self._run(Resume((Action(b"c"),)), None)
+            self._run(Resume((Action(b"c"),)), None, releasing=True)
         return not self.outstanding
 
     # -- what is asked of the stub

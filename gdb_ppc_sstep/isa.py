@@ -29,6 +29,7 @@ class Kind(enum.Enum):
     RFID = "rfid"
     HRFID = "hrfid"
     RFSCV = "rfscv"
+    RFEBB = "rfebb"
     MFMSR = "mfmsr"
     MTMSR = "mtmsr"
     MTMSRD = "mtmsrd"
@@ -37,7 +38,7 @@ class Kind(enum.Enum):
 
 
 RETURNS = frozenset([Kind.RFID, Kind.HRFID, Kind.RFSCV])
-"""Returns from interrupts: a Trace interrupt never follows them."""
+"""Privileged returns from interrupts: a Trace interrupt never follows them."""
 
 SRR = {26: "srr0", 27: "srr1"}
 """The special-purpose registers that a Trace interrupt overwrites, by number."""
@@ -104,6 +105,7 @@ _EXTENDED_19 = {
     560: Kind.BRANCH,  # bctar
     18: Kind.RFID,
     82: Kind.RFSCV,
+    146: Kind.RFEBB,
     274: Kind.HRFID,
 }
 _EXTENDED_31 = {

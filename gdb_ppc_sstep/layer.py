@@ -59,18 +59,20 @@ RELEASE_TIME = 2.0
 Log = Callable[[str], None]
 
 
-class Gone(Exception):
-    """The peer closed its end."""
+class GdbGone(Exception):
+    """gdb closed its end of the connection, or died."""
 
 
 class Peer:
     """One end of a connection that speaks RSP: framing, checksums, acknowledgements.
 
-    acks: whether packets are acknowledged (they are until QStartNoAckMode).
+    acks: whether packets are acknowledged (they are until QStartNoAckMode).  gone: what is raised
+    when the connection is closed.
     """
 
-    def __init__(self, sock: socket.socket, name: str, log: Log) -> None:
+    def __init__(self, sock: socket.socket, name: str, gone: Exception, log: Log) -> None:
         self.sock = sock
+        self._gone = gone
         self.acks = True
         self.items: deque[Packet | Notification | Byte] = deque()
         self._name = name
@@ -89,16 +91,16 @@ class Peer:
         try:
             self.sock.sendall(data)
         except OSError as error:
-            raise Gone(self._name) from error
+            raise self._gone from error
 
     def fill(self) -> None:
-        """Read what is there (waiting for it if need be) into `items`.  Gone at the end of it."""
+        """Read what is there (waiting for it if need be) into `items`."""
         try:
             data = self.sock.recv(65536)
         except OSError as error:
-            raise Gone(self._name) from error
+            raise self._gone from error
         if not data:
-            raise Gone(self._name)
+            raise self._gone
         for item in self._parser.feed(data):
             self._take(item)
 
@@ -128,7 +130,6 @@ class Wire:
     def __init__(self, gdb: Peer, stub: Peer) -> None:
         self.gdb = gdb
         self.stub = stub
-        self.running = False
         self.gdb_gone = False
         self.interrupt_at: float | None = None
         """When a resume is to be interrupted by us (time.monotonic), None for never."""
@@ -140,20 +141,31 @@ class Wire:
         sockets = [self.stub.sock, self.gdb.sock] if listening else [self.stub.sock]
         ready, _, _ = select.select(sockets, [], [], timeout)
         if self.stub.sock in ready:
-            try:
-                self.stub.fill()
-            except Gone as gone:
-                raise StubGone("the stub closed the connection") from gone
+            self.stub.fill()
         if self.gdb.sock in ready:
-            try:
-                self.gdb.fill()
-            except Gone:
-                self.gdb_gone = True
+            self._fill_from_gdb()
         return bool(ready)
+
+    def _fill_from_gdb(self) -> None:
+        try:
+            self.gdb.fill()
+        except GdbGone:
+            self.gdb_gone = True
+
+    def to_gdb(self, payload: bytes) -> None:
+        """Send gdb a packet, if it is there."""
+        try:
+            self.gdb.send(payload)
+        except GdbGone:
+            self.gdb_gone = True
 
     def call(self, payload: bytes) -> bytes:
         """See `stub.Link`."""
         self.stub.send(payload)
+        return self.reply()
+
+    def reply(self) -> bytes:
+        """The next packet from the stopped stub.  StubGone if there is none."""
         end = time.monotonic() + REPLY_TIMEOUT
         while True:
             while self.stub.items:
@@ -166,25 +178,25 @@ class Wire:
     def resume(self, payload: bytes) -> bytes:
         """See `stub.Link`.  When gdb goes away the guest is stopped."""
         self.stub.send(payload)
-        self.running = True
         asked: float | None = None  # when the stub was told to stop for somebody who will not wait
         while True:
-            for item in self._taken(self.gdb):
-                if isinstance(item, Byte):
-                    if item.value == INTERRUPT:
-                        self._interrupted = True
-                        self.stub.send_raw(INTERRUPT)
-                elif isinstance(item, Packet):  # an answer to the stub's File-I/O request
+            while self.gdb.items:
+                item = self.gdb.items.popleft()
+                if isinstance(item, Packet):  # an answer to the stub's File-I/O request
                     self.stub.send(item.payload)
-            for item in self._taken(self.stub):
+                elif item == Byte(INTERRUPT):
+                    self._interrupted = True
+                    self.stub.send_raw(INTERRUPT)
+            while self.stub.items:
+                item = self.stub.items.popleft()
                 if isinstance(item, Packet):
                     if is_final(item.payload):
-                        self.running = False
                         return item.payload
-                    self.gdb.send(item.payload)
+                    self.to_gdb(item.payload)  # the guest's output
             now = time.monotonic()
+            nobody_waits = self.gdb_gone and self.interrupt_at is None
             due = self.interrupt_at is not None and now >= self.interrupt_at
-            if asked is None and (self.gdb_gone or due):
+            if asked is None and (nobody_waits or due):
                 self.stub.send_raw(INTERRUPT)
                 asked = now
             if asked is not None and now > asked + REPLY_TIMEOUT:
@@ -192,19 +204,10 @@ class Wire:
             pending = asked is not None or self.interrupt_at is not None
             self.wait(0.1 if pending else None)
 
-    @staticmethod
-    def _taken(peer: Peer) -> list[Packet | Notification | Byte]:
-        items = list(peer.items)
-        peer.items.clear()
-        return items
-
     def interrupted(self) -> bool:
         """See `stub.Link`."""
         while not self.gdb_gone and select.select([self.gdb.sock], [], [], 0)[0]:
-            try:
-                self.gdb.fill()
-            except Gone:
-                self.gdb_gone = True
+            self._fill_from_gdb()
         interrupted, self._interrupted = self._interrupted, False
         interrupt = Byte(INTERRUPT)
         if interrupt in self.gdb.items:
@@ -220,8 +223,12 @@ class Layer:
         self.log = log
         self.logging = False
         self._log_file: TextIO | None = None
-        self._wire = Wire(Peer(gdb, "gdb ", self._logged), Peer(stub, "stub", self._logged))
+        self._wire = Wire(
+            Peer(gdb, "gdb ", GdbGone(), self._logged),
+            Peer(stub, "stub", StubGone("the stub closed the connection"), self._logged),
+        )
         self._waiting = False  # gdb waits for the reply to something that was forwarded
+        self._asked = b""  # what that was
         self._gdb_thread: bytes | None = None  # what gdb believes to have selected
         self._breakpoints: dict[bytes, int] = {}  # gdb's, by what follows the `Z`
         self._late_interrupt = -LATE_INTERRUPT  # when one came (time.monotonic)
@@ -253,7 +260,8 @@ class Layer:
         """Learn about the stub before gdb's connection is touched.  SstepError if it won't do."""
         self._learn_acks()
         registers = description.parse(self._annex)
-        self.stub = Stub(self._wire, registers)
+        kvm = b"enabled" in self._monitor("info kvm")
+        self.stub = Stub(self._wire, registers, kvm=kvm)
         self.engine = Engine(self.stub, self._logged)
         for name in ("pc", "msr"):
             self.stub.read(name)
@@ -279,6 +287,14 @@ class Layer:
             stub.acks = self._wire.gdb.acks = True
             stub.send_raw(ACK)
 
+    def _monitor(self, command: str) -> bytes:
+        """What QEMU's monitor prints; empty for a stub that has none."""
+        text, reply = b"", self._wire.call(b"qRcmd," + command.encode().hex().encode())
+        while reply[:1] == b"O" and reply != b"OK":
+            text += bytes.fromhex(reply[1:].decode())
+            reply = self._wire.reply()
+        return text
+
     def _annex(self, name: str) -> str:
         text, more = "", True
         while more:
@@ -301,13 +317,15 @@ class Layer:
                     self._from_stub(wire.stub.items.popleft())
                 while wire.gdb.items and not wire.gdb_gone:
                     self._from_gdb(wire.gdb.items.popleft())
-            self._gdb_went()
+        except GdbGone:
+            wire.gdb_gone = True
         except StubSilent as error:
             self.log(f"ppc-sstep: {error}; the connection is closed")
+            return
         except StubGone as error:
             self._logged(str(error))
-        except Gone:
-            self._gdb_went()
+            return
+        self._gdb_went()
 
     def _from_stub(self, item: Packet | Notification | Byte) -> None:
         gdb = self._wire.gdb
@@ -316,8 +334,11 @@ class Layer:
             # qRcmd's output comes in O packets before its reply.
             if item.payload[:1] != b"O" or item.payload == b"OK":
                 self._waiting = False
-            if item.payload[:1] == b"T":
-                self._selected(StopReply.parse(item.payload).thread)
+            if item.payload == b"OK" and self._asked[:1] == b"Z":
+                self._breakpoints[self._asked[1:]] = int(self._asked.split(b",")[1], 16)
+            thread = StopReply.parse(item.payload).thread
+            if thread is not None:
+                self._selected(thread)
         elif isinstance(item, Notification):
             gdb.send_raw(frame(item.payload, b"%"))
 
@@ -348,7 +369,10 @@ class Layer:
         late = time.monotonic() - self._late_interrupt < LATE_INTERRUPT
         self._late_interrupt = -LATE_INTERRUPT
         if late:
-            thread = request.stepping.thread if request.stepping else self._gdb_thread
+            if request.stepping is not None and request.stepping.thread is not None:
+                self._gdb_thread = request.stepping.thread
+            thread = self._gdb_thread
+            self.stub.select(thread)
             self._wire.gdb.send(stopped(thread, signal=2).payload)
             return
         try:
@@ -383,21 +407,14 @@ class Layer:
             self.stub.select(self._gdb_thread)
             if kind in (b"G", b"P"):
                 self.stub.changed(self._gdb_thread)
-            if kind in (b"z", b"Z"):
-                self._note_breakpoint(payload)
-        elif kind == b"D" and not self._collected():
-            self.log(
-                "ppc-sstep: a step was interrupted in a handler of the guest and has not come "
-                "back; the guest may see its Trace interrupt"
-            )
+            if kind == b"z":
+                self._breakpoints.pop(payload[1:], None)
+        elif kind == b"D":
+            self._collect()
+            self.engine.outstanding.clear()  # from now on the guest is nobody's
         self._wire.stub.send(payload)
         self._waiting = kind not in (b"k", b"R")
-
-    def _note_breakpoint(self, payload: bytes) -> None:
-        if payload[:1] == b"Z":
-            self._breakpoints[payload[1:]] = int(payload.split(b",")[1], 16)
-        else:
-            self._breakpoints.pop(payload[1:], None)
+        self._asked = payload
 
     def _breakpoints_known(self) -> None:
         self.engine.breakpoints = frozenset(
@@ -406,18 +423,22 @@ class Layer:
 
     # -- the end
 
-    def _collected(self) -> bool:
-        if not self.engine.outstanding:
-            return True
+    def _collect(self) -> None:
+        """Before the guest is left alone: bring interrupted steps home, or say that it failed."""
         end = time.monotonic() + RELEASE_TIME
         self._wire.interrupt_at = end
         try:
-            return self.engine.release(lambda: time.monotonic() < end)
+            home = self.engine.release(lambda: time.monotonic() < end)
         except SstepError as error:
             self._logged(str(error))
-            return False
+            home = False
         finally:
             self._wire.interrupt_at = None
+        if not home:
+            self.log(
+                "ppc-sstep: a step was interrupted in a handler of the guest and has not come "
+                "back; the guest may see its Trace interrupt"
+            )
 
     def _gdb_went(self) -> None:
         """gdb closed its end or died: the guest is left with no breakpoint and no armed step.
@@ -425,13 +446,17 @@ class Layer:
         As with a stub alone, a guest that was stopped stays stopped and one that ran runs on.
         """
         self._logged("gdb is gone")
+        wire = self._wire
         try:
+            if self._waiting:
+                wire.reply()  # that gdb did not wait for
             for what in self._breakpoints:
                 self.stub.call(b"z" + what)
+            self._breakpoints.clear()
             self._breakpoints_known()
-            self._collected()
+            self._collect()
             if self._to_continue:
-                self._wire.stub.send(b"c")
+                wire.stub.send(b"c")
         except SstepError as error:
             self._logged(str(error))
 
@@ -454,7 +479,7 @@ def main(gdb_fd: int, stub_fd: int, ready_fd: int, log_fd: int) -> None:
         layer = Layer(gdb, stub, log)
         try:
             layer.greet()
-        except (SstepError, Gone, OSError) as error:
+        except (SstepError, OSError) as error:
             ready(str(error))
             return
         except Exception:

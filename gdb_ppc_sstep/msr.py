@@ -125,7 +125,9 @@ def after_trace(srr1: int) -> int:
 
 
 _TRANSLATED_STATE = bits(48, 58, 59)  # set too when the new state is problem state
-_RETURNED = bits(0, 1, 2, 32, 49, 50, 60, 61, 62, 63) | _span(4, 28) | _span(37, 41) | _span(52, 57)
+_RETURNED = (
+    bits(0, 1, 2, 31, 32, 49, 50, 60, 61, 62, 63) | _span(4, 28) | _span(37, 41) | _span(52, 57)
+)
 
 
 def after_return(msr: int, saved: int) -> int:

@@ -36,7 +36,7 @@ class Byte(NamedTuple):
     value: bytes
 
 
-Item = Union[Packet, Notification, Bad, Byte]  # noqa: UP007 (evaluated; Python 3.9)
+Item = Union[Packet, Notification, Bad, Byte]  # evaluated, so no `|` in Python 3.9
 
 ACK, NAK, INTERRUPT = b"+", b"-", b"\x03"
 
@@ -166,7 +166,7 @@ class StopReply(NamedTuple):
     @classmethod
     def parse(cls, payload: bytes) -> StopReply:
         """Of a T or S packet; others (W, X, N, E.., empty) have neither signal nor thread."""
-        if payload[:1] not in (b"T", b"S"):
+        if not re.match(rb"[TS][0-9a-fA-F]{2}", payload):
             return cls(payload, None, None)
         thread = re.search(rb"(?:^...|;)thread:([^;]*)", payload, re.DOTALL)
         return cls(payload, int(payload[1:3], 16), thread_id(thread[1]) if thread else None)

@@ -85,6 +85,8 @@ def _by_kind(instruction: Instruction, pc: int, state: int, read: Reader, vector
         return Plan((vector(msr.PROGRAM, state),))
     if kind is Kind.TRAP and isa.trap_taken(instruction, read):
         return Plan((vector(msr.PROGRAM, state),))
+    if kind is Kind.RFEBB:
+        return Plan((isa.in_mode(read("ebbrr") & ~3, state),))
     if kind in isa.RETURNS:
         return _return(kind, state, read, vector)
 

@@ -38,9 +38,13 @@ class Stub:
     StubRefused with a line that names it.
     """
 
-    def __init__(self, link: Link, registers: Mapping[str, Register]) -> None:
+    def __init__(
+        self, link: Link, registers: Mapping[str, Register], *, kvm: bool = False
+    ) -> None:
+        """kvm: the stub is QEMU's with KVM, whose registers have to be synchronised."""
         self._link = link
         self._registers = registers
+        self._kvm = kvm
         self.thread: bytes | None = None
         """The thread-id that the stub has selected for registers and memory, None if unknown."""
         self._order: Literal["little", "big"] | None = None
@@ -75,11 +79,21 @@ class Stub:
         return stop
 
     def read(self, name: str) -> int:
-        """The value of a register of the selected thread."""
+        """The value of a register of the selected thread.
+
+        With KVM, QEMU's `p` and `P` work on what the last `g` fetched from the vCPU, and addresses
+        are translated by the MSR last written (QEMU 7.2, 10.0; seen): so after each stop `g` comes
+        first, and the MSR is written as it is.
+        """
         if self._order is None and name != "msr":
             self.read("msr")
         number = self._register(name).number
+        stale = self._kvm and self._order is None
+        if stale:
+            self._link.call(b"g")
         raw = self._hex(b"p%x" % number, f"to read {name}")
+        if stale:
+            self._done(b"P%x=%s" % (number, raw.hex().encode()), "to write msr")
         if name == "msr":
             self._order = "little" if msr.little_endian(raw) else "big"
         assert self._order is not None
@@ -123,11 +137,36 @@ class Stub:
 
     def insert(self, address: int) -> None:
         """Plant a breakpoint.  A stub counts: twice inserted is to be removed twice."""
-        self._done(b"Z0,%x,4" % address, f"a temporary breakpoint at {address:#x}")
+        self._breakpoint(b"Z0,%x,4" % address, f"a temporary breakpoint at {address:#x}")
 
     def remove(self, address: int) -> None:
         """Take a breakpoint away again."""
-        self._done(b"z0,%x,4" % address, f"to remove the temporary breakpoint at {address:#x}")
+        self._breakpoint(
+            b"z0,%x,4" % address, f"to remove the temporary breakpoint at {address:#x}"
+        )
+
+    def _breakpoint(self, payload: bytes, what: str) -> None:
+        """With KVM a breakpoint is a word in memory, reached by the translation of the MSR.
+
+        An interrupt vector may lie where that of the moment does not reach: kernel memory in
+        problem state, real addresses with translation on.  Then the MSR is another for the packet.
+        """
+        if not self._kvm:
+            self._done(payload, what)
+            return
+        state = self.read("msr")
+        for tried in dict.fromkeys((state, state & ~msr.PR, state & ~(msr.PR | msr.IR | msr.DR))):
+            if tried != state:
+                self.write("msr", tried)
+            try:
+                self._done(payload, what)
+                return
+            except StubRefused as error:
+                refused = error
+            finally:
+                if tried != state:
+                    self.write("msr", state)
+        raise refused
 
     def _register(self, name: str) -> Register:
         register = self._registers.get(name)

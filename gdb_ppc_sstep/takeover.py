@@ -108,7 +108,7 @@ def _sockets() -> Iterator[int]:
 
 
 def _start(gdb_fd: int, stub_fd: int) -> LayerProcess:
-    log: IO[bytes] = tempfile.TemporaryFile("ab+", buffering=0)
+    log: IO[bytes] = tempfile.TemporaryFile("ab+", buffering=0)  # noqa: SIM115 (kept)
     ready, says_ready = os.pipe()
     fds = (gdb_fd, stub_fd, says_ready, log.fileno())
     root = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))

@@ -63,7 +63,8 @@ class Gdb:
     @property
     def pid(self) -> int:
         """Of the gdb process."""
-        return int(self.child.pid)
+        assert self.child.pid is not None
+        return self.child.pid
 
     def _until_prompt(self, timeout: float) -> str:
         self.child.expect_exact(PROMPT, timeout=timeout)
@@ -105,7 +106,7 @@ class Gdb:
         if elf is not None:
             self.command(f"file {elf}")
         output = self.command(f"target {kind} {target}")
-        assert "rror" not in output and "refused" not in output, output
+        assert "Connection refused" not in output and "No such file" not in output, output
         return output
 
     def status(self) -> str:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import gdb
 
-NAMES = [f"r{number}" for number in range(32)] + (
-    "pc msr cr lr ctr xer srr0 srr1 sprg0 sprg3 dar dsisr spr_cfar".split()
-)
+NAMES = [
+    *("pc", "msr", "cr", "lr", "ctr", "xer", "srr0", "srr1"),
+    *("sprg0", "sprg3", "dar", "dsisr", "spr_cfar"),
+    *(f"r{number}" for number in range(32)),
+]
 LOW = 0x0FFFFFFFFFFFFFFF
 
 

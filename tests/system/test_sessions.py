@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-
 import pytest
 
 from fixtures.bare_metal import SOURCES, Program

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: MIT
+"""What goes wrong is one clear line; the target is as it was, and nothing is planted."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+import tty
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fixtures.bare_metal import SOURCES, Program
+from fixtures.qemu import Qemu
+from tests.driver import ROOT, Gdb, layers_of
+from tests.faulty import Faulty
+
+pytestmark = pytest.mark.bare
+
+
+@pytest.fixture
+def demo(programs: Callable[..., Program]) -> Program:
+    return programs("demo")
+
+
+@pytest.fixture
+def gdb(tmp_path: Path) -> Iterator[Gdb]:
+    with Gdb(tmp_path, arguments=("-d", str(SOURCES))) as gdb:
+        yield gdb
+        assert "Traceback" not in (tmp_path / "gdb.transcript").read_text()
+
+
+@pytest.fixture
+def faulty(boot: Callable[..., Qemu], demo: Program, tmp_path: Path) -> Iterator[Faulty]:
+    with Faulty(boot(demo, steps=False).target, tmp_path) as faulty:
+        yield faulty
+
+
+def to_work(gdb: Gdb, target: str, demo: Program) -> None:
+    assert "stepping by the Trace interrupt" in gdb.connect(target, demo.elf)
+    gdb.command("tbreak work")
+    gdb.command("continue")
+
+
+REGISTERS = "info registers r0 r1 r3 r31 pc msr lr ctr srr0 srr1"
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (r"Z0,d00", "the stub refused a temporary breakpoint at 0xd00 (reply 'E22')"),
+        (r"P41=", "the stub refused to write msr (reply 'E22')"),
+        (r"m202e0,4", "cannot read the instruction at 0x202e0"),
+        (r"p40$", "the stub refused to read pc (reply 'E22')"),
+    ],
+)
+def test_a_refused_packet(
+    request_: str, message: str, gdb: Gdb, faulty: Faulty, demo: Program
+) -> None:
+    to_work(gdb, faulty.target, demo)
+    before = gdb.command(REGISTERS)
+    # gdb reads code itself before it steps; only the layer's reading is to fail.
+    gdb.command("set remote software-breakpoint-packet off")
+    faulty.answers = {request_: "E22"}
+    output = gdb.command("stepi")
+    if request_.startswith("m"):
+        assert "Cannot access memory at address 0x202e0" in output or message in output
+    else:
+        assert f"ppc-sstep: {message}" in output
+    faulty.answers = {}
+    gdb.command("maint flush register-cache")
+    assert gdb.command(REGISTERS) == before
+    assert 'received: "E22"' in gdb.command("maint packet z0,d00,4")
+    here = gdb.pc
+    gdb.command("stepi")
+    assert gdb.pc == here + 4
+
+
+def test_an_error_ends_a_count(gdb: Gdb, faulty: Faulty, demo: Program) -> None:
+    to_work(gdb, faulty.target, demo)
+    faulty.answers = {"Z0,d00": "E22"}
+    assert gdb.command("stepi 1000000", 10).count("the stub refused") == 1
+    assert gdb.command("next 5", 10).count("the stub refused") == 1
+    faulty.answers = {}
+    assert gdb.command("next").startswith("41\t")
+
+
+def test_refused_while_collecting(gdb: Gdb, faulty: Faulty, demo: Program) -> None:
+    """The guest stands at its Trace vector and cannot be put back: that is said, with the rest."""
+    to_work(gdb, faulty.target, demo)
+    faulty.answers = {"P40=": "E22"}
+    assert "ppc-sstep: the stub refused to write pc (reply 'E22')" in gdb.command("stepi")
+    assert "Outstanding: p1.1 from 0x202e0" in gdb.status()
+
+
+def test_missing_register(gdb: Gdb, faulty: Faulty, demo: Program) -> None:
+    faulty.replaced = {'name="srr0"': 'name="xrr0"'}
+    output = gdb.connect(faulty.target, demo.elf)
+    line = "the stub's target description has no register srr0"
+    assert f"ppc-sstep: this connection is not taken: {line}\n" in output
+    assert f"not taken: {line}" in gdb.status()
+    assert layers_of(gdb) == []
+    assert gdb.command("x/i $pc")  # the connection works as before
+    assert "stepping" not in gdb.command("stepi") + gdb.command("info threads")
+
+
+def test_lpcr_that_cannot_be_read(
+    gdb: Gdb, boot: Callable[..., Qemu], programs: Callable[..., Program], tmp_path: Path
+) -> None:
+    program = programs("demo", ail=3)
+    with Faulty(boot(program, steps=False).target, tmp_path) as faulty:
+        faulty.replaced = {'name="lpcr"': 'name="xpcr"'}
+        to_work(gdb, faulty.target, program)  # gdb needs no step to get there
+        here = gdb.pc
+        assert "use `set ppc-sstep ail 0`, `2` or `3`" in gdb.command("stepi")
+        assert gdb.pc == here
+        gdb.command("set ppc-sstep ail 3")
+        gdb.command("stepi")
+        assert gdb.pc == here + 4
+        assert "LPCR[AIL]: 3 (set by hand)" in gdb.status()
+
+
+def test_a_stub_that_is_no_qemu(gdb: Gdb, faulty: Faulty, demo: Program) -> None:
+    faulty.answers = {"qqemu": ""}
+    assert "ppc-sstep" not in gdb.connect(faulty.target, demo.elf)
+    status = gdb.status()
+    assert "Stub steps: unknown (the stub is no QEMU" in status
+    assert "`set ppc-sstep mode on` takes it" in status
+    assert "stepping by the Trace interrupt" in gdb.command("set ppc-sstep mode on")
+
+
+def test_bad_checksums_and_half_packets(gdb: Gdb, faulty: Faulty, demo: Program) -> None:
+    to_work(gdb, faulty.target, demo)
+
+    def mangle(number: int, data: bytes) -> list[bytes]:
+        if number % 5 == 0:
+            return [data[:-2] + (b"00" if data[-2:] != b"00" else b"01")]
+        return [data[:3], data[3:7], data[7:]]
+
+    faulty.mangle = mangle
+    here = gdb.pc
+    gdb.command("stepi 3")
+    assert gdb.pc == here + 12
+    gdb.command("next")
+    gdb.command("break work")
+    assert "Breakpoint 2, work" in gdb.command("continue")
+    assert "Breakpoint 2, work" in gdb.command("continue")
+
+
+def test_unreadable_pc(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:
+    to_work(gdb, boot(demo, steps=False).target, demo)
+    gdb.command("set $pc = 0x7fffffff0000")
+    assert "Cannot access memory at address 0x7fffffff0000" in gdb.command("stepi")
+    assert gdb.pc == 0x7FFFFFFF0000
+
+
+def test_a_serial_line(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:
+    """No socket among gdb's descriptors: not taken, one line says so, and gdb goes on with it."""
+    guest = boot(demo, steps=False)
+    ours, theirs = pty.openpty()
+    tty.setraw(theirs)
+    try:
+        with subprocess.Popen(
+            [sys.executable, ROOT / "tests" / "pipe.py", guest.target], stdin=ours, stdout=ours
+        ) as bridge:
+            try:
+                output = gdb.connect(os.ttyname(theirs), demo.elf)
+                assert "ppc-sstep: this connection is not taken: no socket of gdb's" in output
+                assert "not taken" in gdb.status()
+                assert "0x" in gdb.command("x/i 0x20048")
+            finally:
+                bridge.kill()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_no_target(gdb: Gdb) -> None:
+    assert gdb.command("stepi") == "The program is not being run.\n"
+    assert gdb.command("ppc-sstep probe").startswith("Not connected to a remote target")
+    assert gdb.command("info ppc-sstep x") == '"info ppc-sstep" takes no arguments.\n'
+
+
+def test_no_connection(gdb: Gdb, tmp_path: Path) -> None:
+    assert "No such file" in gdb.command(f"target remote {tmp_path}/nothing")
+    assert gdb.command("stepi") == "The program is not being run.\n"

@@ -1,0 +1,1030 @@
+# SPDX-License-Identifier: MIT
+"""The engine on a simulated machine whose stub ignores step requests.
+
+What a step has to leave is what `Machine.native` leaves: one instruction, executed without anything
+of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+import pytest
+
+from gdb_ppc_sstep.engine import Engine
+from gdb_ppc_sstep.errors import SstepError, StubGone, StubRefused
+from gdb_ppc_sstep.rsp import StopReply, parse_resume
+from gdb_ppc_sstep.stub import Stub
+
+from . import machine as m
+from .machine import KERNEL, REAL, SE, TEXT, TRACE, USER, VIRTUAL, FakeLink, Machine, Runaway
+
+STEP = b"vCont;s:p1.1;c:p1.-1"
+STEP_2 = b"vCont;s:p1.2;c:p1.-1"
+CONTINUE = b"vCont;c:p1.-1"
+DSI = VIRTUAL | 0x300
+CTRL_C = b"T02thread:p01.01;"
+
+
+class Bench(NamedTuple):
+    """An engine and what it works on."""
+
+    machine: Machine
+    link: FakeLink
+    stub: Stub
+    engine: Engine
+    log: list[str]
+
+    def resume(self, payload: bytes) -> StopReply:
+        """What a resume packet from gdb ends with."""
+        request = parse_resume(payload)
+        assert request is not None
+        return self.engine.resume(request)
+
+    def step(self, payload: bytes = STEP) -> StopReply:
+        """A step that ends as one does."""
+        stop = self.resume(payload)
+        assert stop.signal == 5
+        return stop
+
+    def clean(self, breakpoints: Collection[int] = ()) -> None:
+        """Nothing of ours is left in the guest, and gdb's breakpoints are where they were."""
+        assert self.machine.planted == dict.fromkeys(breakpoints, 1)
+        assert self.engine.outstanding == []
+        for cpu in self.machine.vcpus:
+            assert not cpu["msr"] & SE
+
+
+def bench(machine: Machine) -> Bench:
+    """An engine on a machine, after what a door does first."""
+    link = FakeLink(machine)
+    stub = Stub(link, machine.registers(), kvm=machine.kvm)
+    stub.select(b"p1.1")
+    log: list[str] = []
+    return Bench(machine, link, stub, Engine(stub, log.append), log)
+
+
+def program(*words: int, vcpus: int = 1, state: int = KERNEL, lpcr: int | None = None) -> Machine:
+    """A machine with code at TEXT that ends in a loop, in the byte order of `state`."""
+    machine = Machine(vcpus) if lpcr is None else Machine(vcpus, lpcr=lpcr)
+    machine.put(TEXT, *words, m.SELF, order="little" if state & m.LE else "big")
+    for cpu in machine.vcpus:
+        cpu["msr"] = state
+    return machine
+
+
+# -- one instruction is what it is natively
+
+AIL0, AIL2, AIL3 = 0, 2 << m.AIL_SHIFT, 3 << m.AIL_SHIFT
+
+MODES = {
+    "little-endian, AIL=3": (KERNEL, AIL3 | m.ILE),
+    "little-endian, AIL=2": (KERNEL, AIL2 | m.ILE),
+    "little-endian, AIL=0": (KERNEL, AIL0 | m.ILE),
+    "big-endian, AIL=3": (KERNEL & ~m.LE, AIL3),
+    "big-endian with little-endian interrupts": (KERNEL & ~m.LE, AIL3 | m.ILE),
+    "little-endian with big-endian interrupts": (KERNEL, AIL3),
+    "little-endian with big-endian interrupts, AIL=0": (KERNEL, AIL0),
+    "real mode": (REAL, AIL3 | m.ILE),
+    "real mode with big-endian interrupts": (REAL, AIL3),
+    "IR=1 DR=0": (REAL | m.IR, AIL3 | m.ILE),
+    "IR=0 DR=1": (REAL | m.DR, AIL3 | m.ILE),
+    "problem state": (USER, AIL3 | m.ILE),
+    "problem state, little-endian with big-endian interrupts": (USER, AIL3),
+}
+WORDS = {
+    "nop": m.NOP,
+    "addi": m.addi(4, 5, -3),
+    "lbz": m.lbz(5, 6),
+    "b forward": m.b(0x40),
+    "b backward": m.b(-0x40),
+    "bl": m.b(0x40, link=True),
+    "blr": m.BLR,
+    "b .": m.SELF,
+    "bdnz taken": m.bdnz(0x40),
+    "mtsrr0": m.mtspr("srr0", 5),
+    "mtsrr1": m.mtspr("srr1", 5),
+    "mtlr": m.mtspr("lr", 5),
+    "mfsrr0": m.mfspr(7, "srr0"),
+    "mfsrr1": m.mfspr(7, "srr1"),
+    "mflr": m.mfspr(7, "lr"),
+    "mtsprg3": m.mtspr("sprg3", 5),
+    "mfsprg3": m.mfspr(7, "sprg3"),
+    "mfmsr": m.mfmsr(7),
+    "mtmsrd 1": m.mtmsrd(5, 1),
+    "mtmsrd": m.mtmsrd(3),
+    "rfid": m.RFID,
+    "sc": m.SC,
+    "trap": m.TRAP,
+}
+
+
+@pytest.mark.parametrize(("state", "lpcr"), MODES.values(), ids=MODES)
+@pytest.mark.parametrize("word", WORDS.values(), ids=WORDS)
+def test_step_leaves_every_register_as_native(word: int, state: int, lpcr: int) -> None:
+    machine = program(word, state=state, lpcr=lpcr)
+    machine.cpu["r3"] = state ^ m.EE  # for mtmsrd
+    native = machine.native()
+    on = bench(machine)
+    assert on.step().thread == b"p1.1"
+    assert machine.changed(native) == {}
+    assert on.engine.steps == 1
+    on.clean()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [KERNEL, REAL, REAL | m.IR, USER, KERNEL & ~m.SF | m.EE, KERNEL | SE, REAL | SE],
+    ids=["as it is", "real", "IR only", "user", "32-bit", "SE", "real with SE"],
+)
+@pytest.mark.parametrize("state", [KERNEL, REAL], ids=["kernel", "real mode"])
+def test_step_over_mtmsrd_leaves_the_msr_that_it_wrote(state: int, value: int) -> None:
+    """SE too, if it wrote that: then it is the guest's own."""
+    machine = program(m.mtmsrd(3), state=state)
+    machine.cpu["r3"] = value
+    if not value & m.SF:
+        machine.cpu["pc"] = TEXT & 0xFFFFFFFF
+        machine.put(TEXT & 0xFFFFFFFF, m.mtmsrd(3), m.SELF)
+    native = machine.native()
+    on = bench(machine)
+    on.step()
+    assert machine.changed(native) == {}
+    assert machine.cpu["msr"] & SE == value & SE
+    assert machine.planted == {}
+    assert on.engine.outstanding == []
+
+
+def test_step_over_mtmsrd_where_the_new_se_decides() -> None:
+    """A CPU may take the Trace interrupt by the new MSR[SE], here 0: it arrives without one."""
+    machine = program(m.mtmsrd(3))
+    machine.se_after = True
+    machine.cpu["r3"] = REAL
+    native = machine.native()
+    on = bench(machine)
+    on.step()
+    assert machine.changed(native) == {}
+    on.clean()
+
+
+@pytest.mark.parametrize(
+    "srr1",
+    [USER, KERNEL, KERNEL | 0x40000000, REAL, KERNEL & ~m.LE, USER & ~(m.IR | m.EE), KERNEL | m.HV],
+)
+def test_rfid_is_emulated_without_running_the_guest(srr1: int) -> None:
+    machine = program(m.RFID)
+    machine.cpu.update(srr0=0x10000403, srr1=srr1)
+    native = machine.native()
+    on = bench(machine)
+    assert on.step().payload == b"T05thread:p1.1;"
+    assert machine.changed(native) == {}
+    assert machine.resumes == []
+    assert on.engine.steps == 1
+
+
+def test_rfid_into_a_context_that_traces_itself_keeps_the_guests_se() -> None:
+    machine = program(m.RFID)
+    machine.cpu.update(srr0=0x10000400, srr1=USER | SE)
+    on = bench(machine)
+    on.step()
+    assert (machine.cpu["pc"], machine.cpu["msr"]) == (0x10000400, USER | SE)
+
+
+def test_rfid_takes_tm_from_srr1() -> None:
+    """A kernel with MSR[TM]=0 returns to a task with SRR1[TM]=1; QEMU do_rfi copies it."""
+    machine = program(m.RFID)
+    machine.cpu.update(srr0=0x10000400, srr1=USER | m.TM)
+    on = bench(machine)
+    on.step()
+    assert machine.cpu["msr"] == USER | m.TM
+
+
+def test_many_steps_follow_a_loop() -> None:
+    machine = program(m.addi(4, 4, 1), m.bdnz(-4), m.addi(5, 0, 7))
+    machine.cpu.update(r4=0, ctr=5)
+    native = machine.native(steps=11)
+    on = bench(machine)
+    for _ in range(11):
+        on.step()
+    assert machine.changed(native) == {}
+    assert machine.cpu["r4"] == 5
+    assert on.engine.steps == 11
+    on.clean()
+
+
+def test_step_at_the_trace_vector_itself() -> None:
+    machine = program()
+    machine.put(TRACE, m.addi(4, 4, 1), m.SELF)
+    machine.cpu["pc"] = TRACE
+    native = machine.native()
+    on = bench(machine)
+    on.step()
+    assert machine.changed(native) == {}
+    on.clean()
+
+
+@pytest.mark.parametrize("word", [m.NOP, m.b(0x20), m.bdnz(0x20), m.RFID, m.SC])
+@pytest.mark.parametrize("pc", [0x100, 0x300, 0x304, 0xCFC, 0xD00, 0xD04, 0xEFC])
+def test_step_in_the_real_mode_vectors(pc: int, word: int) -> None:
+    machine = program(state=REAL)
+    machine.put(pc, word, m.SELF)
+    machine.cpu["pc"] = pc
+    native = machine.native()
+    on = bench(machine)
+    on.step()
+    assert machine.changed(native) == {}
+    on.clean()
+
+
+def test_step_of_a_guest_with_own_se_ends_at_its_trace_vector() -> None:
+    machine = program(m.NOP, state=KERNEL | SE)
+    native = machine.native()
+    on = bench(machine)
+    on.step()
+    assert machine.changed(native) == {}
+    assert machine.cpu["pc"] == TRACE
+    assert machine.cpu["srr1"] & SE, "as the guest set it"
+    assert machine.planted == {}
+    assert on.engine.outstanding == []
+
+
+# -- what is sent to the stub
+
+
+def test_ordinary_step_resumes_as_gdb_asked() -> None:
+    """The other vCPUs run meanwhile, as with a stub that steps."""
+    on = bench(program(m.NOP, vcpus=2))
+    on.machine.frozen = {1}
+    on.step()
+    assert on.machine.resumes == [b"vCont;c:p1.1;c:p1.-1"]
+
+
+@pytest.mark.parametrize("word", [m.SC, m.TRAP, m.mtmsrd(3)], ids=["sc", "trap", "mtmsrd"])
+def test_step_with_breakpoints_in_code_resumes_only_its_vcpu(word: int) -> None:
+    machine = program(word, vcpus=2)
+    machine.cpu["r3"] = KERNEL
+    on = bench(machine)
+    on.step()
+    assert machine.resumes == [b"vCont;c:p1.1"]
+
+
+@pytest.mark.parametrize(
+    ("payload", "sent"),
+    [
+        (b"s", b"c"),
+        (b"S05", b"C05"),
+        (b"vCont;s", b"vCont;c"),
+        (b"vCont;S0b:p1.1;c:p1.-1", b"vCont;C0b:p1.1;c:p1.-1"),
+        (b"vCont;s:p1.-1", b"vCont;c:p1.-1"),
+        (b"vCont;rc000000000010000,c000000000010010:p1.1", b"vCont;c:p1.1"),
+    ],
+)
+def test_every_form_of_step_is_one_step(payload: bytes, sent: bytes) -> None:
+    machine = program(m.addi(4, 4, 1))
+    native = machine.native()
+    on = bench(machine)
+    on.step(payload)
+    assert machine.changed(native) == {}
+    assert machine.resumes == [sent]
+
+
+def test_continue_is_sent_as_it_is_and_plants_nothing() -> None:
+    machine = program(m.NOP, m.NOP)
+    machine.breakpoints[TEXT + 8] = 1
+    on = bench(machine)
+    machine.packets.clear()
+    stop = on.resume(b"vCont;C05:p1.1;c")
+    assert stop.payload == b"T05thread:p01.01;"
+    assert machine.packets == [b"vCont;C05:p1.1;c"]
+    assert on.engine.steps == 0
+
+
+def test_step_of_the_second_vcpu() -> None:
+    machine = program(m.addi(4, 4, 1), vcpus=2)
+    machine.frozen = {0}
+    native = machine.native(1)
+    on = bench(machine)
+    assert on.step(STEP_2).thread == b"p1.2"
+    assert machine.changed(native) == {}
+    on.clean()
+
+
+# -- what the stub refuses
+
+
+def unchanged(on: Bench, payload: bytes = STEP, error: type[SstepError] = StubRefused) -> str:
+    """The line of the error that a step ends with, which leaves the guest as it was."""
+    before = on.machine.state()
+    planted = on.machine.planted
+    with pytest.raises(error) as raised:
+        on.resume(payload)
+    assert on.machine.changed(before) == {}
+    assert on.machine.planted == planted
+    assert on.machine.resumes == []
+    assert on.engine.outstanding == []
+    assert on.engine.steps == 0
+    return str(raised.value)
+
+
+def test_refused_breakpoint_is_an_error_that_names_it() -> None:
+    on = bench(program(m.NOP))
+    on.machine.reply[b"Z0"] = b"E22"
+    assert "0xc000000000004d00" in (line := unchanged(on))
+    assert "E22" in line
+
+
+def test_refused_landing_breakpoint_is_an_error() -> None:
+    on = bench(program(m.SC))
+    on.machine.reply[b"Z0"] = b"E22"
+    assert "0xc000000000004c00" in unchanged(on)
+
+
+def test_refused_breakpoint_that_is_only_for_safety_is_none() -> None:
+    machine = program(m.mtmsrd(3))
+    machine.cpu["r3"] = KERNEL
+    machine.reply[b"Z0,%x," % (TEXT + 4)] = b"E22"
+    native = machine.native()
+    on = bench(machine)
+    on.step()
+    assert machine.changed(native) == {}
+    on.clean()
+
+
+def test_refused_msr_leaves_nothing_planted() -> None:
+    on = bench(program(m.NOP))
+    on.machine.reply[b"P41=3394"] = b"E01"  # with SE
+    assert "msr" in unchanged(on)
+    assert b"Z0,c000000000004d00,4" in on.machine.packets
+    assert on.machine.packets[-1] == b"z0,c000000000004d00,4"
+
+
+def test_unreadable_instruction_is_an_error_that_names_it() -> None:
+    on = bench(program(m.NOP))
+    on.machine.reply[b"m"] = b"E14"
+    assert unchanged(on) == f"cannot read the instruction at {TEXT:#x}"
+    assert not [packet for packet in on.machine.packets if packet[:1] == b"Z"]
+
+
+def test_unreadable_pc_is_an_error() -> None:
+    on = bench(program(m.NOP))
+    on.machine.reply[b"p40"] = b"E14"
+    assert "pc" in unchanged(on)
+
+
+@pytest.mark.parametrize("name", ["srr0", "srr1"])
+def test_description_without_srr0_or_srr1_is_an_error(name: str) -> None:
+    machine = program(m.NOP)
+    machine.absent.add(name)
+    assert name in unchanged(bench(machine))
+
+
+def test_refused_thread_is_an_error() -> None:
+    on = bench(program(m.NOP))
+    on.machine.reply[b"Hgp1.1"] = b"E22"
+    on.stub.changed(None)
+    assert "p1.1" in unchanged(on)
+
+
+def test_refused_removal_does_not_hide_the_stop() -> None:
+    machine = program(m.NOP)
+    machine.reply[b"z0"] = b"E22"
+    on = bench(machine)
+    on.step()
+    assert machine.cpu["pc"] == TEXT + 4
+    assert [line for line in on.log if "to remove" in line and "0xc000000000004d00" in line]
+
+
+@pytest.mark.parametrize("how", ["absent", "E14"])
+def test_without_lpcr_the_error_names_the_setting(how: str) -> None:
+    machine = program(m.NOP)
+    if how == "absent":
+        machine.absent.add("lpcr")
+    else:
+        machine.reply[b"p%x" % m.NUMBERS["lpcr"]] = b"E14"
+    assert "set ppc-sstep ail" in unchanged(bench(machine), error=SstepError)
+
+
+@pytest.mark.parametrize("ail", [0, 2, 3])
+def test_without_lpcr_the_users_ail_is_taken(ail: int) -> None:
+    machine = program(m.NOP, lpcr=ail << m.AIL_SHIFT | m.ILE)
+    machine.absent.add("lpcr")
+    native = machine.native()
+    on = bench(machine)
+    on.engine.ail = ail
+    on.step()
+    assert machine.changed(native) == {}
+    on.clean()
+
+
+@pytest.mark.parametrize("state", [REAL, REAL | m.IR, REAL | m.DR])
+def test_lpcr_is_not_needed_without_translation(state: int) -> None:
+    machine = program(m.NOP, state=state)
+    machine.absent.add("lpcr")
+    on = bench(machine)
+    on.step()
+    assert machine.cpu["pc"] == TEXT + 4
+
+
+def test_lpcr_is_not_read_without_translation() -> None:
+    on = bench(program(m.NOP, state=REAL))
+    on.step()
+    assert b"p%x" % m.NUMBERS["lpcr"] not in on.machine.packets
+
+
+def test_stub_that_goes_away_in_a_step_is_not_hidden() -> None:
+    on = bench(program(m.NOP))
+
+    def hook(payload: bytes) -> None:
+        if payload.startswith((b"vCont", b"z0")):
+            raise StubGone("gone")
+
+    on.link.hook = hook
+    with pytest.raises(StubGone, match="gone"):
+        on.resume(STEP)
+
+
+# -- SPRs on the first vCPU only (QEMU 7.2)
+
+
+@pytest.mark.parametrize(
+    ("word", "lands"),
+    [
+        (m.NOP, b"Z0,c000000000010004,4"),
+        (m.b(0x40), b"Z0,c000000000010040,4"),
+        (m.bdnz(0x40), b"Z0,c000000000010040,4"),
+        (m.BLR, b"Z0,c000000000010080,4"),
+        (m.SC, b"Z0,c000000000004c00,4"),
+        (m.TRAP, b"Z0,c000000000004700,4"),
+        (m.mfmsr(7), b"Z0,c000000000010004,4"),
+        (m.mtspr("srr0", 5), b"Z0,c000000000010004,4"),
+    ],
+)
+def test_vcpu_without_srrs_lands_on_the_successors(word: int, lands: bytes) -> None:
+    machine = program(word, vcpus=2)
+    machine.put(TEXT + 0x40, m.SELF)
+    machine.put(TEXT + 0x80, m.SELF)
+    machine.first_only = True
+    machine.vcpus[1]["lr"] = TEXT + 0x80
+    native = machine.native(1)
+    on = bench(machine)
+    stop = on.step(STEP_2)
+    assert stop.thread == b"p1.2"
+    assert machine.changed(native) == {}
+    assert lands in machine.packets
+    assert machine.resumes == [b"vCont;c:p1.2"]
+    assert machine.selected == 1, "the thread that gdb counts on"
+    on.clean()
+
+
+def test_vcpu_without_srrs_cannot_step_rfid_and_says_so() -> None:
+    machine = program(m.RFID, vcpus=2)
+    machine.first_only = True
+    assert "srr0" in unchanged(bench(machine), STEP_2)
+
+
+# -- the stub of a QEMU with KVM (FACTS, "QEMU's stub")
+
+
+@pytest.mark.parametrize(
+    ("state", "pc"),
+    [(KERNEL, TEXT), (REAL, TEXT), (USER, 0x10000000)],
+    ids=["kernel", "real mode", "user"],
+)
+def test_step_under_kvm(state: int, pc: int) -> None:
+    """After each stop `p` tells the registers of the stop before until `g` or `m` is asked, and
+    `P` is lost; the vector is found only with PR=0 in the MSR that was last written, and an
+    address of problem state only with PR=1."""
+    machine = program(m.NOP, state=state)
+    machine.put(pc, *[m.addi(4, 4, 1)] * 3, m.SELF)
+    machine.cpu["pc"] = pc
+    machine.kvm = True
+    native = machine.native(steps=3)
+    on = bench(machine)
+    for _ in range(3):
+        on.step()
+    assert machine.changed(native) == {}
+    on.clean()
+
+
+def test_step_under_kvm_over_what_turns_translation_off() -> None:
+    """Z0 and z0 at 0xd00 are refused while the MSR last written has IR=DR=1."""
+    machine = program(m.mtmsrd(3))
+    machine.cpu["r3"] = REAL
+    machine.kvm = True
+    native = machine.native()
+    on = bench(machine)
+    on.step()
+    assert machine.changed(native) == {}
+    on.clean()
+
+
+# -- the step is interrupted
+
+
+def test_ctrl_c_before_the_instruction_takes_se_back() -> None:
+    machine = program(m.NOP)
+    before = machine.state()
+    machine.stop_at[0, TEXT] = CTRL_C
+    on = bench(machine)
+    assert on.resume(STEP).payload == CTRL_C
+    assert machine.changed(before) == {}
+    on.clean()
+
+
+def test_ctrl_c_after_the_instruction_is_collected() -> None:
+    """The vCPU stands at the Trace vector already when the stub stops it for something else."""
+    machine = program(m.addi(4, 4, 1))
+    native = machine.native()
+    machine.stop_at[0, TRACE] = CTRL_C
+    on = bench(machine)
+    assert on.resume(STEP).signal == 2
+    assert machine.changed(native) == {}
+    on.clean()
+
+
+@pytest.mark.parametrize(("offset", "word"), [(0x300, m.lbz(5, 6)), (0x500, m.NOP)])
+@pytest.mark.parametrize(
+    ("state", "base"), [(KERNEL, VIRTUAL), (REAL, 0), (KERNEL & ~m.LE, VIRTUAL)]
+)
+def test_ctrl_c_at_the_first_instruction_of_a_handler_disarms_srr1(
+    state: int, base: int, offset: int, word: int
+) -> None:
+    machine = program(word, state=state)
+    machine.put(base | offset, m.NOP, m.RFID)
+    machine.interrupt_at[0, TEXT] = offset
+    native = machine.native()
+    machine.stop_at[0, base | offset] = CTRL_C
+    on = bench(machine)
+    assert on.resume(STEP).signal == 2
+    assert machine.changed(native) == {}
+    assert machine.cpu["srr1"] == state
+    on.clean()
+
+
+def faulting(vcpus: int = 1, *, handler: tuple[int, ...] = ()) -> Machine:
+    """lbz at TEXT faults once; the handler counts in r20 and returns.  r21 counts behind TEXT."""
+    machine = program(m.lbz(5, 6), m.addi(21, 21, 1), m.NOP, vcpus=vcpus)
+    machine.put(DSI, m.addi(20, 20, 1), *handler, m.NOP, m.RFID)
+    machine.cpu.update(r6=0x1234, r20=0, r21=0)
+    machine.faults.add(0x1234)
+    return machine
+
+
+def test_step_over_a_fault_ends_behind_the_instruction() -> None:
+    machine = faulting()
+    before = machine.state()[0]
+    on = bench(machine)
+    on.step()
+    assert machine.cpu == before | {"pc": TEXT + 4, "r5": 0x5A, "r20": 1}
+    on.clean()
+
+
+def interrupted_in_handler(machine: Machine) -> Bench:
+    """A step that was interrupted at the second instruction of the handler."""
+    machine.stop_at[0, DSI + 4] = CTRL_C
+    on = bench(machine)
+    assert on.resume(STEP).payload == CTRL_C
+    assert machine.cpu["pc"] == DSI + 4
+    assert len(on.engine.outstanding) == 1
+    assert machine.planted == {}, "nothing of ours is planted while the guest is stopped"
+    return on
+
+
+def test_step_interrupted_in_a_handler_is_collected_silently_later() -> None:
+    machine = faulting()
+    before = machine.state()[0]
+    on = interrupted_in_handler(machine)
+    machine.breakpoints[TEXT + 8] = 1  # gdb's
+    on.engine.breakpoints = {TEXT + 8}
+    machine.packets.clear()
+    stop = on.resume(CONTINUE)
+    assert stop.payload == b"T05thread:p01.01;"
+    assert machine.cpu == before | {"pc": TEXT + 8, "r5": 0x5A, "r20": 1, "r21": 1}
+    assert b"Z0,c000000000004d00,4" in machine.packets, "the vector was guarded"
+    assert machine.resumes[1:] == [CONTINUE, CONTINUE]
+    on.clean([TEXT + 8])
+
+
+def test_guard_is_planted_again_for_each_resume() -> None:
+    machine = faulting(handler=(m.NOP, m.NOP))
+    on = interrupted_in_handler(machine)
+    machine.stop_at[0, DSI + 8] = CTRL_C
+    assert on.resume(CONTINUE).payload == CTRL_C
+    assert len(on.engine.outstanding) == 1
+    assert machine.planted == {}
+    machine.stop_at[0, TEXT + 8] = CTRL_C
+    assert on.resume(CONTINUE).payload == CTRL_C
+    assert machine.cpu["r21"] == 1
+    on.clean()
+
+
+def test_refused_guard_resumes_nothing() -> None:
+    on = interrupted_in_handler(faulting())
+    before, resumes = on.machine.state(), list(on.machine.resumes)
+    on.machine.reply[b"Z0"] = b"E22"
+    with pytest.raises(StubRefused, match="E22"):
+        on.resume(CONTINUE)
+    assert on.machine.changed(before) == {}
+    assert on.machine.resumes == resumes
+    assert len(on.engine.outstanding) == 1
+
+
+def test_ctrl_c_while_a_step_comes_home_is_not_lost() -> None:
+    """The stub says T05 for our guard, and the user's interrupt has no stop of its own."""
+    machine = faulting()
+    on = interrupted_in_handler(machine)
+    on.link.asked = True
+    stop = on.resume(CONTINUE)
+    assert (stop.signal, stop.thread) == (2, b"p1.1")
+    assert machine.cpu["pc"] == TEXT + 4
+    on.clean()
+
+
+def test_stop_where_the_step_came_back_to_takes_se_back() -> None:
+    """A breakpoint of gdb's on the instruction itself, set while it was in the handler."""
+    machine = faulting()
+    on = interrupted_in_handler(machine)
+    machine.breakpoints[TEXT] = 1
+    assert on.resume(CONTINUE).payload == b"T05thread:p01.01;"
+    assert (machine.cpu["pc"], machine.cpu["msr"]) == (TEXT, KERNEL)
+    on.clean([TEXT])
+
+
+def test_se_is_taken_back_in_the_srr1_that_brought_it_back() -> None:
+    """Invariant 1: natively SRR1 still holds the MSR that the fault saved, without SE."""
+    machine = faulting()
+    on = interrupted_in_handler(machine)
+    machine.breakpoints[TEXT] = 1
+    on.resume(CONTINUE)
+    assert machine.cpu["pc"] == TEXT
+    assert hex(machine.cpu["srr1"]) == hex(KERNEL)
+
+
+def test_step_whose_handler_returns_elsewhere_is_collected() -> None:
+    """As Linux's exception table does: the fixup is no successor of the instruction, but comes
+    from the same state of the machine.  One instruction of it runs."""
+    machine = faulting(handler=(m.mtspr("srr0", 23),))
+    machine.cpu["r23"] = TEXT + 0x200
+    machine.put(TEXT + 0x200, *[m.addi(24, 24, 1)] * 2, m.SELF)
+    on = bench(machine)
+    on.step()
+    assert (machine.cpu["pc"], machine.cpu["msr"]) == (TEXT + 0x204, KERNEL)
+    on.clean()
+
+
+def test_steps_through_the_handler_end_with_se_taken_back() -> None:
+    """The handler's rfid would bring back the MSR[SE] that is ours."""
+    machine = faulting()
+    before = machine.state()[0]
+    on = interrupted_in_handler(machine)
+    on.step()
+    assert machine.cpu["pc"] == DSI + 8
+    assert len(on.engine.outstanding) == 1
+    on.step()  # rfid
+    assert (machine.cpu["pc"], machine.cpu["msr"]) == (TEXT, KERNEL)
+    assert on.engine.outstanding == []
+    on.step()
+    assert machine.cpu["r5"] == 0x5A
+    assert machine.cpu["pc"] == TEXT + 4
+    assert machine.cpu["msr"] == before["msr"]
+    assert machine.planted == {}
+
+
+def test_step_that_comes_home_on_another_vcpu_is_collected_there() -> None:
+    """The handler may have scheduled: another vCPU returns to the instruction."""
+    machine = faulting(vcpus=2)
+    on = interrupted_in_handler(machine)
+    one, two = machine.vcpus
+    two.update(pc=DSI + 8, srr0=one["srr0"], srr1=one["srr1"], msr=one["msr"], r6=0x1234)
+    one.update(pc=TEXT + 0x100, srr1=one["srr1"] & ~SE, msr=KERNEL)
+    machine.put(TEXT + 0x100, m.SELF)
+    machine.breakpoints[TEXT + 8] = 1
+    stop = on.resume(CONTINUE)
+    assert stop.thread == b"p1.2"
+    assert (two["pc"], two["msr"], two["r5"]) == (TEXT + 8, KERNEL, 0x5A)
+    assert one["pc"] == TEXT + 0x100
+    on.clean([TEXT + 8])
+
+
+# -- other vCPUs
+
+OTHER = TEXT + 0x1000
+
+
+def two_vcpus(*words: int) -> Machine:
+    """The first vCPU at `words` in TEXT, the second at OTHER: a loop that counts in r21."""
+    machine = program(*words, vcpus=2)
+    machine.put(OTHER, m.addi(21, 21, 1), m.b(-4))
+    machine.vcpus[1]["pc"] = OTHER
+    return machine
+
+
+def test_breakpoint_of_another_thread_before_the_instruction_ran() -> None:
+    machine = two_vcpus(m.NOP)
+    machine.breakpoints[OTHER] = 1
+    machine.turns = [1, 0]
+    before = machine.state()
+    on = bench(machine)
+    stop = on.resume(STEP)
+    assert stop.payload == b"T05thread:p01.02;"
+    assert machine.changed(before) == {}
+    assert machine.selected == 1
+    on.clean([OTHER])
+
+
+def test_breakpoint_of_another_thread_after_the_instruction_ran() -> None:
+    machine = two_vcpus(m.addi(4, 4, 1))
+    machine.breakpoints[OTHER] = 1
+    native = machine.native()
+    on = bench(machine)
+    stop = on.resume(STEP)
+    assert stop.payload == b"T05thread:p01.02;"
+    assert machine.changed(native) == {}
+    assert machine.selected == 1
+    on.clean([OTHER])
+
+
+def test_both_vcpus_run_in_a_step() -> None:
+    machine = two_vcpus(m.NOP)
+    machine.turns = [1, 1, 1, 0]
+    machine.vcpus[1]["r21"] = 0
+    on = bench(machine)
+    assert on.step().thread == b"p1.1"
+    assert machine.cpu["pc"] == TEXT + 4
+    assert machine.vcpus[1]["r21"] > 0
+    on.clean()
+
+
+def trace_handler(machine: Machine) -> None:
+    """The guest's own handler of Trace interrupts: counts in r22 and returns."""
+    machine.put(TRACE, m.addi(22, 22, 1), m.NOP, m.RFID)
+    for cpu in machine.vcpus:
+        cpu["r22"] = 0
+
+
+def own_trace(machine: Machine, vcpu: int, state: int) -> None:
+    """A vCPU is about to return to a context that the guest itself traces: one loop at OTHER.
+
+    Its handler, if it runs, returns with SE again, so each instruction counts once in r22.
+    """
+    machine.put(OTHER + 0x100, m.RFID)
+    machine.vcpus[vcpu].update(pc=OTHER + 0x100, srr0=OTHER, srr1=state | SE, msr=KERNEL, r21=0)
+
+
+@pytest.mark.parametrize("state", [USER, KERNEL], ids=["ptrace", "kprobe"])
+def test_guests_own_trace_interrupt_at_a_guarded_vector_is_delivered(state: int) -> None:
+    """Invariant 3.  An earlier step is outstanding on the first vCPU, which gets nowhere; the
+    second one takes a Trace interrupt that the guest asked for."""
+    machine = faulting(vcpus=2)
+    machine.put(OTHER, m.addi(21, 21, 1), m.b(-4))
+    trace_handler(machine)
+    machine.vcpus[1]["pc"] = OTHER
+    machine.frozen = {1}
+    on = interrupted_in_handler(machine)
+    machine.frozen = {0}
+    own_trace(machine, 1, state)
+    machine.stop_at[1, TRACE + 8] = b"T02thread:p01.02;"
+    stop = on.resume(CONTINUE)
+    two = machine.vcpus[1]
+    assert stop.payload == b"T02thread:p01.02;"
+    assert two["pc"] == TRACE + 8
+    assert two["r22"] == 1, "the guest's handler ran"
+    assert (two["srr0"], two["srr1"]) == (OTHER + 4, state | SE | 0x40000000)
+    assert len(on.engine.outstanding) == 1, "the step on the first vCPU is still to come"
+    assert machine.planted == {}
+
+
+def test_guests_own_trace_interrupts_go_on_and_on_at_a_guarded_vector() -> None:
+    machine = faulting(vcpus=2)
+    machine.put(OTHER, m.addi(21, 21, 1), m.b(-4))
+    trace_handler(machine)
+    machine.frozen = {1}
+    on = interrupted_in_handler(machine)
+    machine.frozen = {0}
+    own_trace(machine, 1, USER)
+    machine.breakpoints[TEXT + 0x500] = 1
+    machine.put(TEXT + 0x500, m.SELF)
+
+    def hook(payload: bytes) -> None:
+        if machine.vcpus[1]["r22"] == 5:
+            machine.stop_at[1, OTHER] = machine.stop_at[1, OTHER + 4] = b"T02thread:p01.02;"
+
+    on.link.hook = hook
+    assert on.resume(CONTINUE).signal == 2
+    assert machine.vcpus[1]["r22"] == 5
+    assert machine.vcpus[1]["msr"] == USER | SE
+    assert machine.planted == {TEXT + 0x500: 1}
+
+
+def test_gdbs_own_breakpoint_at_a_guarded_vector_is_reported() -> None:
+    machine = faulting(vcpus=2)
+    machine.put(OTHER, m.addi(21, 21, 1), m.b(-4))
+    trace_handler(machine)
+    machine.frozen = {1}
+    on = interrupted_in_handler(machine)
+    machine.frozen = {0}
+    own_trace(machine, 1, USER)
+    machine.breakpoints[TRACE] = 1
+    on.engine.breakpoints = {TRACE}
+    assert on.resume(CONTINUE).payload == b"T05thread:p01.02;"
+    two = machine.vcpus[1]
+    assert two["pc"] == TRACE
+    assert two["srr1"] & SE
+    assert machine.planted == {TRACE: 1}
+
+
+@pytest.mark.parametrize("state", [USER, KERNEL], ids=["ptrace", "kprobe"])
+def test_guests_own_trace_interrupt_on_another_vcpu_does_not_end_or_lose_a_step(
+    state: int,
+) -> None:
+    """The second vCPU arrives at the Trace vector before the first has run its instruction."""
+    machine = two_vcpus(m.addi(4, 4, 1), m.addi(4, 4, 1), m.addi(4, 4, 1))
+    machine.cpu["r4"] = 0
+    trace_handler(machine)
+    own_trace(machine, 1, state)
+    machine.turns = [1, 1, 1, 1, 1, 0]
+    on = bench(machine)
+    stop = on.step()
+    assert stop.thread == b"p1.1"
+    assert (machine.cpu["pc"], machine.cpu["r4"]) == (TEXT + 4, 1)
+    assert machine.cpu["msr"] == KERNEL
+    two = machine.vcpus[1]
+    assert two["r22"] >= 1, "the guest's handler ran"
+    assert (two["msr"] | two["srr1"]) & SE, "as the guest set it"
+    assert machine.planted == {}
+    assert on.engine.outstanding == []
+
+
+def test_earlier_step_that_comes_home_does_not_end_or_lose_a_step() -> None:
+    """An interrupted step of vCPU 1 is collected silently while vCPU 2 is being stepped and has
+    not run its instruction yet: that step goes on, armed."""
+    machine = faulting(vcpus=2)
+    machine.put(OTHER, *[m.addi(21, 21, 1)] * 3, m.SELF)
+    machine.vcpus[1].update(pc=OTHER, r21=0)
+    machine.frozen = {1}
+    on = interrupted_in_handler(machine)
+    machine.frozen = set()
+    machine.turns = [0] * 20 + [1]
+    machine.put(TEXT + 12, m.SELF)
+    stop = on.step(STEP_2)
+    assert stop.thread == b"p1.2"
+    assert (machine.vcpus[1]["pc"], machine.vcpus[1]["r21"]) == (OTHER + 4, 1)
+    assert machine.cpu["r5"] == 0x5A
+    on.clean()
+
+
+def test_both_at_the_vector_at_once_each_gets_its_own() -> None:
+    """vCPU 1 reports the end of its step while vCPU 2 has just taken the guest's own."""
+    machine = two_vcpus(m.addi(4, 4, 1))
+    trace_handler(machine)
+    own_trace(machine, 1, USER)
+    machine.turns = [0, 1, 1, 0]  # rfid, addi with SE: then both stand at the vector
+    machine.stop_at[0, TRACE] = b"T05thread:p01.01;"
+    on = bench(machine)
+    stop = on.step()
+    assert stop.thread == b"p1.1"
+    assert machine.cpu["pc"] == TEXT + 4
+    assert machine.cpu["msr"] == KERNEL
+    two = machine.vcpus[1]
+    assert two["pc"] == TRACE
+    assert (two["srr0"], two["srr1"]) == (OTHER + 4, USER | SE | 0x40000000)
+    assert machine.planted == {}
+
+
+# -- stops that end everything
+
+
+@pytest.mark.parametrize("payload", [b"W00", b"X09", b"W00;process:1"])
+def test_exit_during_a_step_is_passed_on(payload: bytes) -> None:
+    machine = program(m.NOP)
+    machine.stop_at[0, TEXT] = payload
+    on = bench(machine)
+    assert on.resume(STEP).payload == payload
+    assert on.engine.outstanding == []
+
+
+def test_exit_of_a_stub_that_then_goes_away_is_passed_on() -> None:
+    machine = program(m.NOP)
+    machine.stop_at[0, TEXT] = b"W00"
+    on = bench(machine)
+
+    def hook(payload: bytes) -> None:
+        if machine.resumes and payload != STEP:
+            raise StubGone("gone")
+
+    on.link.hook = hook
+    assert on.resume(STEP).payload == b"W00"
+
+
+def test_exit_with_a_step_outstanding_forgets_it() -> None:
+    on = interrupted_in_handler(faulting())
+    on.machine.stop_at[0, DSI + 8] = b"X09"
+    assert on.resume(CONTINUE).payload == b"X09"
+    assert on.engine.outstanding == []
+
+
+def test_watchpoint_during_a_step_is_reported() -> None:
+    machine = program(m.NOP)
+    machine.stop_at[0, TEXT] = b"T05thread:p01.01;watch:1000;"
+    on = bench(machine)
+    assert on.resume(STEP).payload == b"T05thread:p01.01;watch:1000;"
+    on.clean()
+
+
+# -- the user's interrupt
+
+
+@pytest.mark.parametrize("word", [m.NOP, m.SC, m.RFID], ids=["trace", "land", "emulate"])
+def test_interrupt_during_a_step_that_ends_is_left_to_the_door(word: int) -> None:
+    machine = program(word)
+    native = machine.native()
+    on = bench(machine)
+    on.link.asked = True
+    assert on.step().thread == b"p1.1"
+    assert on.link.asked
+    assert machine.changed(native) == {}
+    on.clean()
+
+
+# -- letting go
+
+
+def test_release_with_nothing_outstanding_does_nothing() -> None:
+    on = bench(program(m.NOP))
+    on.machine.packets.clear()
+    assert on.engine.release(lambda: True)
+    assert on.machine.packets == []
+
+
+def test_release_stops_as_soon_as_the_step_is_home() -> None:
+    """The guest was stopped, and runs on no further than its step has to."""
+    machine = faulting()
+    before = machine.state()[0]
+    on = interrupted_in_handler(machine)
+    assert on.engine.release(lambda: True)
+    assert machine.cpu == before | {"pc": TEXT + 4, "r5": 0x5A, "r20": 1}
+    on.clean()
+
+
+def test_release_gives_up_when_told_to() -> None:
+    on = interrupted_in_handler(faulting())
+    resumes = len(on.machine.resumes)
+    assert not on.engine.release(lambda: False)
+    assert len(on.machine.resumes) == resumes
+    assert len(on.engine.outstanding) == 1
+
+
+def test_release_that_is_interrupted_tries_again() -> None:
+    machine = faulting(handler=(m.NOP, m.NOP))
+    on = interrupted_in_handler(machine)
+    machine.stop_at[0, DSI + 8] = CTRL_C
+    machine.stop_at[0, TEXT + 8] = CTRL_C
+    assert on.engine.release(lambda: True)
+    on.clean()
+
+
+# -- the simulated machine itself
+
+
+def test_machine_ignores_steps() -> None:
+    """Else every test here would be green for nothing."""
+    machine = program(m.NOP)
+    with pytest.raises(Runaway):
+        machine.resume(STEP)
+
+
+def test_machine_does_what_was_seen_of_a_trace_interrupt() -> None:
+    """FACTS: SRR1 is 0x8000000040009433 at 0xc000000000004d00 for MSR 0x8000000000009033."""
+    machine = program(m.NOP, state=KERNEL | SE)
+    (cpu,) = machine.native()
+    assert (cpu["pc"], cpu["srr0"]) == (0xC000000000004D00, TEXT + 4)
+    assert cpu["srr1"] == 0x8000000040009433
+    assert not cpu["msr"] & SE
+
+
+def test_machine_with_kvm_tells_old_registers_until_it_is_asked_for_all() -> None:
+    """FACTS: `p` right after a stop gives the values of the stop before, and a `P` is lost."""
+    machine = program(m.NOP)
+    machine.kvm = True
+    assert machine.call(b"Z0,%x,4" % (TEXT + 4)) == b"OK"
+    old = machine.call(b"p40")
+    machine.resume(CONTINUE)
+    assert machine.call(b"p40") == old
+    assert machine.call(b"P41=0000000000000000") == b"OK"
+    assert machine.cpu["msr"] == KERNEL
+    machine.call(b"g")
+    assert machine.call(b"p40") == b"04000100000000c0"
+    assert machine.call(b"P41=3310000000000080") == b"OK"
+    assert machine.cpu["msr"] == 0x8000000000001033
+    assert machine.call(b"Z0,d00,4") == b"E22"
+
+
+def test_machine_counts_breakpoints_and_hits_them_before_the_instruction() -> None:
+    machine = program(m.NOP)
+    assert machine.call(b"Z0,%x,4" % TEXT) == machine.call(b"Z0,%x,4" % TEXT) == b"OK"
+    assert machine.resume(b"c") == b"T05thread:p01.01;"
+    assert machine.executed == 0
+    assert machine.call(b"z0,%x,4" % TEXT) == b"OK"
+    assert machine.planted == {TEXT: 1}
+    assert machine.call(b"z0,%x,4" % TEXT) == b"OK"
+    assert machine.call(b"z0,%x,4" % TEXT) == b"E22"
