@@ -57,11 +57,13 @@ class Mi:
         self.child.sendline(text)
         self.child.expect(r"\^(done|running|error|connected)[^\r]*\r\n")
         records = str(self.child.before) + str(self.child.after)
-        if "^error" not in records and (text.startswith(("-exec", "-target")) or "^run" in records):
+        if "^error" not in records and text.startswith("-exec"):
             self.child.expect(r"\*stopped[^\r]*\r\n")
             records += str(self.child.before) + str(self.child.after)
-        self.child.expect_exact("(gdb) \r\n")
-        return records + str(self.child.before)
+        # Prompts come at other moments with mi-async; what follows this answer is of the next.
+        self.child.sendline("777-data-evaluate-expression 1")
+        self.child.expect(r"777\^done[^\r]*\r\n\(gdb\) \r\n")
+        return (records + str(self.child.before)).replace("(gdb) \r\n", "")
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "mi-async"])
