@@ -80,10 +80,10 @@ class Peer:
         self._parser = Parser()
         self._last: bytes | None = None
 
-    def send(self, payload: bytes) -> None:
-        """Send a packet."""
+    def send(self, payload: bytes, start: bytes = b"$") -> None:
+        """Send a packet, or with another start a notification."""
         self._log(f"{self._name} <- {payload.decode('latin-1')}")
-        self._last = frame(payload)
+        self._last = frame(payload, start)
         self.send_raw(self._last)
 
     def send_raw(self, data: bytes) -> None:
@@ -152,10 +152,10 @@ class Wire:
         except GdbGone:
             self.gdb_gone = True
 
-    def to_gdb(self, payload: bytes) -> None:
-        """Send gdb a packet, if it is there."""
+    def to_gdb(self, payload: bytes, start: bytes = b"$") -> None:
+        """Send gdb a packet or notification, if it is there."""
         try:
-            self.gdb.send(payload)
+            self.gdb.send(payload, start)
         except GdbGone:
             self.gdb_gone = True
 
@@ -317,8 +317,6 @@ class Layer:
                     self._from_stub(wire.stub.items.popleft())
                 while wire.gdb.items and not wire.gdb_gone:
                     self._from_gdb(wire.gdb.items.popleft())
-        except GdbGone:
-            wire.gdb_gone = True
         except StubSilent as error:
             self.log(f"ppc-sstep: {error}; the connection is closed")
             return
@@ -328,9 +326,8 @@ class Layer:
         self._gdb_went()
 
     def _from_stub(self, item: Packet | Notification | Byte) -> None:
-        gdb = self._wire.gdb
         if isinstance(item, Packet):
-            gdb.send(item.payload)
+            self._wire.to_gdb(item.payload)
             # qRcmd's output comes in O packets before its reply.
             if item.payload[:1] != b"O" or item.payload == b"OK":
                 self._waiting = False
@@ -340,7 +337,7 @@ class Layer:
             if thread is not None:
                 self._selected(thread)
         elif isinstance(item, Notification):
-            gdb.send_raw(frame(item.payload, b"%"))
+            self._wire.to_gdb(item.payload, b"%")
 
     def _from_gdb(self, item: Packet | Notification | Byte) -> None:
         if isinstance(item, Byte):
@@ -360,7 +357,7 @@ class Layer:
         if resume is not None:
             self._resume(resume)
         elif private.is_private(payload):
-            self._wire.gdb.send(private.answer(self, payload))
+            self._wire.to_gdb(private.answer(self, payload))
         else:
             self._forward(payload)
 
@@ -373,7 +370,7 @@ class Layer:
                 self._gdb_thread = request.stepping.thread
             thread = self._gdb_thread
             self.stub.select(thread)
-            self._wire.gdb.send(stopped(thread, signal=2).payload)
+            self._wire.to_gdb(stopped(thread, signal=2).payload)
             return
         try:
             if self.active or request.stepping is None:
@@ -384,7 +381,7 @@ class Layer:
             raise
         except SstepError as error:
             self._logged(f"error: {error}")
-            self._wire.gdb.send(b"E.ppc-sstep: " + str(error).encode())
+            self._wire.to_gdb(b"E.ppc-sstep: " + str(error).encode())
             return
         if self._wire.gdb_gone:
             self._to_continue = request.stepping is None and stop.signal == 2
@@ -393,7 +390,7 @@ class Layer:
             self._late_interrupt = time.monotonic()
         if stop.thread is not None:
             self._gdb_thread = stop.thread
-        self._wire.gdb.send(stop.payload)
+        self._wire.to_gdb(stop.payload)
 
     def _selected(self, thread: bytes | None) -> None:
         self._gdb_thread = thread

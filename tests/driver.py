@@ -106,7 +106,7 @@ class Gdb:
         if elf is not None:
             self.command(f"file {elf}")
         output = self.command(f"target {kind} {target}")
-        assert "Connection refused" not in output and "No such file" not in output, output
+        assert f"{target}: " not in output, output  # such as: Connection refused
         return output
 
     def status(self) -> str:
