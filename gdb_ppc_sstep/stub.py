@@ -38,9 +38,7 @@ class Stub:
     StubRefused with a line that names it.
     """
 
-    def __init__(
-        self, link: Link, registers: Mapping[str, Register], *, kvm: bool = False
-    ) -> None:
+    def __init__(self, link: Link, registers: Mapping[str, Register], *, kvm: bool = False) -> None:
         """kvm: the stub is QEMU's with KVM, whose registers have to be synchronised."""
         self._link = link
         self._registers = registers

@@ -56,6 +56,7 @@ class Gdb:
             codec_errors="replace",
             timeout=timeout,
             logfile=self.transcript,
+            searchwindowsize=2 * len(PROMPT),
         )
         self.child.delaybeforesend = None
         self.banner = self._until_prompt(timeout)

@@ -19,7 +19,6 @@ pytestmark = pytest.mark.bare
 PLAIN: list[dict[str, Any]] = [
     {"endian": "le", "opt": "O0"},
     {"endian": "be", "opt": "O0", "ail": 2},
-    {"endian": "le", "opt": "O0", "ail": 3},
 ]
 # What is inlined or computed by the compiler is never called: for the scripts that do not mind.
 OPTIMISED: list[dict[str, Any]] = [
