@@ -78,7 +78,7 @@ class Engine:
             f"{instruction.kind.value}: {_described(plan)}"
         )
         if plan.state is not None:
-            self._emulate(plan.state)
+            self._emulate(pc, plan.state)
             return stopped(thread)
         request = request.continued()
         if request.vcont and plan.stops != (plan.trace,):
@@ -265,14 +265,14 @@ class Engine:
         instruction = self._stub.instruction(pc)
         plan = strategy.plan(instruction, pc, state, self._stub.read, self.vector, traceable=False)
         if plan.state is not None:
-            self._emulate(plan.state)
+            self._emulate(pc, plan.state)
             return None
         with self._planted(plan.stops, ()):
             stop = self._stub.run(_only(thread))
         return None if stop.is_breakpoint else stop
 
-    def _emulate(self, state: tuple[int, int]) -> None:
-        """Write pc and MSR instead of running an instruction."""
+    def _emulate(self, before: int, state: tuple[int, int]) -> None:
+        """Write pc and MSR instead of running the branch or return at `before`."""
         pc, new = state
         for armed in reversed(self.outstanding):
             # The handler that an interrupted step was left in returns: its SE is ours.
@@ -282,6 +282,11 @@ class Engine:
                 self.outstanding.remove(armed)
                 self._log(f"disarmed at the return to {pc:#x}")
                 break
+        if self._stub.has("cfar"):
+            try:
+                self._stub.write("cfar", before)
+            except StubRefused as refused:
+                self._log(str(refused))
         self._stub.write("pc", pc)
         self._stub.write("msr", new)
         self.steps += 1

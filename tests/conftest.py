@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,33 @@ def boot() -> Iterator[Callable[..., Qemu]]:
     yield start
     for guest in guests:
         guest.close()
+
+
+@pytest.fixture(scope="session")
+def ail2(programs: Callable[..., Program]) -> bool:
+    """Whether the machine grants LPCR[AIL]=2: QEMU 7.2 does, QEMU 10 does not."""
+    program = programs("demo", endian="be", ail=2)
+    arguments = ("-ex", "tbreak main", "-ex", "continue", "-ex", "kill", str(program.elf))
+    with Qemu(["-bios", str(program.image)], steps=True) as guest:
+        connect = ("-iex", "set confirm off", "-ex", f"target remote {guest.target}")
+        try:
+            subprocess.run(
+                ["gdb-multiarch", "-nx", "-batch", *connect, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=8,
+            )
+        except subprocess.TimeoutExpired:
+            return False
+    return True
+
+
+@pytest.fixture
+def variant_runs(request: pytest.FixtureRequest, variant: dict[str, Any]) -> None:
+    """Leave a test out, with the reason, where the machine cannot be as its variant wants it."""
+    if variant.get("ail") == 2 and not request.getfixturevalue("ail2"):
+        pytest.skip("this QEMU's H_SET_MODE refuses LPCR[AIL]=2")
 
 
 @pytest.hookimpl(wrapper=True)

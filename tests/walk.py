@@ -7,9 +7,10 @@ from pathlib import Path
 
 import gdb
 
+# Which SPRs there are depends on the version of QEMU.
 NAMES = [
     *("pc", "msr", "cr", "lr", "ctr", "xer", "srr0", "srr1"),
-    *("sprg0", "sprg3", "dar", "dsisr", "spr_cfar"),
+    *("sprg0", "sprg3", "dar", "dsisr", "spr_cfar", "cfar"),
     *(f"r{number}" for number in range(32)),
 ]
 LOW = 0x0FFFFFFFFFFFFFFF
@@ -39,6 +40,9 @@ def walk(label: str, path: str, most: int = 2000) -> None:
 
 def _note(lines: list[str]) -> int:
     frame = gdb.newest_frame()
-    values = {name: int(frame.read_register(name)) & (1 << 64) - 1 for name in NAMES}
+    known = {register.name for register in frame.architecture().registers()}
+    values = {
+        name: int(frame.read_register(name)) & (1 << 64) - 1 for name in NAMES if name in known
+    }
     lines.append(" ".join(f"{name}={value:x}" for name, value in values.items()))
     return values["pc"]

@@ -33,6 +33,7 @@ def _name(variant: dict[str, Any]) -> str:
     return "-".join(f"{key}={value}" for key, value in variant.items())
 
 
+@pytest.mark.usefixtures("variant_runs")
 @pytest.mark.parametrize("variant", VARIANTS, ids=_name)
 def test_every_register_after_every_step(
     variant: dict[str, Any],

@@ -226,6 +226,7 @@ def variant() -> dict[str, Any]:
 
 @pytest.fixture
 def pair(
+    variant_runs: None,
     variant: dict[str, Any],
     tmp_path: Path,
     programs: Callable[..., Program],

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -284,7 +285,8 @@ def test_quit_leaves_no_process(tmp_path: Path, guest: Qemu, demo: Program) -> N
 def test_kill_ends_the_guest(gdb: Gdb, guest: Qemu, demo: Program) -> None:
     gdb.connect(guest.target, demo.elf)
     (layer,) = layers_of(gdb)
-    assert "killed" in gdb.command("kill")
+    # QEMU 10 ends before it has answered, natively too: gdb then says that the connection is gone.
+    assert re.search("killed|closed|disconnected", gdb.command("kill"))
     wait_for(lambda: guest.process.poll() is not None, "QEMU's end", 5)
     wait_for(lambda: not is_running(layer), "the layer's end", 5)
 
