@@ -7,8 +7,8 @@ a `Stub`, and unit tests on a fake one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from . import isa, msr, strategy
@@ -52,8 +52,8 @@ class Engine:
         self.outstanding: list[Armed] = []
         self.ail: int | None = None
         """The user's LPCR[AIL], for a stub that does not give LPCR."""
-        self.breakpoints: Collection[int] = ()
-        """Where gdb has breakpoints planted: a stop there is for gdb."""
+        self.breakpoints: Mapping[bytes, int] = {}
+        """gdb's breakpoints that are planted: addresses, by what follows `Z` in the packet."""
 
     # -- resuming
 
@@ -81,21 +81,41 @@ class Engine:
             self._emulate(pc, plan.state)
             return stopped(thread)
         request = request.continued()
-        if request.vcont and plan.stops != (plan.trace,):
-            # Only this vCPU: another one must not run into temporary breakpoints in code.
+        blocking = self._breakpoints_at(pc)
+        if request.vcont and (plan.stops != (plan.trace,) or blocking):
+            # Only this vCPU: another one must not run into temporary breakpoints in code, nor past
+            # a breakpoint of the user's that is lifted.
             request = _only(thread)
-        if plan.trace is None or srrs is None:
-            return self._run(request, Landing(plan.stops))
-        armed = Armed(
-            thread,
-            instruction,
-            pc,
-            state,
-            *srrs,
-            plan.trace,
-            isa.successors(instruction, pc, state, self._stub.read),
-        )
-        return self._run(request, Landing(plan.stops, armed))
+        armed = None
+        if plan.trace is not None and srrs is not None:
+            successors = isa.successors(instruction, pc, state, self._stub.read)
+            armed = Armed(thread, instruction, pc, state, *srrs, plan.trace, successors)
+        with self._lifted(blocking):
+            return self._run(request, Landing(plan.stops, armed))
+
+    def _breakpoints_at(self, pc: int) -> list[bytes]:
+        """gdb's breakpoints (not watchpoints) at an address, as in `breakpoints`."""
+        return [
+            what
+            for what, address in self.breakpoints.items()
+            if address == pc and what[:1] in (b"0", b"1")
+        ]
+
+    @contextmanager
+    def _lifted(self, breakpoints: list[bytes]) -> Iterator[None]:
+        """Without gdb's breakpoints where a step starts, as for a stub that steps.
+
+        gdb lifts one by itself where it stopped at it, but not where pc was set to it, or another
+        vCPU stands at it.
+        """
+        for what in breakpoints:
+            self._stub.call(b"z" + what)
+        try:
+            yield
+        finally:
+            with suppress(StubGone):
+                for what in breakpoints:
+                    self._stub.call(b"Z" + what)
 
     def _run(
         self, request: Resume, landing: Landing | None, *, releasing: bool = False
@@ -175,7 +195,7 @@ class Engine:
                 self._collect(owner, thread, *srrs)
                 if only_ours and owner is not armed:
                     shown = None  # an earlier step came home: nobody asked for this stop
-            elif only_ours and pc not in self.breakpoints:
+            elif only_ours and not self._breakpoints_at(pc):
                 self._log(f"{_name(thread)} has a Trace interrupt of its own at {pc:#x}")
                 shown = self._leave(thread, pc, state)
         if shown is None and armed is not None and armed not in self.outstanding:

@@ -12,7 +12,6 @@ import os
 import select
 import socket
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable
 from typing import TextIO
@@ -230,7 +229,7 @@ class Layer:
         self._waiting = False  # gdb waits for the reply to something that was forwarded
         self._asked = b""  # what that was
         self._gdb_thread: bytes | None = None  # what gdb believes to have selected
-        self._breakpoints: dict[bytes, int] = {}  # gdb's, by what follows the `Z`
+        self._breakpoints: dict[bytes, int] = {}  # see Engine.breakpoints
         self._late_interrupt = -LATE_INTERRUPT  # when one came (time.monotonic)
         self._to_continue = False  # gdb went away while the guest ran
         self.active = True
@@ -263,6 +262,7 @@ class Layer:
         kvm = b"enabled" in self._monitor("info kvm")
         self.stub = Stub(self._wire, registers, kvm=kvm)
         self.engine = Engine(self.stub, self._logged)
+        self.engine.breakpoints = self._breakpoints
         for name in ("pc", "msr"):
             self.stub.read(name)
         for name in ("srr0", "srr1"):
@@ -362,7 +362,6 @@ class Layer:
             self._forward(payload)
 
     def _resume(self, request: Resume) -> None:
-        self._breakpoints_known()
         late = time.monotonic() - self._late_interrupt < LATE_INTERRUPT
         self._late_interrupt = -LATE_INTERRUPT
         if late:
@@ -413,11 +412,6 @@ class Layer:
         self._waiting = kind not in (b"k", b"R")
         self._asked = payload
 
-    def _breakpoints_known(self) -> None:
-        self.engine.breakpoints = frozenset(
-            address for what, address in self._breakpoints.items() if what[:1] in (b"0", b"1")
-        )
-
     # -- the end
 
     def _collect(self) -> None:
@@ -450,7 +444,6 @@ class Layer:
             for what in self._breakpoints:
                 self.stub.call(b"z" + what)
             self._breakpoints.clear()
-            self._breakpoints_known()
             self._collect()
             if self._to_continue:
                 wire.stub.send(b"c")
@@ -461,8 +454,8 @@ class Layer:
 def main(gdb_fd: int, stub_fd: int, ready_fd: int, log_fd: int) -> None:
     """Run a layer on inherited file descriptors, until it ends.
 
-    On ready_fd it says one line, `ok` or why not, and closes it.  log_fd takes the debug log, and
-    the traceback of what should not have happened.
+    On ready_fd it says one line, `ok` or why not, and closes it.  log_fd takes the debug log; it is
+    stderr as well, for the traceback of what should not have happened.
     """
 
     def log(line: str) -> None:
@@ -479,12 +472,5 @@ def main(gdb_fd: int, stub_fd: int, ready_fd: int, log_fd: int) -> None:
         except (SstepError, OSError) as error:
             ready(str(error))
             return
-        except Exception:
-            ready(traceback.format_exc())
-            raise
         ready("ok")
-        try:
-            layer.run()
-        except BaseException:
-            log(traceback.format_exc())
-            raise
+        layer.run()

@@ -80,7 +80,10 @@ def _by_kind(instruction: Instruction, pc: int, state: int, read: Reader, vector
         # next instruction; on a machine that runs a hypervisor itself it goes to the vector.
         return Plan((system_call, following) if state & msr.HV else (following, msr.SYSTEM_CALL))
     if kind is Kind.SYSTEM_CALL_VECTORED:
-        return Plan((vector(msr.SYSTEM_CALL_VECTORED + 0x20 * instruction.lev, state),))
+        offset = msr.SYSTEM_CALL_VECTORED + 0x20 * instruction.lev
+        # FSCR[SCV]=0, or a CPU that has no scv (POWER8).
+        others = (msr.FACILITY_UNAVAILABLE, msr.PROGRAM)
+        return Plan(tuple(vector(place, state) for place in (offset, *others)))
     if instruction.privileged and state & msr.PR:
         return Plan((vector(msr.PROGRAM, state),))
     if kind is Kind.TRAP and isa.trap_taken(instruction, read):

@@ -120,7 +120,7 @@ def _start(gdb_fd: int, stub_fd: int) -> LayerProcess:
                 pass_fds=fds,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=log,  # a traceback is shown
                 cwd="/",
                 start_new_session=True,  # a Ctrl-C at the terminal is for gdb
             )
@@ -137,7 +137,9 @@ def _start(gdb_fd: int, stub_fd: int) -> LayerProcess:
                 process.kill()
                 process.wait()
     if said != b"ok":
-        raise SstepError(said.decode(errors="replace") or "the step layer did not start")
+        layer_said = LayerProcess(process, log).news()
+        reason = said.decode(errors="replace") or "the step layer did not start"
+        raise SstepError("\n".join(filter(None, [reason, layer_said.rstrip()])))
     return LayerProcess(process, log)
 
 

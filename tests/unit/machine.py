@@ -39,6 +39,7 @@ NUMBERS = {f"r{n}": n for n in range(32)} | {
     "xer": 69,
     "srr0": 0xB2,
     "srr1": 0xB3,
+    "cfar": 0xB8,
     "sprg3": 0xC3,
     "pvr": 0xD1,
     "lpcr": 0xE3,
@@ -146,7 +147,7 @@ class Machine:
         self._stale: dict[int, Registers] = {}
         self._translating: dict[int, int] = {}
         self.se_after = False
-        self.absent: set[str] = set()
+        self.absent: set[str] = {"cfar"}  # as in QEMU 7.2; it is not simulated
 
     # -- for tests
 

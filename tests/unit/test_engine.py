@@ -182,6 +182,29 @@ def test_rfid_is_emulated_without_running_the_guest(srr1: int) -> None:
     assert on.engine.steps == 1
 
 
+def test_rfid_sets_cfar_where_the_stub_has_it() -> None:
+    """Power ISA 3.1B Book III: CFAR gets the address of the rfid."""
+    machine = program(m.RFID)
+    machine.absent.clear()
+    machine.cpu.update(srr0=TEXT + 0x40, srr1=KERNEL, cfar=0x1234)
+    on = bench(machine)
+    on.step()
+    assert machine.cpu["cfar"] == TEXT
+
+
+def test_step_from_a_breakpoint_of_gdbs_lifts_it() -> None:
+    """gdb does not lift it itself where pc was set to it, or another vCPU stands at it."""
+    machine = program(m.addi(4, 4, 1), vcpus=2)
+    native = machine.native()
+    machine.breakpoints[TEXT] = 1
+    on = bench(machine)
+    on.engine.breakpoints = {b"0,%x,4" % TEXT: TEXT}
+    on.step()
+    assert machine.changed(native) == {}
+    assert machine.resumes == [b"vCont;c:p1.1"], "the other vCPU does not get past it"
+    on.clean([TEXT])
+
+
 def test_rfid_into_a_context_that_traces_itself_keeps_the_guests_se() -> None:
     machine = program(m.RFID)
     machine.cpu.update(srr0=0x10000400, srr1=USER | SE)
@@ -595,7 +618,7 @@ def test_step_interrupted_in_a_handler_is_collected_silently_later() -> None:
     before = machine.state()[0]
     on = interrupted_in_handler(machine)
     machine.breakpoints[TEXT + 8] = 1  # gdb's
-    on.engine.breakpoints = {TEXT + 8}
+    on.engine.breakpoints = {b"0,%x,4" % (TEXT + 8): TEXT + 8}
     machine.packets.clear()
     stop = on.resume(CONTINUE)
     assert stop.payload == b"T05thread:p01.01;"
@@ -825,7 +848,7 @@ def test_gdbs_own_breakpoint_at_a_guarded_vector_is_reported() -> None:
     machine.frozen = {0}
     own_trace(machine, 1, USER)
     machine.breakpoints[TRACE] = 1
-    on.engine.breakpoints = {TRACE}
+    on.engine.breakpoints = {b"0,%x,4" % TRACE: TRACE}
     assert on.resume(CONTINUE).payload == b"T05thread:p01.02;"
     two = machine.vcpus[1]
     assert two["pc"] == TRACE
