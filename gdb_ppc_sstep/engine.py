@@ -109,13 +109,13 @@ class Engine:
         vCPU stands at it.
         """
         for what in breakpoints:
-            self._stub.call(b"z" + what)
+            self._stub.breakpoint(b"z" + what)
         try:
             yield
         finally:
             with suppress(StubGone):
                 for what in breakpoints:
-                    self._stub.call(b"Z" + what)
+                    self._stub.breakpoint(b"Z" + what)
 
     def _run(
         self, request: Resume, landing: Landing | None, *, releasing: bool = False

@@ -354,12 +354,19 @@ class Layer:
             while self._wire.stub.items:
                 self._from_stub(self._wire.stub.items.popleft())
         resume = parse_resume(payload)
-        if resume is not None:
-            self._resume(resume)
-        elif private.is_private(payload):
-            self._wire.to_gdb(private.answer(self, payload))
-        else:
-            self._forward(payload)
+        try:
+            if resume is not None:
+                self._resume(resume)
+            elif private.is_private(payload):
+                self._wire.to_gdb(private.answer(self, payload))
+            else:
+                self._forward(payload)
+        except StubGone:
+            raise
+        except SstepError as error:
+            # gdb prints the text, ends its command, and finds the thread where it was.
+            self._logged(f"error: {error}")
+            self._wire.to_gdb(b"E.ppc-sstep: " + str(error).encode())
 
     def _resume(self, request: Resume) -> None:
         late = time.monotonic() - self._late_interrupt < LATE_INTERRUPT
@@ -371,17 +378,10 @@ class Layer:
             self.stub.select(thread)
             self._wire.to_gdb(stopped(thread, signal=2).payload)
             return
-        try:
-            if self.active or request.stepping is None:
-                stop = self.engine.resume(request)
-            else:
-                stop = self.stub.run(request)
-        except StubGone:
-            raise
-        except SstepError as error:
-            self._logged(f"error: {error}")
-            self._wire.to_gdb(b"E.ppc-sstep: " + str(error).encode())
-            return
+        if self.active or request.stepping is None:
+            stop = self.engine.resume(request)
+        else:
+            stop = self.stub.run(request)
         if self._wire.gdb_gone:
             self._to_continue = request.stepping is None and stop.signal == 2
             return
@@ -401,10 +401,16 @@ class Layer:
             self._selected(thread_id(payload[2:]))
         elif kind in (b"g", b"G", b"p", b"P", b"m", b"M", b"x", b"X", b"z", b"Z"):
             self.stub.select(self._gdb_thread)
+            if kind != b"g":
+                self.stub.synchronise()
             if kind in (b"G", b"P"):
                 self.stub.changed(self._gdb_thread)
             if kind == b"z":
                 self._breakpoints.pop(payload[1:], None)
+            if self.stub.kvm and payload[:2] in (b"Z0", b"z0"):
+                self._asked = payload
+                self._from_stub(Packet(self.stub.breakpoint(payload)))
+                return
         elif kind == b"D":
             self._collect()
             self.engine.outstanding.clear()  # from now on the guest is nobody's
@@ -442,7 +448,7 @@ class Layer:
             if self._waiting:
                 wire.reply()  # that gdb did not wait for
             for what in self._breakpoints:
-                self.stub.call(b"z" + what)
+                self.stub.breakpoint(b"z" + what)
             self._breakpoints.clear()
             self._collect()
             if self._to_continue:

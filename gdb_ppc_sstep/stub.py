@@ -42,7 +42,7 @@ class Stub:
         """kvm: the stub is QEMU's with KVM, whose registers have to be synchronised."""
         self._link = link
         self._registers = registers
-        self._kvm = kvm
+        self.kvm = kvm
         self.thread: bytes | None = None
         """The thread-id that the stub has selected for registers and memory, None if unknown."""
         self._order: Literal["little", "big"] | None = None
@@ -86,7 +86,7 @@ class Stub:
         if self._order is None and name != "msr":
             self.read("msr")
         number = self._register(name).number
-        stale = self._kvm and self._order is None
+        stale = self.kvm and self._order is None
         if stale:
             self._link.call(b"g")
         raw = self._hex(b"p%x" % number, f"to read {name}")
@@ -135,36 +135,48 @@ class Stub:
 
     def insert(self, address: int) -> None:
         """Plant a breakpoint.  A stub counts: twice inserted is to be removed twice."""
-        self._breakpoint(b"Z0,%x,4" % address, f"a temporary breakpoint at {address:#x}")
+        _expect_ok(self.breakpoint(b"Z0,%x,4" % address), f"a temporary breakpoint at {address:#x}")
 
     def remove(self, address: int) -> None:
         """Take a breakpoint away again."""
-        self._breakpoint(
-            b"z0,%x,4" % address, f"to remove the temporary breakpoint at {address:#x}"
+        _expect_ok(
+            self.breakpoint(b"z0,%x,4" % address),
+            f"to remove the temporary breakpoint at {address:#x}",
         )
 
-    def _breakpoint(self, payload: bytes, what: str) -> None:
-        """With KVM a breakpoint is a word in memory, reached by the translation of the MSR.
+    def breakpoint(self, payload: bytes) -> bytes:
+        """Send a Z0 or z0 packet, ours or gdb's; the reply.
 
-        An interrupt vector may lie where that of the moment does not reach: kernel memory in
-        problem state, real addresses with translation on.  Then the MSR is another for the packet.
+        With KVM a breakpoint is a word in memory, reached by the translation of the MSR, and the
+        MSR of the moment may not reach it: kernel memory in problem state or the other way round,
+        and an interrupt vector at a real address with translation on.  Then the MSR is another one
+        for the packet.  Only a vector is looked for at a real address: elsewhere an address that
+        is not mapped would name memory that has nothing to do with it.
         """
-        if not self._kvm:
-            self._done(payload, what)
-            return
+        if not self.kvm:
+            return self._link.call(payload)
         state = self.read("msr")
-        for tried in dict.fromkeys((state, state & ~msr.PR, state & ~(msr.PR | msr.IR | msr.DR))):
+        tries = [state]
+        if msr.relocates(state):
+            tries.append(state ^ msr.PR)
+            if int(payload.split(b",")[1], 16) in msr.VECTORS:
+                tries.append(state & ~(msr.PR | msr.IR | msr.DR))
+        for tried in tries:
             if tried != state:
                 self.write("msr", tried)
             try:
-                self._done(payload, what)
-                return
-            except StubRefused as error:
-                refused = error
+                reply = self._link.call(payload)
             finally:
                 if tried != state:
                     self.write("msr", state)
-        raise refused
+            if reply == b"OK":
+                break
+        return reply
+
+    def synchronise(self) -> None:
+        """With KVM: fetch the selected thread's state before somebody works on it (see `read`)."""
+        if self.kvm and self._order is None:
+            self.read("msr")
 
     def _register(self, name: str) -> Register:
         register = self._registers.get(name)
@@ -173,9 +185,7 @@ class Stub:
         return register
 
     def _done(self, payload: bytes, what: str) -> None:
-        reply = self._link.call(payload)
-        if reply != b"OK":
-            raise StubRefused(f"the stub refused {what} (reply {_shown(reply)})")
+        _expect_ok(self._link.call(payload), what)
 
     def _hex(self, payload: bytes, what: str) -> bytes:
         reply = self._link.call(payload)
@@ -188,6 +198,11 @@ class Stub:
         if not raw:
             raise StubRefused(f"the stub refused {what} (reply {_shown(reply)})")
         return raw
+
+
+def _expect_ok(reply: bytes, what: str) -> None:
+    if reply != b"OK":
+        raise StubRefused(f"the stub refused {what} (reply {_shown(reply)})")
 
 
 def _shown(reply: bytes) -> str:

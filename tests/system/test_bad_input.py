@@ -184,6 +184,18 @@ def test_no_target(gdb: Gdb) -> None:
     assert gdb.command("info ppc-sstep x") == '"info ppc-sstep" takes no arguments.\n'
 
 
+def test_a_core_file(gdb: Gdb, tmp_path: Path) -> None:
+    core = tmp_path / "core"
+    gdb.command("file /bin/true")
+    gdb.command("starti")
+    assert "Saved corefile" in gdb.command(f"gcore {core}")
+    assert "no 64-bit PowerPC" not in gdb.status()
+    gdb.command("kill")
+    assert "ppc-sstep" not in gdb.command(f"target core {core}")
+    assert gdb.command("stepi") == "The program is not being run.\n"
+    assert "Not connected to a remote target" in gdb.status()
+
+
 def test_no_connection(gdb: Gdb, tmp_path: Path) -> None:
     assert "No such file" in gdb.command(f"target remote {tmp_path}/nothing")
     assert gdb.command("stepi") == "The program is not being run.\n"

@@ -1238,3 +1238,16 @@ def test_call_passes_over_what_is_no_packet(
     link, _gdb, stub = wire
     stub.sendall(b"++" + framed(b"Stop:T05", b"%") + framed(b"OK"))
     assert link.call(b"g") == b"OK"
+
+
+def test_a_thread_that_cannot_be_selected_is_an_error_and_no_end(start: Start) -> None:
+    """gdb asks about a thread that has gone: that request fails, and the layer lives."""
+    machine = program(m.NOP, m.NOP, vcpus=2)
+    rig = start(machine)
+    rig.gdb.ask(b"Hgp1.1")
+    rig.gdb.ask(b"Hgp1.2")
+    machine.reply[b"Hgp1.1"] = b"E22"
+    assert rig.gdb.ask(STEP).startswith(b"E.ppc-sstep: the stub refused to select thread p1.1")
+    assert rig.gdb.ask(b"qC")
+    machine.reply.clear()
+    assert rig.gdb.ask(STEP).startswith(b"T05")
