@@ -11,6 +11,7 @@ import difflib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fixtures.qemu import Qemu
 from tests.driver import Gdb
@@ -18,6 +19,11 @@ from tests.driver import Gdb
 REGISTERS = " ".join(
     [f"r{number}" for number in range(32)] + ["pc", "msr", "cr", "lr", "ctr", "xer", "srr0", "srr1"]
 )
+
+
+def variant_name(variant: dict[str, Any]) -> str:
+    """A program's variant as pytest shows it."""
+    return "-".join(f"{key}={value}" for key, value in variant.items())
 
 
 class Oracle:
@@ -69,14 +75,14 @@ class Oracle:
 @contextmanager
 def oracle(
     directory: Path,
-    boot: Callable[[bool], Qemu],
+    boot: Callable[..., Qemu],
     elf: Path,
     arguments: Sequence[str] = (),
 ) -> Iterator[Oracle]:
-    """Both sides, connected.  boot(steps) starts a guest."""
+    """Both sides, connected.  boot(steps=...) starts a guest."""
     with (
-        boot(True) as stepping,
-        boot(False) as ignoring,
+        boot(steps=True) as stepping,
+        boot(steps=False) as ignoring,
         Gdb(directory, name="native", extension=False, arguments=tuple(arguments)) as native,
         Gdb(directory, name="ours", arguments=tuple(arguments)) as ours,
     ):

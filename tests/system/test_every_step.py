@@ -13,7 +13,7 @@ import pytest
 from fixtures.bare_metal import Program
 from fixtures.qemu import Qemu
 from tests.driver import ROOT
-from tests.oracle import Oracle, oracle
+from tests.oracle import Oracle, oracle, variant_name
 
 pytestmark = pytest.mark.bare
 
@@ -29,12 +29,8 @@ VARIANTS: list[dict[str, Any]] = [
 ]
 
 
-def _name(variant: dict[str, Any]) -> str:
-    return "-".join(f"{key}={value}" for key, value in variant.items())
-
-
 @pytest.mark.usefixtures("variant_runs")
-@pytest.mark.parametrize("variant", VARIANTS, ids=_name)
+@pytest.mark.parametrize("variant", VARIANTS, ids=variant_name)
 def test_every_register_after_every_step(
     variant: dict[str, Any],
     tmp_path: Path,
@@ -44,7 +40,7 @@ def test_every_register_after_every_step(
     program = programs("steps", **variant)
     # In user mode a system call returns elsewhere, which a swapped handler cannot be left for.
     label = "case_user" if variant.get("ile") is False and variant.get("ail") else "done"
-    with oracle(tmp_path, partial(_boot, boot, program), program.elf) as pair:
+    with oracle(tmp_path, partial(boot, program), program.elf) as pair:
         _walk_both(pair, label, tmp_path)
         assert pair.ours.value("trace_hits") == 0
         assert pair.ours.value("&failed") != pair.ours.pc
@@ -55,7 +51,7 @@ def test_other_cpus(
     cpu: str, tmp_path: Path, programs: Callable[..., Program], boot: Callable[..., Qemu]
 ) -> None:
     program = programs("steps", ail=3 if cpu == "POWER10" else 0)
-    with oracle(tmp_path, partial(_boot, boot, program, cpu=cpu), program.elf) as pair:
+    with oracle(tmp_path, partial(boot, program, cpu=cpu), program.elf) as pair:
         _walk_both(pair, "done", tmp_path)
         assert pair.ours.value("trace_hits") == 0
 
@@ -76,7 +72,3 @@ def _walk_both(pair: Oracle, label: str, directory: Path) -> None:
     assert outputs[0] == outputs[1]
     assert 250 < len(native) < 1000
     assert f"pc={pair.ours.value(f'&{label}'):x} " in ours[-1].replace("pc=c", "pc=")
-
-
-def _boot(boot: Callable[..., Qemu], program: Program, steps: bool, **options: Any) -> Qemu:
-    return boot(program, steps=steps, **options)

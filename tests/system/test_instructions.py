@@ -13,7 +13,7 @@ import pytest
 
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu
-from tests.oracle import Oracle, oracle
+from tests.oracle import Oracle, oracle, variant_name
 
 pytestmark = pytest.mark.bare
 
@@ -69,11 +69,7 @@ VARIANTS: list[dict[str, Any]] = [
 ]
 
 
-def _name(variant: dict[str, Any]) -> str:
-    return "-".join(f"{key}={value}" for key, value in variant.items())
-
-
-@pytest.fixture(params=VARIANTS, ids=_name)
+@pytest.fixture(params=VARIANTS, ids=variant_name)
 def pair(
     request: pytest.FixtureRequest,
     tmp_path: Path,
@@ -81,16 +77,12 @@ def pair(
     boot: Callable[..., Qemu],
 ) -> Iterator[Oracle]:
     program = programs("demo", **request.param)
-    start = partial(_boot, boot, program)
+    start = partial(boot, program)
     with oracle(tmp_path, start, program.elf, ["-d", str(SOURCES)]) as pair:
         pair.both("tbreak work")
         pair.both("continue")
         pair.both(f"set {HERE} = $pc")
         yield pair
-
-
-def _boot(boot: Callable[..., Qemu], program: Program, steps: bool) -> Qemu:
-    return boot(program, steps=steps)
 
 
 def test_every_case(pair: Oracle) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu
-from tests.oracle import Oracle, oracle
+from tests.oracle import Oracle, oracle, variant_name
 
 pytestmark = pytest.mark.bare
 
@@ -215,10 +215,6 @@ SCRIPTS = {
 }
 
 
-def _name(variant: dict[str, Any]) -> str:
-    return "-".join(f"{key}={value}" for key, value in variant.items())
-
-
 @pytest.fixture
 def variant() -> dict[str, Any]:
     return PLAIN[0]
@@ -233,20 +229,16 @@ def pair(
     boot: Callable[..., Qemu],
 ) -> Iterator[Oracle]:
     program = programs("demo", **variant)
-    start = partial(_boot, boot, program)
+    start = partial(boot, program)
     with oracle(tmp_path, start, program.elf, ["-d", str(SOURCES)]) as pair:
         yield pair
-
-
-def _boot(boot: Callable[..., Qemu], program: Program, steps: bool) -> Qemu:
-    return boot(program, steps=steps)
 
 
 @pytest.mark.parametrize(
     ("variant", "name"),
     [(variant, name) for variant in PLAIN for name in SCRIPTS]
     + [(variant, name) for variant in OPTIMISED for name in OPTIMISED_SCRIPTS],
-    ids=lambda value: value if isinstance(value, str) else _name(value),
+    ids=lambda value: value if isinstance(value, str) else variant_name(value),
 )
 def test_transcript(name: str, pair: Oracle) -> None:
     output = pair.run(SCRIPTS[name])
