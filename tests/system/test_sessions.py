@@ -246,7 +246,9 @@ def test_two_inferiors(gdb: Gdb, guest: Qemu, boot: Callable[..., Qemu], demo: P
 # -- Ctrl-C
 
 
-@pytest.mark.parametrize("command", ["stepi 1000000", "continue", "until 999", "next 1000000"])
+@pytest.mark.parametrize(
+    "command", ["stepi 1000000", "continue", "step 1000000", "next 1000000", "until *0x100"]
+)
 def test_interrupts(command: str, gdb: Gdb, guest: Qemu, demo: Program) -> None:
     gdb.connect(guest.target, demo.elf)
     gdb.command("break work if n < 0")
@@ -254,7 +256,10 @@ def test_interrupts(command: str, gdb: Gdb, guest: Qemu, demo: Program) -> None:
     gdb.command("continue")
     slow = 0.0
     for number in range(15):
-        gdb.send("continue" if command == "until 999" else command)
+        if command.startswith("until"):  # which ends with the frame: from one that does not end
+            gdb.command("tbreak 51")
+            assert "main ()" in gdb.command("continue")
+        gdb.send(command)
         time.sleep(0.05 + 0.03 * number)  # any moment will do, and each another
         start = time.monotonic()
         output = gdb.interrupt(timeout=10)
