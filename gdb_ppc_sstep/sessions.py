@@ -38,7 +38,12 @@ class Session:
         if not detect.is_ppc64(inferior):
             self.why = f"the target is no 64-bit PowerPC ({inferior.architecture().name()})"
             return
-        self.finding = None if mode == "off" else detect.stub_steps(self.connection)
+        try:
+            self.finding = None if mode == "off" else detect.stub_steps(self.connection)
+        except gdb.error as error:
+            self.why = f"the stub did not say whether it steps: {error}"
+            gdb.write(f"ppc-sstep: this connection is not taken: {self.why}\n", gdb.STDERR)
+            return
         wanted = mode == "on" or (self.finding is not None and self.finding.steps is False)
         if mode == "off":
             self.why = "mode is off"
@@ -84,7 +89,9 @@ class Session:
     def status(self) -> dict[str, Any]:
         """What the layer says of itself (see `private`)."""
         reply = detect.send(self.connection, private.STATUS)
-        status: dict[str, Any] = json.loads(bytes.fromhex((reply or b"").decode()))
+        if not reply:
+            raise gdb.GdbError("The step layer does not answer; connect again.")
+        status: dict[str, Any] = json.loads(bytes.fromhex(reply.decode()))
         return status
 
     def show_log(self) -> None:

@@ -17,15 +17,17 @@ from gdb_ppc_sstep.rsp import Packet, Parser, frame
 class Faulty:
     """Listens on `target`; what it does may be changed at any time.
 
-    answers: requests that match a pattern get a reply and never reach the stub.  replaced: text in
-    the stub's replies, and what it becomes.  mangle: what is done to the bytes that go to gdb,
-    given the number of the reply.
+    answers: requests that match a pattern get a reply and never reach the stub.  hangs_up_at: the
+    pattern of a request at which gdb's end is closed.  replaced: text in the stub's replies, and
+    what it becomes.  mangle: what is done to the bytes that go to gdb, given the number of the
+    reply.
     """
 
     def __init__(self, stub: str, directory: Path) -> None:
         self.target = str(directory / "faulty")
         self.answers: dict[str, str] = {}
         self.replaced: dict[str, str] = {}
+        self.hangs_up_at: str | None = None
         self.mangle: Callable[[int, bytes], list[bytes]] = lambda _number, data: [data]
         self._stub = socket.socket(socket.AF_UNIX)
         self._stub.connect(stub)
@@ -59,6 +61,9 @@ class Faulty:
 
     def _answers(self, request: bytes) -> bool:
         assert self._client is not None
+        if self.hangs_up_at is not None and re.match(self.hangs_up_at.encode(), request):
+            self._client.shutdown(socket.SHUT_RDWR)
+            return True
         for pattern, reply in self.answers.items():
             if re.match(pattern.encode(), request):
                 self._client.sendall(b"+" + frame(reply.encode()))

@@ -132,6 +132,21 @@ def test_a_stub_that_is_no_qemu(gdb: Gdb, faulty: Faulty, demo: Program) -> None
     assert "stepping by the Trace interrupt" in gdb.command("set ppc-sstep mode on")
 
 
+@pytest.mark.parametrize("request_", ["qqemu.sstep", "qRcmd", "qC", "qXfer", "p41"])
+def test_a_stub_that_dies_while_it_is_looked_at(
+    request_: str, gdb: Gdb, faulty: Faulty, demo: Program
+) -> None:
+    """Between gdb's own handshake and the first command: a line at the most, and a prompt."""
+    gdb.command("set ppc-sstep mode off")
+    gdb.connect(faulty.target, demo.elf)
+    faulty.hangs_up_at = request_
+    output = gdb.command("set ppc-sstep mode auto", 20)
+    assert "Python Exception" not in output and "Error occurred in Python" not in output
+    assert "stepping by the Trace interrupt" not in output
+    assert layers_of(gdb) == []
+    assert "Python Exception" not in gdb.command("stepi") + gdb.status()
+
+
 def test_bad_checksums_and_half_packets(gdb: Gdb, faulty: Faulty, demo: Program) -> None:
     to_work(gdb, faulty.target, demo)
 

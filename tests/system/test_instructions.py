@@ -123,11 +123,12 @@ def test_steps_at_the_trace_vector(pair: Oracle) -> None:
     pair.both("stepi")
 
 
+@pytest.mark.parametrize(
+    "pair", [one for one in VARIANTS if one.get("ail")], ids=variant_name, indirect=True
+)
 def test_interrupted_in_a_handler(pair: Oracle) -> None:
     """A load that faults into a handler which never returns: Ctrl-C, and nothing of ours stays."""
     gdb = pair.ours
-    if "not both on" in gdb.status():
-        pytest.skip("in real mode nothing faults")
     gdb.command(f"set {{unsigned int}}{HERE} = 0xea940000")  # ld r20,0(r20)
     gdb.command("set $r20 = 0x100000000000")
     gdb.send("stepi")
