@@ -139,3 +139,36 @@ def test_interrupted_in_a_handler(pair: Oracle) -> None:
     assert gdb.value("$srr1") & SE == 0
     assert gdb.value("$msr") & SE == 0
     assert "Outstanding: none" in gdb.status()
+
+
+HYPERVISOR_CASES: dict[str, tuple[int, list[str]]] = {
+    "hrfid": (0x4C000224, ["set $hsrr0 = 0x20108", "set $hsrr1 = $msr"]),
+    "hrfid, other MSR": (0x4C000224, ["set $hsrr0 = 0x2010b", "set $hsrr1 = $msr ^ 0x2002"]),
+    "rfid": (0x4C000024, ["set $srr0 = 0x20108", "set $srr1 = $msr"]),
+    "rfid that changes ME": (0x4C000024, ["set $srr0 = 0x20108", "set $srr1 = $msr ^ 0x1000"]),
+    "nop": (0x60000000, []),
+    "sc": (0x44000002, []),
+    "sc 1": (0x44000022, []),
+    "trap": (0x7FE00008, []),
+    "mtmsrd": (0x7E800164, ["set $r20 = $msr ^ 0x2002"]),
+}
+
+
+def test_in_hypervisor_state(
+    tmp_path: Path, programs: Callable[..., Program], boot: Callable[..., Qemu]
+) -> None:
+    """The bare machine (powernv), where MSR[HV]=1 and hrfid is allowed."""
+    program = programs("demo", endian="be")
+    start = partial(boot, program, machine="powernv9", memory="2G")
+    with oracle(tmp_path, start, program.elf) as pair:
+        for name, (word, before) in HYPERVISOR_CASES.items():
+            pair.both("set $pc = 0x20100")
+            for offset in range(0, 24, 4):
+                pair.both(f"set {{unsigned int}}({0x20100 + offset}) = 0x60000000")
+            pair.both(f"set {{unsigned int}}$pc = {word:#x}")
+            for command in before:
+                pair.both(command)
+            pair.both(f"echo {name}\\n")
+            pair.both("stepi")
+        assert pair.ours.value("$msr") >> 60 & 1 == 1
+        assert f"Steps done: {len(HYPERVISOR_CASES)}\n" in pair.ours.status()
