@@ -151,8 +151,10 @@ def test_interrupting_long_steps(gdb: Gdb, start: Callable[..., Qemu], image: Li
         time.sleep(0.1 + 0.1 * number)
         begin = time.monotonic()
         output = gdb.interrupt(10)
-        assert "SIGINT" in output, output
+        # "Quit", natively too: gdb was busy with itself between two steps.
+        assert "SIGINT" in output or "Quit" in output, output
         assert time.monotonic() - begin < 2
+        assert gdb.value("$msr") & SE == 0
     gdb.command("detach")
     assert_healthy(guest)
 
