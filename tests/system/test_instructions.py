@@ -85,23 +85,28 @@ def pair(
         yield pair
 
 
+def _step_over(pair: Oracle, where: str, name: str, word: int, before: list[str]) -> None:
+    """Put an instruction and a few nops at an address, set registers, and step."""
+    pair.both(f"set $pc = {where}")
+    for offset in range(0, 24, 4):
+        pair.both(f"set {{unsigned int}}({where} + {offset}) = 0x60000000")
+    pair.both(f"set {{unsigned int}}$pc = {word:#x}")
+    for command in before:
+        pair.both(command)
+    pair.both(f"echo {name}\\n")
+    pair.both("stepi")
+
+
 def test_every_case(pair: Oracle) -> None:
     """All in one guest: each starts with the registers that it is given and a few nops after it."""
     pair.both("set $old = $msr")
     for name, (word, before) in CASES.items():
-        pair.both(f"set $pc = {HERE}")
         pair.both("set $msr = $old")
-        for offset in range(0, 24, 4):
-            pair.both(f"set {{unsigned int}}({HERE} + {offset}) = 0x60000000")
-        pair.both(f"set {{unsigned int}}$pc = {word:#x}")
-        for command in before:
-            pair.both(command)
-        pair.both(f"echo {name}\\n")
-        pair.both("stepi")
-        assert pair.ours.command("p/x $pc") != "", name
+        _step_over(pair, HERE, name, word, before)
     pair.both("set $msr = $old")
     assert pair.ours.value("trace_hits") == 0
     assert pair.compared > 20 * len(CASES)
+    assert f"Steps done: {len(CASES)}\n" in pair.ours.status()
 
 
 def test_the_guests_own_trace_interrupt(pair: Oracle) -> None:
@@ -162,13 +167,6 @@ def test_in_hypervisor_state(
     start = partial(boot, program, machine="powernv9", memory="2G")
     with oracle(tmp_path, start, program.elf) as pair:
         for name, (word, before) in HYPERVISOR_CASES.items():
-            pair.both("set $pc = 0x20100")
-            for offset in range(0, 24, 4):
-                pair.both(f"set {{unsigned int}}({0x20100 + offset}) = 0x60000000")
-            pair.both(f"set {{unsigned int}}$pc = {word:#x}")
-            for command in before:
-                pair.both(command)
-            pair.both(f"echo {name}\\n")
-            pair.both("stepi")
+            _step_over(pair, "0x20100", name, word, before)
         assert pair.ours.value("$msr") >> 60 & 1 == 1
         assert f"Steps done: {len(HYPERVISOR_CASES)}\n" in pair.ours.status()
