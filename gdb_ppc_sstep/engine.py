@@ -49,6 +49,8 @@ class Engine:
         self._stub = stub
         self._log = log
         self.steps = 0
+        self.last: Instruction | None = None
+        """The instruction that was stepped last."""
         self.outstanding: list[Armed] = []
         self.ail: int | None = None
         """The user's LPCR[AIL], for a stub that does not give LPCR."""
@@ -68,7 +70,7 @@ class Engine:
         thread = self._thread(action)
         self._stub.select(thread)
         state, pc = self._stub.read("msr"), self._stub.read("pc")
-        instruction = self._stub.instruction(pc)
+        instruction = self.last = self._stub.instruction(pc)
         srrs = self._srrs()
         plan = strategy.plan(
             instruction, pc, state, self._stub.read, self.vector, traceable=srrs is not None
@@ -92,6 +94,24 @@ class Engine:
             armed = Armed(thread, instruction, pc, state, *srrs, plan.trace, successors)
         with self._lifted(blocking):
             return self._run(request, Landing(plan.stops, armed))
+
+    def run_to(self, request: Resume, stops: tuple[int, ...]) -> StopReply:
+        """Resume, with temporary breakpoints at `stops`; the stop, there or for another reason.
+
+        SstepError: nothing was resumed, and the guest is as it was.
+        """
+        return self._run(request, Landing(stops, needed=len(stops)))
+
+    def landings(self) -> tuple[int, ...]:
+        """Where the next instruction of the selected thread may arrive, one after another."""
+        state, pc = self._stub.read("msr"), self._stub.read("pc")
+        instruction, read = self._stub.instruction(pc), self._stub.read
+        plan = strategy.plan(instruction, pc, state, read, self.vector)
+        if plan.state is not None:
+            return (plan.state[0],)
+        if plan.trace is None:
+            return plan.stops
+        return isa.successors(instruction, pc, state, read)
 
     def _breakpoints_at(self, pc: int) -> list[bytes]:
         """gdb's breakpoints (not watchpoints) at an address, as in `breakpoints`."""
@@ -124,11 +144,11 @@ class Engine:
 
         releasing: nor is the guest resumed again once nothing is outstanding.
         """
-        stops = landing.stops if landing else ()
+        stops, needed = (landing.stops, landing.needed) if landing else ((), 0)
         armed = landing.armed if landing else None
         while True:
             guards = tuple(one.vector for one in self.outstanding)
-            with self._planted(stops, guards):
+            with self._planted(stops[:needed] + guards, stops[needed:]):
                 if armed is not None:
                     self._stub.select(armed.thread)
                     self._stub.write("msr", armed.state | msr.SE)
@@ -145,17 +165,20 @@ class Engine:
                 return stopped(stop.thread, signal=2)
 
     @contextmanager
-    def _planted(self, stops: tuple[int, ...], guards: tuple[int, ...]) -> Iterator[None]:
-        """Temporary breakpoints while the guest runs; none of them is left behind."""
+    def _planted(self, needed: tuple[int, ...], others: tuple[int, ...]) -> Iterator[None]:
+        """Temporary breakpoints while the guest runs; none of them is left behind.
+
+        others: those that the stub may refuse.
+        """
         planted: list[int] = []
-        wanted = dict.fromkeys(stops[:1] + guards, True)
-        wanted.update((address, False) for address in stops[1:] if address not in wanted)
+        wanted = dict.fromkeys(needed, True)
+        wanted.update((address, False) for address in others if address not in wanted)
         try:
-            for address, needed in wanted.items():
+            for address, must in wanted.items():
                 try:
                     self._stub.insert(address)
                 except StubRefused as refused:
-                    if needed:
+                    if must:
                         raise
                     self._log(f"not planted, and not needed: {refused}")
                     continue
@@ -287,7 +310,7 @@ class Engine:
         if plan.state is not None:
             self._emulate(pc, plan.state)
             return None
-        with self._planted(plan.stops, ()):
+        with self._planted(plan.stops[:1], plan.stops[1:]):
             stop = self._stub.run(_only(thread))
         return None if stop.is_breakpoint else stop
 
@@ -379,10 +402,14 @@ class Engine:
 
 
 class Landing(NamedTuple):
-    """Where a step will stop.  armed: the step itself, when MSR[SE] is set for it."""
+    """Where a step will stop.  armed: the step itself, when MSR[SE] is set for it.
+
+    needed: how many of the stops, from the first on, the stub must take.
+    """
 
     stops: tuple[int, ...]
     armed: Armed | None = None
+    needed: int = 1
 
 
 def _first(thread: bytes | None) -> bytes | None:

@@ -16,9 +16,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import TextIO
 
-from . import description, private
+from . import private
 from .engine import Engine
-from .errors import SstepError, StubGone, StubRefused, StubSilent
+from .errors import SstepError, StubGone, StubSilent
 from .rsp import (
     ACK,
     INTERRUPT,
@@ -34,11 +34,10 @@ from .rsp import (
     frame,
     is_final,
     parse_resume,
-    plain,
     stopped,
     thread_id,
 )
-from .stub import Stub
+from .stub import Stub, introduce
 
 REPLY_TIMEOUT = 5.0
 """Seconds that a stopped stub may take for a reply (gdb's remotetimeout is 2)."""
@@ -258,16 +257,10 @@ class Layer:
     def greet(self) -> None:
         """Learn about the stub before gdb's connection is touched.  SstepError if it won't do."""
         self._learn_acks()
-        registers = description.parse(self._annex)
         kvm = b"enabled" in self._monitor("info kvm")
-        self.stub = Stub(self._wire, registers, kvm=kvm)
+        self.stub = introduce(self._wire, kvm=kvm)
         self.engine = Engine(self.stub, self._logged)
         self.engine.breakpoints = self._breakpoints
-        for name in ("pc", "msr"):
-            self.stub.read(name)
-        for name in ("srr0", "srr1"):
-            if not self.stub.has(name):
-                raise StubRefused(f"the stub's target description has no register {name}")
 
     def _learn_acks(self) -> None:
         """gdb may have agreed with the stub on QStartNoAckMode: then no `+` comes first."""
@@ -293,16 +286,6 @@ class Layer:
         while reply[:1] == b"O" and reply != b"OK":
             text += bytes.fromhex(reply[1:].decode())
             reply = self._wire.reply()
-        return text
-
-    def _annex(self, name: str) -> str:
-        text, more = "", True
-        while more:
-            reply = self._wire.call(b"qXfer:features:read:%s:%x,800" % (name.encode(), len(text)))
-            if reply[:1] not in (b"m", b"l"):
-                raise StubRefused("the stub has no target description, so SRR0 has no number")
-            more = reply[:1] == b"m"
-            text += plain(reply[1:]).decode("latin-1")
         return text
 
     # -- the loop

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, Protocol
 
-from . import isa, msr
+from . import description, isa, msr
 from .description import Register
 from .errors import StubRefused
 from .rsp import Resume, StopReply, plain
@@ -198,6 +198,28 @@ class Stub:
         if not raw:
             raise StubRefused(f"the stub refused {what} (reply {_shown(reply)})")
         return raw
+
+
+def introduce(link: Link, *, kvm: bool) -> Stub:
+    """The stub at the other end, stopped.  SstepError if its guest cannot be stepped."""
+    stub = Stub(link, description.parse(lambda name: _annex(link, name)), kvm=kvm)
+    for name in ("pc", "msr"):
+        stub.read(name)
+    for name in ("srr0", "srr1"):
+        if not stub.has(name):
+            raise StubRefused(f"the stub's target description has no register {name}")
+    return stub
+
+
+def _annex(link: Link, name: str) -> str:
+    text, more = "", True
+    while more:
+        reply = link.call(b"qXfer:features:read:%s:%x,800" % (name.encode(), len(text)))
+        if reply[:1] not in (b"m", b"l"):
+            raise StubRefused("the stub has no target description, so SRR0 has no number")
+        more = reply[:1] == b"m"
+        text += plain(reply[1:]).decode("latin-1")
+    return text
 
 
 def _expect_ok(reply: bytes, what: str) -> None:
