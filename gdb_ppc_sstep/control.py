@@ -26,7 +26,7 @@ class _ShowGroup(gdb.Command):
         super().__init__("show ppc-sstep", gdb.COMMAND_RUNNING, prefix=True)
 
     def invoke(self, _argument: str, _from_tty: bool) -> None:
-        for name in ("mode", "ail", "debug-file"):
+        for name in ("mode", "door", "ail", "debug-file"):
             gdb.execute(f"show ppc-sstep {name}")
 
 
@@ -54,6 +54,33 @@ class _Mode(gdb.Parameter):
 
     def get_show_string(self, value: str) -> str:
         return f"The mode of ppc-sstep is {value}."
+
+
+class _Door(gdb.Parameter):
+    """How a connection is stepped.
+
+    auto      by the wire, and by commands where that cannot be done.  This is the default.
+    wire      a process between gdb and the stub answers gdb's own step requests.
+    commands  stepi, nexti, step and next are replaced, and use gdb's own connection.
+
+    It counts for connections that are made from then on.  gdb cannot bring back a command
+    that was replaced: once one connection is stepped by commands, all later ones are."""
+
+    set_doc = "Set how a connection is stepped."
+    show_doc = "Show how a connection is stepped."
+
+    def __init__(self) -> None:
+        super().__init__(
+            "ppc-sstep door", gdb.COMMAND_RUNNING, gdb.PARAM_ENUM, ["auto", "wire", "commands"]
+        )
+        self.value = Settings.door
+
+    def get_set_string(self) -> str:
+        Settings.door = str(self.value)
+        return ""
+
+    def get_show_string(self, value: str) -> str:
+        return f"The door of ppc-sstep is {value}."
 
 
 class _Ail(gdb.Parameter):
@@ -182,7 +209,8 @@ def _current() -> Session:
 def _summary(session: Session) -> Iterator[str]:
     connection = session.connection
     what = f"Connection {connection.num} ({connection.type} {connection.details}): "
-    yield what + ("taken" if session.active else f"not taken: {session.why}")
+    door = "stepped by commands" if session.door else "taken"
+    yield what + (door if session.active else f"not taken: {session.why}")
     finding = session.finding
     if finding is not None:
         steps = {True: "yes", False: "no", None: "unknown"}[finding.steps]
@@ -190,7 +218,7 @@ def _summary(session: Session) -> Iterator[str]:
 
 
 def _details(session: Session) -> Iterator[str]:
-    if session.layer is None:
+    if session.layer is None and session.door is None:
         return
     status = session.status()
     if "problem" in status:
@@ -212,5 +240,5 @@ def register() -> None:
     _Group("set ppc-sstep")
     _ShowGroup()
     _Group("ppc-sstep")
-    for kind in (_Mode, _Ail, _Debug, _DebugFile, _Probe, _Info):
+    for kind in (_Mode, _Door, _Ail, _Debug, _DebugFile, _Probe, _Info):
         kind()

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import gdb
 
-from . import sessions
+from . import commands, sessions
 
 
-def _on_stop(_event: gdb.StopEvent) -> None:
+def _on_stop(event: gdb.StopEvent) -> None:
+    commands.note_stop(event)
     # `target remote` ends with a stop, also in scripts and front ends that never prompt.
-    sessions.look()
+    sessions.stopped()
 
 
 def _before_prompt(*_nothing: object) -> None:
@@ -22,9 +23,27 @@ def _on_connection_removed(event: gdb.ConnectionEvent) -> None:
     sessions.removed(event.connection.num)
 
 
+def _on_breakpoint_created(breakpoint: gdb.Breakpoint) -> None:
+    if breakpoint.visible:
+        sessions.breakpoints_changed(created=True)
+        sessions.warn_of(breakpoint)
+
+
+def _on_breakpoint_changed(breakpoint: gdb.Breakpoint) -> None:
+    if breakpoint.visible:
+        sessions.breakpoints_changed(created=False)
+
+
+def _on_register_changed(_event: gdb.RegisterChangedEvent) -> None:
+    sessions.breakpoints_changed(created=False)
+
+
 def connect() -> None:
     """Connect the handlers, and look at what is connected already."""
     gdb.events.stop.connect(_on_stop)
     gdb.events.before_prompt.connect(_before_prompt)
     gdb.events.connection_removed.connect(_on_connection_removed)
+    gdb.events.breakpoint_created.connect(_on_breakpoint_created)
+    gdb.events.breakpoint_modified.connect(_on_breakpoint_changed)
+    gdb.events.register_changed.connect(_on_register_changed)
     sessions.look()

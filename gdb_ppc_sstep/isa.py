@@ -81,6 +81,16 @@ class Instruction(NamedTuple):
         return self.field(20, 26)
 
     @property
+    def links(self) -> bool:
+        """Whether it is a branch that sets LR (LK=1), as a call does."""
+        return self.kind is Kind.BRANCH and bool(self.field(31, 31))
+
+    @property
+    def returns(self) -> bool:
+        """Whether it is a branch to LR that leaves LR alone (bclr with LK=0), as a return is."""
+        return self.kind is Kind.BRANCH and self.word & 0xFC0007FF == 0x4C000020
+
+    @property
     def writes_se(self) -> bool:
         """Whether it writes the whole MSR: mtmsr and mtmsrd with L=0 (L=1: only EE and RI)."""
         return self.kind in (Kind.MTMSR, Kind.MTMSRD) and not self.field(15, 15)

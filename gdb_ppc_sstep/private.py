@@ -13,7 +13,9 @@ from . import msr
 from .errors import SstepError
 
 if TYPE_CHECKING:
+    from .engine import Engine
     from .layer import Layer
+    from .stub import Stub
 
 STATUS = "qppc-sstep.status"
 SET = "Qppc-sstep."
@@ -29,7 +31,8 @@ def answer(layer: Layer, payload: bytes) -> bytes:
     if payload == STATUS.encode():
         import json
 
-        return json.dumps(_status(layer)).encode().hex().encode()
+        what = status(layer.engine, layer.stub, active=layer.active)
+        return json.dumps(what).encode().hex().encode()
     name, _, value = payload[len(SET) :].decode().partition("=")
     if name == "active":
         layer.active = value == "1"
@@ -44,11 +47,10 @@ def answer(layer: Layer, payload: bytes) -> bytes:
     return b"OK"
 
 
-def _status(layer: Layer) -> dict[str, object]:
-    """What `info ppc-sstep` shows of the layer; `problem` where the stub does not say enough."""
-    engine, stub = layer.engine, layer.stub
+def status(engine: Engine, stub: Stub, *, active: bool) -> dict[str, object]:
+    """What `info ppc-sstep` shows of a door; `problem` where the stub does not say enough."""
     status: dict[str, object] = {
-        "active": layer.active,
+        "active": active,
         "steps": engine.steps,
         "outstanding": [
             {"thread": (one.thread or b"").decode(), "pc": one.pc} for one in engine.outstanding

@@ -8,7 +8,8 @@ from typing import Any
 
 import gdb
 
-from . import detect, private, takeover
+from . import commands, detect, private, takeover
+from .door import CommandsDoor
 from .errors import SstepError
 
 
@@ -16,6 +17,7 @@ class Settings:
     """What the user has set; `control` writes it."""
 
     mode = "auto"
+    door = "auto"
     ail = "auto"
     debug = False
     debug_file = ""
@@ -27,6 +29,9 @@ class Session:
     def __init__(self, connection: gdb.RemoteTargetConnection) -> None:
         self.connection = connection
         self.layer: takeover.LayerProcess | None = None
+        """The wire door."""
+        self.door: CommandsDoor | None = None
+        """The commands door."""
         self.active = False
         self.finding: detect.Finding | None = None
         self.why = ""
@@ -53,31 +58,59 @@ class Session:
             self.why = "not known whether the stub steps; `set ppc-sstep mode on` takes it"
         if not wanted:
             self._activate(False)
-        elif self.layer is None:
+        elif self.layer is None and self.door is None:
             self._take()
         else:
             self._activate(True)
 
     def _take(self) -> None:
+        how = "stepping by the Trace interrupt"
         try:
-            self.layer = takeover.take(self.connection)
+            if Settings.door == "commands" or commands.installed():
+                self._open_commands()
+            else:
+                try:
+                    self.layer = takeover.take(self.connection)
+                except SstepError as error:
+                    if Settings.door == "wire":
+                        raise
+                    self._open_commands()
+                    how = f"not through its connection ({error}), but {how}"
         except SstepError as error:
             self.why = str(error)
             gdb.write(f"ppc-sstep: this connection is not taken: {error}\n", gdb.STDERR)
             return
+        if self.door is not None:
+            how += "; stepi, nexti, step, next and continue are replaced until gdb ends"
         self.active = True
         self.send_settings()
         because = "" if Settings.mode == "on" else "this stub ignores step requests; "
-        gdb.write(f"ppc-sstep: {because}stepping by the Trace interrupt.\n")
+        gdb.write(f"ppc-sstep: {because}{how}.\n")
+
+    def _open_commands(self) -> None:
+        self.door = CommandsDoor(self.connection, self._log)
+        commands.install(_door)
+        self.door.guards.refresh()
 
     def _activate(self, active: bool) -> None:
-        """Switch a layer that is there; it then forwards step requests as it forwards the rest."""
-        self.active = active and self.layer is not None
+        """Switch a door that is there; a layer then forwards step requests as the rest."""
+        self.active = active and (self.layer is not None or self.door is not None)
         if self.layer is not None:
             self._set("active", "1" if active else "0")
 
+    def _log(self, line: str) -> None:
+        if not Settings.debug:
+            return
+        if Settings.debug_file:
+            with open(Settings.debug_file, "a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        else:
+            gdb.write(line + "\n", gdb.STDLOG)
+
     def send_settings(self) -> None:
-        """Tell the layer what the user has set."""
+        """Tell the door what the user has set."""
+        if self.door is not None:
+            self.door.engine.ail = None if Settings.ail == "auto" else int(Settings.ail)
         if self.layer is not None:
             self._set("ail", "" if Settings.ail == "auto" else Settings.ail)
             self._set("log-file", Settings.debug_file.encode().hex())
@@ -87,7 +120,9 @@ class Session:
         detect.send(self.connection, f"{private.SET}{name}={value}")
 
     def status(self) -> dict[str, Any]:
-        """What the layer says of itself (see `private`)."""
+        """What the door says of itself (see `private`)."""
+        if self.door is not None:
+            return self.door.status(active=self.active)
         reply = detect.send(self.connection, private.STATUS)
         if not reply:
             raise gdb.GdbError("The step layer does not answer; connect again.")
@@ -112,6 +147,14 @@ def session_of(inferior: gdb.Inferior) -> Session | None:
     return _sessions.setdefault(connection.num, Session(connection))
 
 
+def stopped() -> None:
+    """gdb has stopped: what was prepared for one of its commands has served."""
+    door = door_at_rest()
+    if door is not None:
+        door.guards.returning = None
+    look()
+
+
 def look() -> None:
     """Decide about the selected inferior's connection if it is new, and show the layers' logs.
 
@@ -125,6 +168,56 @@ def look() -> None:
             session.decide(inferior)
     for session in list(_sessions.values()):
         session.show_log()
+    door = door_at_rest()
+    if door is not None:
+        door.guards.refresh()
+
+
+def _door() -> CommandsDoor | None:
+    session = session_of(gdb.selected_inferior())
+    return session.door if session is not None and session.active else None
+
+
+def door_at_rest() -> CommandsDoor | None:
+    """The commands door of the selected inferior's connection, when gdb's view of it is true."""
+    inferior = gdb.selected_inferior()
+    session = session_of(inferior) if commands.installed() and at_rest(inferior) else None
+    door = session.door if session is not None and session.active else None
+    return None if door is None or door.busy else door
+
+
+def breakpoints_changed(*, created: bool) -> None:
+    """Put guards where breakpoints of the user's are now; created: some are new."""
+    door = door_at_rest()
+    if door is not None:
+        door.guards.add(renew=created)
+
+
+_WATCHPOINTS = (
+    gdb.BP_WATCHPOINT,
+    gdb.BP_HARDWARE_WATCHPOINT,
+    gdb.BP_READ_WATCHPOINT,
+    gdb.BP_ACCESS_WATCHPOINT,
+)
+
+
+def warn_of(breakpoint: gdb.Breakpoint) -> None:
+    """Say that a new breakpoint is one that the commands door cannot do."""
+    if breakpoint.type in _WATCHPOINTS and door_at_rest() is not None:
+        gdb.write(
+            "ppc-sstep: for a watchpoint gdb makes steps of its own, which this stub ignores; "
+            "watchpoints need `set ppc-sstep door wire`, in a new gdb.\n",
+            gdb.STDERR,
+        )
+
+
+def before_return() -> None:
+    """A command of gdb's will wait for the function of the selected frame to return."""
+    door = door_at_rest()
+    caller = gdb.selected_frame().older() if door is not None else None
+    if door is not None and caller is not None:
+        door.guards.returning = caller.pc()
+        door.guards.refresh()
 
 
 def at_rest(inferior: gdb.Inferior) -> bool:

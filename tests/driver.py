@@ -20,7 +20,7 @@ class Gdb:
     """A gdb of its own, ended with the `with` block; its transcript and remote log are kept.
 
     directory: where `NAME.transcript` and `NAME.remote` are written.  extension: whether ours is
-    loaded.  arguments: further ones for gdb.
+    loaded.  door: `set ppc-sstep door`.  arguments: further ones for gdb.
     """
 
     def __init__(
@@ -29,6 +29,7 @@ class Gdb:
         *,
         name: str = "gdb",
         extension: bool = True,
+        door: str | None = None,
         arguments: tuple[str, ...] = (),
         environment: dict[str, str] | None = None,
         timeout: float = 30,
@@ -44,6 +45,8 @@ class Gdb:
         command = ["-nx", "-q", *(f"-iex={one}" for one in settings)]
         if extension:
             command.append(f"-iex=source {EXTENSION}")
+        if door is not None:
+            command.append(f"-iex=set ppc-sstep door {door}")
         environment = dict(os.environ if environment is None else environment)
         environment.pop("DEBUGINFOD_URLS", None)
         environment.update(TERM="dumb", LC_ALL="C.UTF-8", INPUTRC="/dev/null", NO_COLOR="1")

@@ -78,17 +78,19 @@ def oracle(
     boot: Callable[..., Qemu],
     elf: Path,
     arguments: Sequence[str] = (),
+    door: str = "wire",
 ) -> Iterator[Oracle]:
-    """Both sides, connected.  boot(steps=...) starts a guest."""
+    """Both sides, connected; ours by a door.  boot(steps=...) starts a guest."""
     with (
         boot(steps=True) as stepping,
         boot(steps=False) as ignoring,
         Gdb(directory, name="native", extension=False, arguments=tuple(arguments)) as native,
-        Gdb(directory, name="ours", arguments=tuple(arguments)) as ours,
+        Gdb(directory, name="ours", door=door, arguments=tuple(arguments)) as ours,
     ):
         native.connect(stepping.target, elf)
         greeting = ours.connect(ignoring.target, elf)
         assert "stepping by the Trace interrupt" in greeting, greeting
         yield Oracle(native, ours, (stepping.target, ignoring.target))
         status = ours.status()
-        assert "taken" in status and "Outstanding: none" in status, status
+        assert {"wire": ": taken", "commands": "by commands"}[door] in status, status
+        assert "Outstanding: none" in status, status

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: MIT
+"""stepi, nexti, step, next and continue as gdb.Commands, for connections stepped by commands.
+
+A built-in that is replaced is gone until gdb ends; so they are installed when the first connection
+needs them.  finish, until and advance stay gdb's own (see `guards`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import gdb
+
+from .door import CommandsDoor
+from .errors import SstepError
+from .stepping import Calls, Stepping
+
+Find = Callable[[], "CommandsDoor | None"]
+"""The commands door of the selected inferior's connection, None where it has none."""
+
+
+class _Stopped:
+    """What gdb stopped with last."""
+
+    breakpoints: tuple[gdb.Breakpoint, ...] = ()
+    signal: str | None = None
+
+
+def note_stop(event: gdb.StopEvent) -> None:
+    """gdb has stopped; `continue` asks for what."""
+    _Stopped.breakpoints = tuple(getattr(event, "breakpoints", ()))
+    _Stopped.signal = getattr(event, "stop_signal", None)
+
+
+def _check_stopped() -> None:
+    thread = gdb.selected_thread()
+    if thread is None:
+        raise gdb.GdbError("The program is not being run.")
+    if thread.is_running():
+        raise gdb.GdbError("Cannot execute this command while the selected thread is running.")
+
+
+class _Step(gdb.Command):
+    """What the four commands have in common."""
+
+    def __init__(self, name: str, find: Find, calls: Calls, *, by_lines: bool) -> None:
+        super().__init__(name, gdb.COMMAND_RUNNING, gdb.COMPLETE_EXPRESSION)
+        self._find = find
+        self._calls = calls
+        self._by_lines = by_lines
+
+    def invoke(self, argument: str, _from_tty: bool) -> None:
+        _check_stopped()
+        door = self._find()
+        if door is None:
+            raise gdb.GdbError(
+                "ppc-sstep has replaced this command for another connection, and gdb's own is "
+                "gone until gdb ends; step this one in a new gdb."
+            )
+        if argument.rstrip().endswith("&"):
+            raise gdb.GdbError("ppc-sstep: no steps in the background with `door commands`.")
+        count = int(gdb.parse_and_eval(argument)) if argument.strip() else 1
+        try:
+            Stepping(door, self._calls, count, by_lines=self._by_lines).run()
+        except SstepError as error:
+            raise gdb.GdbError(f"ppc-sstep: {error}") from error
+        door.guards.refresh()
+
+
+class _Stepi(_Step):
+    """Step one instruction exactly.
+    Usage: stepi [N]
+    Argument N means step N times (or till program stops for another reason)."""
+
+
+class _Nexti(_Step):
+    """Step one instruction, but proceed through subroutine calls.
+    Usage: nexti [N]
+    Argument N means step N times (or till program stops for another reason)."""
+
+
+class _StepLine(_Step):
+    """Step program until it reaches a different source line.
+    Usage: step [N]
+    Argument N means step N times (or till program stops for another reason)."""
+
+
+class _Next(_Step):
+    """Step program, proceeding through subroutine calls.
+    Usage: next [N]
+    Unlike "step", if the current source line calls a subroutine,
+    this command does not enter the subroutine, but instead steps over
+    the call, in effect treating it as a single source line."""
+
+
+class _Continue(gdb.Command):
+    """Continue program being debugged, after signal or breakpoint.
+    Usage: continue [N]
+    If proceeding from breakpoint, a number N may be given as an argument,
+    which means to set the ignore count of that breakpoint to N - 1 (so that
+    the breakpoint won't break until the Nth time it is reached)."""
+
+    def __init__(self) -> None:
+        super().__init__("continue", gdb.COMMAND_RUNNING, gdb.COMPLETE_EXPRESSION)
+
+    def invoke(self, argument: str, from_tty: bool) -> None:
+        _check_stopped()
+        argument = argument.strip()
+        background = argument.endswith("&")
+        argument = argument.rstrip("&").rstrip()
+        if argument == "-a":
+            raise gdb.GdbError("`-a' is meaningless in all-stop mode.")
+        if argument:
+            said = self._ignore(int(gdb.parse_and_eval(argument)) - 1)
+            if from_tty:
+                gdb.write(said)
+        if from_tty:
+            gdb.write("Continuing.\n")
+        # gdb's own, by another name; it steps off a breakpoint itself (see `guards`).
+        gdb.execute(f"signal {self._signal()}" + (" &" if background else ""))
+
+    @staticmethod
+    def _ignore(count: int) -> str:
+        """Have the breakpoints that were hit ignored; gdb's words about it."""
+        said = ""
+        for one in _Stopped.breakpoints:
+            # Ours were hit with the user's, but gdb's own `continue` should not count for them.
+            if one.is_valid() and one.visible:
+                text = gdb.execute(f"ignore {one.number} {count}", True, to_string=True)
+                said += text.rstrip("\n") + "  "
+        return said or "Not stopped at any breakpoint; argument ignored.\n"
+
+    @staticmethod
+    def _signal() -> str:
+        """The signal that the program is to have, as gdb's own `continue` decides it."""
+        if _Stopped.signal is None:
+            return "0"
+        passed = gdb.execute(f"info signals {_Stopped.signal}", to_string=True).splitlines()[-1]
+        return _Stopped.signal if passed.split()[3] == "Yes" else "0"
+
+
+_HOOK = """define hook-{command}
+python __import__("gdb_ppc_sstep.sessions").sessions.before_return()
+end"""
+
+_installed: list[gdb.Command] = []
+
+
+def installed() -> bool:
+    """Whether gdb's built-ins have been replaced."""
+    return bool(_installed)
+
+
+def install(find: Find) -> None:
+    """Replace gdb's built-ins, for good."""
+    if _installed:
+        return
+    _installed.extend(
+        (
+            _Stepi("stepi", find, Calls.INTO, by_lines=False),
+            _Nexti("nexti", find, Calls.OVER, by_lines=False),
+            _StepLine("step", find, Calls.BY_LINES, by_lines=True),
+            _Next("next", find, Calls.OVER, by_lines=True),
+            _Continue(),
+        )
+    )
+    for command in ("finish", "until", "advance"):
+        try:
+            gdb.execute(f"show user hook-{command}", to_string=True)
+        except gdb.error:  # there is none: a user's own is left alone
+            gdb.execute(_HOOK.format(command=command))

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: MIT
+"""The commands door: the engine on gdb's own connection, behind gdb's back, and how gdb is told.
+
+gdb believes the guest where it last saw it stop.  Raw packets move it; then gdb's caches are
+flushed, and `show` lets gdb resume a guest that stands on a breakpoint: it stops where it is, and
+gdb has one ordinary stop to report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import gdb
+
+from . import private
+from .engine import Engine
+from .errors import SstepError
+from .gdblink import GdbLink, interrupts_held
+from .guards import Guards, Mode, users_addresses
+from .rsp import Action, Resume, StopReply
+from .stub import introduce
+
+
+class Elsewhere(Exception):
+    """The guest stopped for something else than was asked, and gdb has not yet been told."""
+
+    def __init__(self, stop: StopReply) -> None:
+        super().__init__(stop.payload.decode("latin-1"))
+        self.stop = stop
+
+
+class CommandsDoor:
+    """One connection that is stepped by commands."""
+
+    def __init__(self, connection: gdb.RemoteTargetConnection, log: Callable[[str], None]) -> None:
+        """SstepError if the guest at the other end cannot be stepped."""
+        self._log = log
+        kvm = "enabled" in gdb.execute("monitor info kvm", to_string=True)
+        with interrupts_held():
+            self.stub = introduce(GdbLink(connection, log), kvm=kvm)
+        self.engine = Engine(self.stub, log)
+        self.guards = Guards(self._step_off, self._landings)
+        self.pc = 0
+        """Where the guest is, in `behind_gdb`."""
+        self._moved = False
+        self.busy = False
+        """Whether the guest is being moved behind gdb's back."""
+
+    # -- behind gdb's back
+
+    @contextmanager
+    def behind_gdb(self, planted: frozenset[int] = frozenset()) -> Iterator[None]:
+        """Move the selected thread by raw packets; gdb sees it afterwards.
+
+        planted: where gdb's own breakpoints are in the guest now.
+        """
+        with interrupts_held(), self._busy():
+            self.pc = gdb.newest_frame().pc()  # also has gdb select the thread in the stub
+            thread = thread_id(gdb.selected_thread())
+            self.stub.changed(thread)
+            self.engine.breakpoints = {b"0,%x,4" % address: address for address in planted}
+            self._moved = False
+            try:
+                yield
+            finally:
+                self.stub.select(thread)
+                if self._moved:
+                    flush()
+
+    @contextmanager
+    def _busy(self) -> Iterator[None]:
+        before, self.busy = self.busy, True
+        try:
+            yield
+        finally:
+            self.busy = before
+
+    def step(self) -> None:
+        """One instruction of the selected thread; the others stand still.
+
+        Elsewhere if it was interrupted.  SstepError: the guest is where it was.
+        """
+        self._moved = True
+        self._arrived(self.engine.resume(Resume((Action(b"s", b"", self.stub.thread),))))
+
+    def run_to(self, stops: tuple[int, ...]) -> None:
+        """Run to one of these addresses, with the threads that gdb would run as well."""
+        self._moved = True
+        locked = gdb.parameter("scheduler-locking") in ("on", "step")
+        thread = self.stub.thread
+        action = Action(b"c", b"", thread if locked else None)
+        with _patience(1):
+            self._arrived(self.engine.run_to(Resume((action,)), stops), thread)
+
+    def _arrived(self, stop: StopReply, thread: bytes | None = None) -> None:
+        if not stop.is_breakpoint or (thread is not None and stop.thread != thread):
+            raise Elsewhere(stop)
+        self.pc = self.stub.read("pc")
+
+    def status(self, *, active: bool) -> dict[str, object]:
+        """See `private.status`; the guest is at rest."""
+        with self.behind_gdb():
+            return private.status(self.engine, self.stub, active=active)
+
+    # -- gdb told
+
+    def show(self, *, same_frame: bool, hide: int = 0) -> None:
+        """Have gdb report the stop where the guest is; there the user's breakpoints have their say.
+
+        same_frame: the step ends in the frame that it began in; gdb shows only the line then.
+        hide: how many inlined calls that begin here are not to be shown as frames.
+        """
+        if hide:
+            self._show_call_site(same_frame=same_frame)
+            return
+        what = f"advance *{self.pc:#x}"
+        if same_frame and gdb.parameter("print frame-info") == "auto":
+            what = f"with print frame-info source-line -- {what}"
+        self._resume_in_place(what, Mode.SHOW)
+
+    def _show_call_site(self, *, same_frame: bool) -> None:
+        """`advance` shows the inlined function; a silent stop is at its call, as after a step."""
+        with self.guards.at(self.pc):
+            if self.ask():
+                return
+        if gdb.parameter("print frame-info") == "auto" and same_frame:
+            gdb.execute("with print frame-info source-line -- frame")
+        else:
+            text = gdb.execute("frame", to_string=True)
+            gdb.write(text[text.index("  ") + 2 :] if text.startswith("#0") else text)
+        gdb.execute("display")
+
+    def show_elsewhere(self, stop: StopReply) -> None:
+        """Have gdb report a stop that was not asked for, by whichever thread."""
+        if stop.thread is None:
+            raise SstepError(f"the guest stopped, and will not run on: {stop.payload!r}")
+        for thread in gdb.selected_inferior().threads():
+            if thread_id(thread) == stop.thread:
+                thread.switch()
+        self.stub.select(stop.thread)
+        self.pc = self.stub.read("pc")
+        self.show(same_frame=False)
+
+    def ask(self) -> bool:
+        """Whether a breakpoint of the user's stops where the guest is, as gdb then has reported."""
+        self._resume_in_place("signal 0", Mode.ASK)
+        return self.guards.stayed
+
+    def _resume_in_place(self, command: str, mode: Mode) -> None:
+        """A command of gdb's that resumes, while the guest cannot leave the instruction at pc."""
+        thread = self.stub.thread
+        self.stub.insert(self.pc)
+        flush()
+        self.guards.mode, self.guards.stayed = mode, False
+        try:
+            gdb.execute(f"with scheduler-locking on -- {command}")
+        finally:
+            self.guards.mode = Mode.FREE
+            self.stub.changed(None)
+            self.stub.select(thread)
+            self.stub.remove(self.pc)
+
+    # -- for the guards
+
+    def _landings(self) -> tuple[int, ...]:
+        try:
+            with self.behind_gdb():
+                return self.engine.landings()
+        except SstepError as error:
+            self._log(f"no guards at the next instruction: {error}")
+            return ()
+
+    def _step_off(self, avoid: frozenset[int]) -> bool:
+        """See `Guards`; gdb is in the middle of a stop, and its breakpoints are planted."""
+        try:
+            with self.behind_gdb(users_addresses() | avoid):
+                if avoid.isdisjoint(self.engine.landings()):
+                    self.step()
+        except (SstepError, Elsewhere) as error:
+            gdb.write(f"ppc-sstep: stopped at a breakpoint: {error}\n", gdb.STDERR)
+            return False
+        return True
+
+
+def thread_id(thread: gdb.InferiorThread) -> bytes:
+    """A thread as packets name it."""
+    process, lwp, _ = thread.ptid
+    single = 42000  # gdb/remote.c magic_null_ptid: a stub without process ids
+    return b"%x" % lwp if process == single else b"p%x.%x" % (process, lwp)
+
+
+def flush() -> None:
+    """Have gdb forget what it has read of the guest."""
+    gdb.execute("maintenance flush register-cache", to_string=True)
+    gdb.execute("maintenance flush dcache", to_string=True)
+
+
+@contextmanager
+def _patience(seconds: int) -> Iterator[None]:
+    """Have gdb wait so long for a reply, so that Ctrl-C is noticed (see `gdblink`)."""
+    before = gdb.parameter("remotetimeout")
+    gdb.execute(f"set remotetimeout {seconds}")
+    try:
+        yield
+    finally:
+        gdb.execute(f"set remotetimeout {before}")

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""gdb's own connection as the engine's `Link`: the carrier of the commands door.
+
+`gdb.RemoteTargetConnection.send_packet` waits for one reply, and "remotetimeout" seconds for it;
+then gdb sends a NAK, by which QEMU stops a guest that runs (gdbstub.c gdb_read_byte), and that stop
+is the reply.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import gdb
+
+from .errors import StubGone, StubRefused
+from .rsp import StopReply, is_final
+
+_INTERRUPT = {signal.SIGINT}
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back: gdb makes of it a KeyboardInterrupt anywhere, also within a step.
+
+    One that came meanwhile is gdb's at the end, as if it had come then.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPT)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def interrupt_pending() -> bool:
+    """Whether Ctrl-C was typed while it is held back."""
+    return signal.SIGINT in signal.sigpending()
+
+
+class GdbLink:
+    """A `stub.Link` over one of gdb's connections.  log: takes a line about each packet."""
+
+    def __init__(self, connection: gdb.RemoteTargetConnection, log: Callable[[str], None]) -> None:
+        self._connection = connection
+        self._log = log
+
+    def call(self, payload: bytes) -> bytes:
+        """See `stub.Link`."""
+        self._log(f"stub <- {payload.decode('latin-1')}")
+        try:
+            # The stubs of the types package say bytes; None is an empty reply.
+            reply: bytes | None = self._connection.send_packet(payload)
+        except (gdb.error, RuntimeError) as error:
+            raise StubGone(str(error)) from error
+        self._log(f"stub -> {(reply or b'').decode('latin-1')}")
+        return reply or b""
+
+    def resume(self, payload: bytes) -> bytes:
+        """See `stub.Link`.  Ctrl-C is noticed when gdb's patience with the reply ends."""
+        while True:
+            start = time.monotonic()
+            reply = self.call(payload)
+            if not is_final(reply):
+                raise StubRefused(f"the stub answered {reply[:20]!r} to a request to run")
+            patience = gdb.parameter("remotetimeout")
+            assert isinstance(patience, int)
+            by_gdb = time.monotonic() - start > 0.9 * patience and not self.interrupted()
+            if StopReply.parse(reply).signal != signal.SIGINT or not by_gdb:
+                return reply
+
+    def interrupted(self) -> bool:
+        """See `stub.Link`."""
+        return interrupt_pending()

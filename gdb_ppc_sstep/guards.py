@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: MIT
+"""Breakpoints of gdb's that the user does not see, where gdb itself would ask a stub for a step.
+
+gdb asks for one to get off a breakpoint: one that it stopped at, or one that it does not stop at
+(a false condition, an ignore count, a dprintf, another thread's).  A guard at the breakpoint steps
+off by the engine before gdb decides how to go on: gdb then finds pc elsewhere, and asks for no
+step (gdb/infrun.c thread_still_needs_step_over_bp).  Where gdb has stopped at a breakpoint the
+guards are at the next instructions: gdb's ignored request ends there.  What a breakpoint decides,
+counts and prints stays gdb's business, and so do continue, finish, advance and MI.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import gdb
+
+from . import table
+
+
+class Mode(enum.Enum):
+    """What a guard does where no breakpoint of the user's stops."""
+
+    FREE = "step off, and let gdb go on"
+    ASK = "stop silently"
+    SHOW = "stop as gdb does anyway, like after a step"
+
+
+class _Guard(gdb.Breakpoint):
+    """One guard; it never stops noisily."""
+
+    def __init__(self, guards: Guards, address: int) -> None:
+        super().__init__(f"*{address:#x}", internal=True)
+        self.silent = True
+        self._guards = guards
+        self._address = address
+
+    def stop(self) -> bool:
+        """gdb asks this after the user's breakpoints at the address: they are older."""
+        return self._guards.hit(self._address)
+
+
+class Guards:
+    """The guards of one connection.
+
+    step_off(avoid): steps the selected thread off, unless it might arrive at one of those
+    addresses; False for an error.  landings(): where the selected thread's next instruction may
+    arrive.
+    """
+
+    def __init__(
+        self, step_off: Callable[[frozenset[int]], bool], landings: Callable[[], Iterable[int]]
+    ) -> None:
+        self._step_off = step_off
+        self._landings = landings
+        self._guards: dict[int, _Guard] = {}
+        self._hits: dict[int, tuple[int, int]] = {}
+        self._retired: list[_Guard] = []
+        self.mode = Mode.FREE
+        self.stayed = False
+        """Whether the last hit was one that a breakpoint of the user's stops at."""
+        self.returning: int | None = None
+        """Where a command of gdb's waits for a function to return, and not in every frame."""
+
+    def refresh(self, *, renew: bool = False) -> None:
+        """Guard what has to be guarded now, and nothing else; for when the target is at rest.
+
+        renew: breakpoints have been created, and guards have to be younger than they are.
+        """
+        self._guard(renew=renew)
+        for guard in self._retired:
+            if guard.is_valid():
+                guard.delete()
+        self._retired.clear()
+
+    def add(self, *, renew: bool = False) -> None:
+        """`refresh` without deleting any: gdb may be walking through its breakpoints."""
+        self._guard(renew=renew)
+
+    def _guard(self, *, renew: bool) -> None:
+        wanted = set(users_addresses())
+        if self.returning is not None:
+            wanted.add(self.returning)
+        if gdb.newest_frame().pc() in wanted:
+            wanted.update(self._landings())
+        for address in [one for one in self._guards if renew or one not in wanted]:
+            self._retire(address)
+        for address in wanted - self._guards.keys():
+            try:
+                self._guards[address] = _Guard(self, address)
+            except gdb.error:
+                continue  # no breakpoint of the user's can be there either
+        self._hits = _hits()
+
+    def _retire(self, address: int) -> None:
+        guard = self._guards.pop(address)
+        if guard.is_valid():
+            guard.enabled = False
+            self._retired.append(guard)
+
+    @contextmanager
+    def at(self, address: int) -> Iterator[None]:
+        """With a guard at an address, whatever is there."""
+        added = address not in self._guards
+        if added:
+            self._guards[address] = _Guard(self, address)
+        try:
+            yield
+        finally:
+            if added:
+                self._retire(address)
+
+    def clear(self) -> None:
+        """Remove all guards."""
+        for address in list(self._guards):
+            self._retire(address)
+        for guard in self._retired:
+            guard.delete()
+        self._retired.clear()
+
+    def hit(self, address: int) -> bool:
+        """Whether gdb has to stop because of the guard."""
+        before, self._hits = self._hits, _hits()
+        self.stayed = any(
+            hits != before.get(number, (0, 0))[0] and ignored >= before.get(number, (0, 0))[1]
+            for number, (hits, ignored) in self._hits.items()
+        )
+        if self.stayed:
+            if self.mode is Mode.SHOW:  # a breakpoint is always shown with its function
+                gdb.execute("set print frame-info auto")
+            return False
+        if self.mode is Mode.SHOW:
+            return False
+        if self.mode is Mode.ASK or _momentary(address):
+            return self.mode is Mode.ASK
+        return not self._step_off(users_addresses() | self._guards.keys())
+
+
+def users_addresses() -> frozenset[int]:
+    """Where the user's enabled breakpoints and dprintfs are."""
+    rows = table.parse(gdb.execute("info breakpoints", to_string=True))
+    return frozenset(row.address for row in rows if row.enabled and row.address is not None)
+
+
+def _hits() -> dict[int, tuple[int, int]]:
+    """Hits and remaining ignores of each of the user's breakpoints that can stop, by number."""
+    return {
+        one.number: (one.hit_count, one.ignore_count) for one in gdb.breakpoints() if one.visible
+    }
+
+
+def _momentary(address: int) -> bool:
+    """Whether a breakpoint of a command of gdb's (finish, until, advance) stops at an address."""
+    for row in table.parse(gdb.execute("maintenance info breakpoints", to_string=True)):
+        if row.number == 0 and row.address == address:
+            if row.frame is None:
+                return True
+            frame = gdb.execute("info frame", to_string=True)
+            if f"frame at {row.frame:#x}:" in frame:
+                return True
+    return False

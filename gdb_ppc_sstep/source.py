@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: MIT
+"""What gdb knows of the program at an address: lines, functions, inlined functions, prologues."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import gdb
+
+
+class Line(NamedTuple):
+    """An entry of the line table.
+
+    number: 0 where there is no line information.  start, end: the first address that it covers, and
+    the one after the last.  file: tells one source file from another.
+    """
+
+    number: int
+    start: int
+    end: int
+    file: str | None
+
+    def __contains__(self, pc: object) -> bool:
+        return isinstance(pc, int) and self.start <= pc < self.end
+
+
+class Inlined(NamedTuple):
+    """A call that was compiled into its caller: the function's code, and the line of the call."""
+
+    name: str
+    start: int
+    end: int
+    call: tuple[int, str | None]
+
+
+def line_at(pc: int) -> Line:
+    """The entry of the line table for an address."""
+    sal = gdb.find_pc_line(pc)
+    if sal.line == 0 or sal.symtab is None or sal.last is None:
+        return Line(0, pc, pc, None)
+    return Line(sal.line, sal.pc, sal.last + 1, sal.symtab.fullname())
+
+
+_statements: dict[str, dict[int, bool]] = {}
+
+
+def is_statement(pc: int) -> bool:
+    """Whether an entry of the line table at an address is the start of a statement.
+
+    gdb's Python API does not tell; `maintenance info line-table` does.
+    """
+    symtab = gdb.find_pc_line(pc).symtab
+    if symtab is None:
+        return False
+    key = symtab.fullname()
+    known = _statements.get(key, {})
+    if pc not in known:
+        name = re.escape(symtab.filename)
+        text = gdb.execute(f"maintenance info line-table {name}$", to_string=True)
+        known = _statements[key] = {}
+        for row in re.finditer(r"^\d+ +\d+ +0x([0-9a-f]+) +(Y?)", text, re.MULTILINE):
+            address = int(row[1], 16)
+            known[address] = known.get(address, False) or row[2] == "Y"
+    return known.get(pc, True)
+
+
+def _blocks(pc: int) -> list[gdb.Block]:
+    """The blocks of functions around an address: inlined ones first, the real one last."""
+    found = []
+    block = gdb.block_for_pc(pc)
+    while block is not None and not block.is_static and not block.is_global:
+        if block.function is not None:
+            found.append(block)
+        block = block.superblock
+    return found
+
+
+def _inlined(block: gdb.Block) -> Inlined:
+    symbol = block.function  # of an inlined function: its line is that of the call
+    assert symbol is not None
+    file = symbol.symtab.fullname() if symbol.symtab is not None else None
+    return Inlined(str(symbol), block.start, block.end, (symbol.line, file))
+
+
+def inlined_at(pc: int) -> tuple[Inlined, ...]:
+    """The inlined calls around an address, innermost first."""
+    return tuple(_inlined(block) for block in _blocks(pc)[:-1])
+
+
+def entered_at(pc: int) -> int:
+    """How many of `inlined_at` begin at the address: gdb hides those after a step by lines.
+
+    gdb/inline-frame.c skip_inline_frames and block_starting_point_at.
+    """
+    inlined = inlined_at(pc)
+    before = set(inlined_at(pc - 1))
+    count = 0
+    while count < len(inlined) and (inlined[count].start == pc or inlined[count] not in before):
+        count += 1
+    return count
+
+
+def function_at(pc: int) -> str | None:
+    """What tells the function with symbols at an address from others; None without."""
+    blocks = _blocks(pc)
+    return f"{blocks[-1].function}@{blocks[-1].start:#x}" if blocks else None
+
+
+def symbol_at(pc: int) -> str | None:
+    """The name of the symbol before an address, with or without debugging information."""
+    text = gdb.execute(f"info symbol {pc:#x}", to_string=True)
+    found = re.match(r"(\S+)(?: \+ \d+)? in section ", text)
+    return found[1] if found else None
+
+
+def body_of(entry: int) -> int:
+    """Where a step into the function with this entry stops: after its prologue.
+
+    gdb/symtab.c skip_prologue_using_sal and gdb/infrun.c handle_step_into_function.
+    """
+    blocks = _blocks(entry)
+    if not blocks:
+        return entry
+    block = blocks[-1]
+    sal = gdb.find_pc_line(entry)
+    if sal.symtab is not None and sal.symtab.filename.endswith((".S", ".s")):
+        return entry
+    body = _after_prologue(block)
+    if body is None:
+        body = _breakpoint_address(block)
+    body = max(entry, body)
+    line = line_at(body)
+    if line.number and line.start != body and line.end < block.end:
+        return line.end
+    return body
+
+
+def _after_prologue(block: gdb.Block) -> int | None:
+    """By the line table; None where that does not tell."""
+    line = line_at(block.start)
+    if not line.number:
+        return None
+    symtab = gdb.find_pc_line(block.start).symtab
+    assert symtab is not None
+    if sum(1 for entry in symtab.linetable() if entry.pc == block.start) > 1:
+        return int(block.start)  # two entries at the same address: no prologue
+    if line.end >= block.end:
+        return None
+    while line.end < block.end:
+        following = line_at(line.end)
+        if not following.number or following.number >= line.number or following.file != line.file:
+            break
+        if inlined_at(line.end):
+            break
+        line = following
+    return line.end if line.end < block.end else line.start
+
+
+def _breakpoint_address(block: gdb.Block) -> int:
+    """Where gdb puts a breakpoint at a function."""
+    symbol = block.function
+    assert symbol is not None
+    probe = gdb.Breakpoint(
+        source=symbol.symtab.fullname(), function=str(symbol.name), internal=True
+    )
+    try:
+        probe.enabled = False
+        text = gdb.execute("maintenance info breakpoints", to_string=True)
+        for row in re.finditer(rf"^{probe.number}(?:\.\d+)?\s.*?(0x[0-9a-f]+)", text, re.MULTILINE):
+            if block.start <= int(row[1], 16) < block.end:
+                return int(row[1], 16)
+    finally:
+        probe.delete()
+    return int(block.start)

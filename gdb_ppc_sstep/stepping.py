@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: MIT
+"""stepi, nexti, step and next at the commands door: when a step has ended.
+
+The rules are those of gdb/infrun.c process_event_stop_test; the state that it keeps in frame ids is
+kept here by following each instruction, which needs no unwinding: a call is an instruction that
+sets LR and goes elsewhere, and it has returned when pc and r1 are what they were to be.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import gdb
+
+from . import source
+from .door import CommandsDoor, Elsewhere
+from .guards import users_addresses
+from .source import Inlined
+
+
+class Calls(enum.Enum):
+    """What to do at a call."""
+
+    INTO = "stop in it"  # stepi
+    BY_LINES = "stop in it if it has line information"  # step
+    OVER = "step over it"  # nexti, next
+
+
+class _Frame:
+    """What gdb's frame id tells apart, as far as a step can change it."""
+
+    def __init__(self, pc: int, left: int, inlined: tuple[Inlined, ...]) -> None:
+        self._function = source.function_at(pc) or source.symbol_at(pc)
+        self._left = left
+        self.inlined = inlined
+
+    def is_same(self, other: _Frame) -> bool:
+        """Whether the frame ids would be equal."""
+        return self._is_same_call(other) and self.inlined == other.inlined
+
+    def is_inside(self, other: _Frame) -> bool:
+        """Whether it is of a call inlined into the other."""
+        outer = other.inlined
+        inner = self.inlined[len(self.inlined) - len(outer) :]
+        return self._is_same_call(other) and len(self.inlined) > len(outer) and inner == outer
+
+    def _is_same_call(self, other: _Frame) -> bool:
+        return (self._function, self._left) == (other._function, other._left)
+
+
+class Reported(Exception):
+    """gdb has reported a stop meanwhile: the command is over."""
+
+
+class Stepping:
+    """One command: `count` steps, by instructions or by lines."""
+
+    def __init__(self, door: CommandsDoor, calls: Calls, count: int, *, by_lines: bool) -> None:
+        self._door = door
+        self._calls = calls
+        self._count = count
+        self._by_lines = by_lines
+        self._addresses = users_addresses()
+        self._left = 0  # how often the step has gone to another frame
+        frame: gdb.Frame | None = gdb.newest_frame()
+        assert frame is not None
+        inlined = source.inlined_at(frame.pc())
+        shown = 0
+        while frame is not None and frame.type() == gdb.INLINE_FRAME:
+            shown, frame = shown + 1, frame.older()
+        self._hidden = len(inlined) - shown
+        """How many inlined calls begin here and are not yet shown as frames."""
+
+    def run(self) -> None:
+        """Do it, and have gdb report the stop.
+
+        SstepError: gdb has reported nothing, and the guest is where gdb sees it now.
+        """
+        with self._door.behind_gdb():
+            try:
+                for left in range(self._count, 0, -1):
+                    self._begin()
+                    self._step(last=left == 1)
+                self._door.show(same_frame=self._shows_line(), hide=self._hidden)
+            except Reported:
+                pass
+            except Elsewhere as elsewhere:
+                self._door.show_elsewhere(elsewhere.stop)
+
+    # -- one step
+
+    def _begin(self) -> None:
+        """gdb/infcmd.c prepare_one_step."""
+        pc = self._door.pc
+        self._function = source.function_at(pc)
+        self._frame = self._frame_at(pc)
+        self._symbol: str | None = None  # of code without lines that is stepped out of
+        self._line = source.line_at(pc)
+        self._from = (self._line.number, self._line.file)
+        if self._hidden:
+            call = source.inlined_at(pc)[self._hidden - 1]
+            self._from = call.call
+            self._line = self._line._replace(end=min(self._line.end, call.end))
+        if self._by_lines and not self._line.number and not gdb.parameter("step-mode"):
+            self._symbol = source.symbol_at(pc)
+            if self._symbol is None:
+                raise gdb.GdbError("Cannot find bounds of current function")
+            gdb.write(
+                f"Single stepping until exit from function {self._symbol},\n"
+                "which has no line number information.\n"
+            )
+
+    def _frame_at(self, pc: int) -> _Frame:
+        return _Frame(pc, self._left, source.inlined_at(pc)[self._hidden :])
+
+    def _shows_line(self) -> bool:
+        """gdb/infrun.c print_stop_location."""
+        pc = self._door.pc
+        same = self._frame_at(pc).is_same(self._frame)
+        return same and source.function_at(pc) == self._function
+
+    def _step(self, *, last: bool) -> None:
+        if self._by_lines and self._calls is Calls.BY_LINES and self._hidden:
+            self._hidden -= 1  # into an inlined call: that takes no instruction
+            return
+        ended = False
+        while not ended:
+            before = self._door.pc
+            self._door.step()
+            ended = self._arrived(before)
+            if not (ended and last):
+                self._let_breakpoints_decide()
+
+    def _let_breakpoints_decide(self) -> None:
+        if self._door.pc in self._addresses and self._door.ask():
+            raise Reported
+
+    def _in_range(self, pc: int) -> bool:
+        if self._symbol is not None:
+            return source.symbol_at(pc) == self._symbol
+        return self._by_lines and pc in self._line
+
+    def _arrived(self, before: int) -> bool:
+        """After an instruction: whether the step has ended, perhaps after running over a call."""
+        instruction, pc = self._door.engine.last, self._door.pc
+        assert instruction is not None
+        following = before + instruction.length
+        self._hidden = source.entered_at(pc) if self._by_lines else 0
+        if self._in_range(pc):
+            return False
+        if pc != following and instruction.links:
+            if self._enters(pc):
+                self._left += 1
+                return True
+            self._run_to(following, self._door.stub.read("r1"))
+            if self._in_range(self._door.pc):
+                return False
+        elif pc != following and instruction.returns:
+            self._left += 1
+        return self._ends()
+
+    def _enters(self, pc: int) -> bool:
+        """At the first instruction of a function that was called: whether the step ends in it."""
+        if self._calls is Calls.BY_LINES and source.line_at(pc).number:
+            body = source.body_of(pc)
+            if body != pc:
+                self._run_to(body, None)
+            return True
+        if self._calls is Calls.BY_LINES:
+            return bool(gdb.parameter("step-mode"))
+        return self._calls is Calls.INTO
+
+    def _run_to(self, address: int, stack: int | None) -> None:
+        """Run to an address, with r1 as given; breakpoints of the user's may end the command.
+
+        A call that is recursive comes by with a smaller r1.
+        """
+        door = self._door
+        self._let_breakpoints_decide()
+        stops = (address, *(self._addresses - {address}))
+        while True:
+            if door.pc in stops:
+                door.step()
+            else:
+                door.run_to(stops)
+            if door.pc == address and (stack is None or door.stub.read("r1") == stack):
+                break
+            self._let_breakpoints_decide()
+        self._hidden = source.entered_at(address) if self._by_lines else 0
+
+    def _ends(self) -> bool:
+        """Whether the step ends here, outside of the range that it went through."""
+        pc = self._door.pc
+        line = source.line_at(pc)
+        if not self._by_lines or not line.number:
+            return True
+        frame = self._frame_at(pc)
+        same = frame.is_same(self._frame)
+        if same and self._hidden:
+            call = source.inlined_at(pc)[self._hidden - 1].call
+            if self._calls is Calls.OVER:
+                return call != self._from
+            if call == self._from:
+                self._hidden -= 1
+            return True
+        if frame.is_inside(self._frame):
+            return self._calls is not Calls.OVER
+        number: int = line.number
+        if pc == line.start and (number, line.file) != self._from:
+            if source.is_statement(pc):
+                return True
+            number = 0
+        self._line, self._symbol = line, None
+        if number or not same:
+            self._from, self._frame = (number, line.file), frame
+        return False
