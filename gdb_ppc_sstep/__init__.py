@@ -27,7 +27,9 @@ def _enter():
         )
         return
     if __name__ == "__main__":  # `source`
-        folder = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+        # Not __file__: sourced from a Python script, that is the script's.
+        here = _enter.__code__.co_filename
+        folder = os.path.dirname(os.path.dirname(os.path.realpath(here)))
         if folder not in sys.path:
             sys.path.append(folder)
     import gdb_ppc_sstep.load  # noqa: F401  (registers commands and events)

@@ -8,12 +8,15 @@ needs them.  finish, until and advance stay gdb's own (see `guards`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import gdb
 
-from .door import CommandsDoor
 from .errors import SstepError
-from .stepping import Calls, Stepping
+
+if TYPE_CHECKING:  # most gdbs never need the rest
+    from .door import CommandsDoor
+    from .stepping import Calls
 
 Find = Callable[[], "CommandsDoor | None"]
 """The commands door of the selected inferior's connection, None where it has none."""
@@ -40,6 +43,17 @@ def _check_stopped() -> None:
         raise gdb.GdbError("Cannot execute this command while the selected thread is running.")
 
 
+def _number(expression: str) -> int:
+    try:
+        value = gdb.parse_and_eval(expression)
+    except gdb.error as error:
+        raise gdb.GdbError(str(error)) from error
+    try:
+        return int(value)
+    except gdb.error:
+        raise gdb.GdbError("Value can't be converted to integer.") from None
+
+
 class _Step(gdb.Command):
     """What the four commands have in common."""
 
@@ -59,7 +73,9 @@ class _Step(gdb.Command):
             )
         if argument.rstrip().endswith("&"):
             raise gdb.GdbError("ppc-sstep: no steps in the background with `door commands`.")
-        count = int(gdb.parse_and_eval(argument)) if argument.strip() else 1
+        count = _number(argument) if argument.strip() else 1
+        from .stepping import Stepping
+
         try:
             Stepping(door, self._calls, count, by_lines=self._by_lines).run()
         except SstepError as error:
@@ -100,8 +116,9 @@ class _Continue(gdb.Command):
     which means to set the ignore count of that breakpoint to N - 1 (so that
     the breakpoint won't break until the Nth time it is reached)."""
 
-    def __init__(self) -> None:
+    def __init__(self, find: Find) -> None:
         super().__init__("continue", gdb.COMMAND_RUNNING, gdb.COMPLETE_EXPRESSION)
+        self._find = find
 
     def invoke(self, argument: str, from_tty: bool) -> None:
         _check_stopped()
@@ -111,13 +128,17 @@ class _Continue(gdb.Command):
         if argument == "-a":
             raise gdb.GdbError("`-a' is meaningless in all-stop mode.")
         if argument:
-            said = self._ignore(int(gdb.parse_and_eval(argument)) - 1)
+            said = self._ignore(_number(argument) - 1)
             if from_tty:
                 gdb.write(said)
         if from_tty:
             gdb.write("Continuing.\n")
         # gdb's own, by another name; it steps off a breakpoint itself (see `guards`).
         gdb.execute(f"signal {self._signal()}" + (" &" if background else ""))
+        door = self._find()
+        if door is not None and not background and door.guards.interrupted:
+            door.guards.interrupted = False
+            door.show_interrupted()
 
     @staticmethod
     def _ignore(count: int) -> str:
@@ -140,8 +161,12 @@ class _Continue(gdb.Command):
 
 
 _HOOK = """define hook-{command}
-python __import__("gdb_ppc_sstep.sessions").sessions.before_return()
+python __import__("gdb_ppc_sstep.sessions").sessions.{function}()
 end"""
+_HOOKED = {
+    "before_return": ("finish", "until", "advance"),
+    "before_leaving": ("detach", "disconnect", "kill"),
+}
 
 _installed: list[gdb.Command] = []
 
@@ -155,17 +180,20 @@ def install(find: Find) -> None:
     """Replace gdb's built-ins, for good."""
     if _installed:
         return
+    from .stepping import Calls
+
     _installed.extend(
         (
             _Stepi("stepi", find, Calls.INTO, by_lines=False),
             _Nexti("nexti", find, Calls.OVER, by_lines=False),
             _StepLine("step", find, Calls.BY_LINES, by_lines=True),
             _Next("next", find, Calls.OVER, by_lines=True),
-            _Continue(),
+            _Continue(find),
         )
     )
-    for command in ("finish", "until", "advance"):
-        try:
-            gdb.execute(f"show user hook-{command}", to_string=True)
-        except gdb.error:  # there is none: a user's own is left alone
-            gdb.execute(_HOOK.format(command=command))
+    for function, names in _HOOKED.items():
+        for command in names:
+            try:
+                gdb.execute(f"show user hook-{command}", to_string=True)
+            except gdb.error:  # there is none: a user's own is left alone
+                gdb.execute(_HOOK.format(command=command, function=function))

@@ -8,16 +8,17 @@ gdb has one ordinary stop to report.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import gdb
 
 from . import private
-from .engine import Engine
-from .errors import SstepError
-from .gdblink import GdbLink, interrupts_held
-from .guards import Guards, Mode, users_addresses
+from .engine import NOT_HOME, RELEASE_TIME, Engine
+from .errors import SstepError, StubGone
+from .gdblink import GdbLink, interrupt_pending, interrupts_held
+from .guards import Guards, Mode
 from .rsp import Action, Resume, StopReply
 from .stub import introduce
 
@@ -30,17 +31,24 @@ class Elsewhere(Exception):
         self.stop = stop
 
 
+class Interrupted(Exception):
+    """Ctrl-C was typed, and is still gdb's to see; the guest stands between two instructions."""
+
+
 class CommandsDoor:
     """One connection that is stepped by commands."""
 
     def __init__(self, connection: gdb.RemoteTargetConnection, log: Callable[[str], None]) -> None:
         """SstepError if the guest at the other end cannot be stepped."""
         self._log = log
-        kvm = "enabled" in gdb.execute("monitor info kvm", to_string=True)
+        try:
+            kvm = "enabled" in gdb.execute("monitor info kvm", to_string=True)
+        except gdb.error as error:
+            raise StubGone(str(error)) from error
         with interrupts_held():
             self.stub = introduce(GdbLink(connection, log), kvm=kvm)
         self.engine = Engine(self.stub, log)
-        self.guards = Guards(self._step_off, self._landings)
+        self.guards = Guards(self)
         self.pc = 0
         """Where the guest is, in `behind_gdb`."""
         self._moved = False
@@ -79,8 +87,10 @@ class CommandsDoor:
     def step(self) -> None:
         """One instruction of the selected thread; the others stand still.
 
-        Elsewhere if it was interrupted.  SstepError: the guest is where it was.
+        Interrupted, Elsewhere, SstepError: the guest is where it was.
         """
+        if interrupt_pending():
+            raise Interrupted
         self._moved = True
         self._arrived(self.engine.resume(Resume((Action(b"s", b"", self.stub.thread),))))
 
@@ -122,14 +132,13 @@ class CommandsDoor:
     def _show_call_site(self, *, same_frame: bool) -> None:
         """`advance` shows the inlined function; a silent stop is at its call, as after a step."""
         with self.guards.at(self.pc):
-            if self.ask():
-                return
-        if gdb.parameter("print frame-info") == "auto" and same_frame:
-            gdb.execute("with print frame-info source-line -- frame")
-        else:
-            text = gdb.execute("frame", to_string=True)
-            gdb.write(text[text.index("  ") + 2 :] if text.startswith("#0") else text)
-        gdb.execute("display")
+            if not self.ask():
+                print_location(same_frame=same_frame)
+
+    def show_interrupted(self) -> None:
+        """After Ctrl-C where gdb has stopped and printed nothing: where that is."""
+        print_location(same_frame=False)
+        raise KeyboardInterrupt
 
     def show_elsewhere(self, stop: StopReply) -> None:
         """Have gdb report a stop that was not asked for, by whichever thread."""
@@ -163,7 +172,8 @@ class CommandsDoor:
 
     # -- for the guards
 
-    def _landings(self) -> tuple[int, ...]:
+    def landings(self) -> tuple[int, ...]:
+        """See `guards.Stepper`."""
         try:
             with self.behind_gdb():
                 return self.engine.landings()
@@ -171,16 +181,47 @@ class CommandsDoor:
             self._log(f"no guards at the next instruction: {error}")
             return ()
 
-    def _step_off(self, avoid: frozenset[int]) -> bool:
-        """See `Guards`; gdb is in the middle of a stop, and its breakpoints are planted."""
+    def vectors(self) -> tuple[int, ...]:
+        """See `guards.Stepper`."""
+        return tuple(one.vector for one in self.engine.outstanding)
+
+    def step_off(self, planted: frozenset[int]) -> bool:
+        """See `guards.Stepper`."""
         try:
-            with self.behind_gdb(users_addresses() | avoid):
-                if avoid.isdisjoint(self.engine.landings()):
+            with self.behind_gdb(planted):
+                if planted.isdisjoint(self.engine.landings()):
                     self.step()
+        except Interrupted:
+            return False
         except (SstepError, Elsewhere) as error:
             gdb.write(f"ppc-sstep: stopped at a breakpoint: {error}\n", gdb.STDERR)
             return False
         return True
+
+    def comes_home(self, planted: frozenset[int]) -> bool:
+        """See `guards.Stepper`."""
+        try:
+            with self.behind_gdb(planted):
+                self._moved = True
+                return self.engine.settle(self.stub.thread)
+        except SstepError as error:
+            self._log(str(error))
+            return False
+
+    # -- the end
+
+    def leave(self) -> None:
+        """Before the guest is let go: bring interrupted steps home, or say that it failed."""
+        if not self.engine.outstanding:
+            return
+        end = time.monotonic() + RELEASE_TIME
+        home = False
+        with suppress(SstepError), self.behind_gdb(), _patience(1):
+            self._moved = True
+            home = self.engine.release(lambda: time.monotonic() < end)
+        if not home:
+            gdb.write(NOT_HOME + "\n", gdb.STDERR)
+        self.engine.outstanding.clear()
 
 
 def thread_id(thread: gdb.InferiorThread) -> bytes:
@@ -188,6 +229,15 @@ def thread_id(thread: gdb.InferiorThread) -> bytes:
     process, lwp, _ = thread.ptid
     single = 42000  # gdb/remote.c magic_null_ptid: a stub without process ids
     return b"%x" % lwp if process == single else b"p%x.%x" % (process, lwp)
+
+
+def print_location(*, same_frame: bool) -> None:
+    """Print what gdb prints at a stop, and the displays."""
+    if gdb.parameter("print frame-info") == "auto" and same_frame:
+        gdb.execute("with print frame-info source-line -- frame")
+    else:
+        gdb.write(gdb.execute("frame", to_string=True).replace("#0  ", "", 1))
+    gdb.execute("display")
 
 
 def flush() -> None:

@@ -17,6 +17,14 @@ from .isa import Instruction, Kind
 from .rsp import Action, Resume, StopReply, stopped, thread_id
 from .stub import Stub
 
+RELEASE_TIME = 2.0
+"""Seconds that an interrupted step is given to come home when the stub is let go."""
+
+NOT_HOME = (
+    "ppc-sstep: a step was interrupted in a handler of the guest and has not come back; the guest "
+    "may see its Trace interrupt"
+)
+
 # What has to be the same for a Trace interrupt to come from the context that was armed.
 _CONTEXT = msr.SF | msr.HV | msr.PR | msr.IR | msr.DR | msr.LE
 
@@ -101,6 +109,12 @@ class Engine:
         SstepError: nothing was resumed, and the guest is as it was.
         """
         return self._run(request, Landing(stops, needed=len(stops)))
+
+    def settle(self, thread: bytes | None) -> bool:
+        """At a breakpoint, where a thread has stopped that was resumed by somebody else: whether
+        only an interrupted step came home, and the guest is to run on.
+        """
+        return self._settle(stopped(thread), None) is None
 
     def landings(self) -> tuple[int, ...]:
         """Where the next instruction of the selected thread may arrive, one after another."""

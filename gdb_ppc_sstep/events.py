@@ -15,8 +15,7 @@ def _on_stop(event: gdb.StopEvent) -> None:
 
 
 def _before_prompt(*_nothing: object) -> None:
-    sessions.look()
-    sessions.reap()
+    sessions.before_prompt()
 
 
 def _on_connection_removed(event: gdb.ConnectionEvent) -> None:
@@ -38,11 +37,16 @@ def _on_register_changed(_event: gdb.RegisterChangedEvent) -> None:
     sessions.breakpoints_changed(created=False)
 
 
+def _on_exit(_event: gdb.GdbExitingEvent) -> None:
+    sessions.before_leaving()
+
+
 def connect() -> None:
     """Connect the handlers, and look at what is connected already."""
     gdb.events.stop.connect(_on_stop)
     gdb.events.before_prompt.connect(_before_prompt)
     gdb.events.connection_removed.connect(_on_connection_removed)
+    gdb.events.gdb_exiting.connect(_on_exit)
     gdb.events.breakpoint_created.connect(_on_breakpoint_created)
     gdb.events.breakpoint_modified.connect(_on_breakpoint_changed)
     gdb.events.register_changed.connect(_on_register_changed)

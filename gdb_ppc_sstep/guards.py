@@ -12,12 +12,14 @@ counts and prints stays gdb's business, and so do continue, finish, advance and 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import gdb
 
 from . import table
+from .gdblink import interrupt_pending, interrupts_held
 
 
 class Mode(enum.Enum):
@@ -39,28 +41,47 @@ class _Guard(gdb.Breakpoint):
 
     def stop(self) -> bool:
         """gdb asks this after the user's breakpoints at the address: they are older."""
-        return self._guards.hit(self._address)
+        stop = True
+        try:
+            with interrupts_held():
+                stop = self._guards.hit(self._address)
+                self._guards.interrupted = interrupt_pending()
+        except KeyboardInterrupt:
+            return True
+        return stop
+
+
+class Stepper(Protocol):
+    """What the guards need of a door."""
+
+    def step_off(self, planted: frozenset[int]) -> bool:
+        """Step the selected thread off, unless it might arrive at one of these addresses, where
+        breakpoints of gdb's are.  False for an error.
+        """
+
+    def landings(self) -> Iterable[int]:
+        """Where the selected thread's next instruction may arrive."""
+
+    def vectors(self) -> Iterable[int]:
+        """Where interrupted steps will come home."""
+
+    def comes_home(self, planted: frozenset[int]) -> bool:
+        """Whether an interrupted step has come home in the selected thread; it is collected."""
 
 
 class Guards:
-    """The guards of one connection.
+    """The guards of one connection."""
 
-    step_off(avoid): steps the selected thread off, unless it might arrive at one of those
-    addresses; False for an error.  landings(): where the selected thread's next instruction may
-    arrive.
-    """
-
-    def __init__(
-        self, step_off: Callable[[frozenset[int]], bool], landings: Callable[[], Iterable[int]]
-    ) -> None:
-        self._step_off = step_off
-        self._landings = landings
+    def __init__(self, stepper: Stepper) -> None:
+        self._stepper = stepper
         self._guards: dict[int, _Guard] = {}
         self._hits: dict[int, tuple[int, int]] = {}
         self._retired: list[_Guard] = []
         self.mode = Mode.FREE
         self.stayed = False
         """Whether the last hit was one that a breakpoint of the user's stops at."""
+        self.interrupted = False
+        """Whether Ctrl-C came during the last hit; gdb has then stopped and printed nothing."""
         self.returning: int | None = None
         """Where a command of gdb's waits for a function to return, and not in every frame."""
 
@@ -76,15 +97,22 @@ class Guards:
         self._retired.clear()
 
     def add(self, *, renew: bool = False) -> None:
-        """`refresh` without deleting any: gdb may be walking through its breakpoints."""
+        """`refresh` without deleting any: gdb may be walking through its breakpoints, and other
+        extensions through those of a stop event.
+        """
         self._guard(renew=renew)
 
+    def only_at(self, addresses: frozenset[int]) -> None:
+        """Have no guards elsewhere while a command of ours steps: they would show in its stop."""
+        for address in self._guards.keys() - addresses:
+            self._retire(address)
+
     def _guard(self, *, renew: bool) -> None:
-        wanted = set(users_addresses())
+        wanted = {*users_addresses(), *self._stepper.vectors()}
         if self.returning is not None:
             wanted.add(self.returning)
         if gdb.newest_frame().pc() in wanted:
-            wanted.update(self._landings())
+            wanted.update(self._stepper.landings())
         for address in [one for one in self._guards if renew or one not in wanted]:
             self._retire(address)
         for address in wanted - self._guards.keys():
@@ -135,7 +163,10 @@ class Guards:
             return False
         if self.mode is Mode.ASK or _momentary(address):
             return self.mode is Mode.ASK
-        return not self._step_off(users_addresses() | self._guards.keys())
+        planted = users_addresses() | self._guards.keys()
+        if address in self._stepper.vectors() and self._stepper.comes_home(planted):
+            return False
+        return not self._stepper.step_off(planted)
 
 
 def users_addresses() -> frozenset[int]:

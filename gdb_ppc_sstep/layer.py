@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from . import private
-from .engine import Engine
+from .engine import NOT_HOME, RELEASE_TIME, Engine
 from .errors import SstepError, StubGone, StubSilent
 from .rsp import (
     ACK,
@@ -50,9 +50,6 @@ just stopped for something else, which is reported first; a stub alone then lose
 prompt gdb sends no interrupt; so one that is followed by a resume at once is meant for that, and
 one that is not has been answered by a prompt.
 """
-
-RELEASE_TIME = 2.0
-"""Seconds that an interrupted step is given to come home when the stub is let go."""
 
 Log = Callable[[str], None]
 
@@ -415,10 +412,7 @@ class Layer:
         finally:
             self._wire.interrupt_at = None
         if not home:
-            self.log(
-                "ppc-sstep: a step was interrupted in a handler of the guest and has not come "
-                "back; the guest may see its Trace interrupt"
-            )
+            self.log(NOT_HOME)
 
     def _gdb_went(self) -> None:
         """gdb closed its end or died: the guest is left with no breakpoint and no armed step.

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gdb
 
 from . import commands, detect, private, takeover
-from .door import CommandsDoor
 from .errors import SstepError
+
+if TYPE_CHECKING:
+    from .door import CommandsDoor
 
 
 class Settings:
@@ -65,8 +67,9 @@ class Session:
 
     def _take(self) -> None:
         how = "stepping by the Trace interrupt"
+        replaced = commands.installed()
         try:
-            if Settings.door == "commands" or commands.installed():
+            if Settings.door == "commands" or replaced:
                 self._open_commands()
             else:
                 try:
@@ -80,7 +83,7 @@ class Session:
             self.why = str(error)
             gdb.write(f"ppc-sstep: this connection is not taken: {error}\n", gdb.STDERR)
             return
-        if self.door is not None:
+        if commands.installed() and not replaced:
             how += "; stepi, nexti, step, next and continue are replaced until gdb ends"
         self.active = True
         self.send_settings()
@@ -88,6 +91,8 @@ class Session:
         gdb.write(f"ppc-sstep: {because}{how}.\n")
 
     def _open_commands(self) -> None:
+        from .door import CommandsDoor
+
         self.door = CommandsDoor(self.connection, self._log)
         commands.install(_door)
         self.door.guards.refresh()
@@ -148,18 +153,25 @@ def session_of(inferior: gdb.Inferior) -> Session | None:
 
 
 def stopped() -> None:
-    """gdb has stopped: what was prepared for one of its commands has served."""
+    """gdb has stopped: decide about a new connection, and guard where the guest is now."""
+    look()
     door = door_at_rest()
     if door is not None:
-        door.guards.returning = None
+        door.guards.returning = None  # that has served
+        door.guards.add()
+
+
+def before_prompt() -> None:
+    """gdb has nothing else to do: decide about a new connection, and tidy up."""
     look()
+    door = door_at_rest()
+    if door is not None:
+        door.guards.refresh()
+    reap()
 
 
 def look() -> None:
-    """Decide about the selected inferior's connection if it is new, and show the layers' logs.
-
-    For when gdb is at rest: after a stop, and before a prompt.
-    """
+    """Decide about the selected inferior's connection if it is new, and show the layers' logs."""
     inferior = gdb.selected_inferior()
     connection = inferior.connection
     if connection is not None and connection.num not in _sessions and at_rest(inferior):
@@ -168,9 +180,6 @@ def look() -> None:
             session.decide(inferior)
     for session in list(_sessions.values()):
         session.show_log()
-    door = door_at_rest()
-    if door is not None:
-        door.guards.refresh()
 
 
 def _door() -> CommandsDoor | None:
@@ -181,9 +190,11 @@ def _door() -> CommandsDoor | None:
 def door_at_rest() -> CommandsDoor | None:
     """The commands door of the selected inferior's connection, when gdb's view of it is true."""
     inferior = gdb.selected_inferior()
-    session = session_of(inferior) if commands.installed() and at_rest(inferior) else None
-    door = session.door if session is not None and session.active else None
-    return None if door is None or door.busy else door
+    connection = inferior.connection
+    session = _sessions.get(connection.num) if connection is not None else None
+    if session is None or session.door is None or not session.active:
+        return None
+    return None if session.door.busy or not at_rest(inferior) else session.door
 
 
 def breakpoints_changed(*, created: bool) -> None:
@@ -220,6 +231,13 @@ def before_return() -> None:
         door.guards.refresh()
 
 
+def before_leaving() -> None:
+    """The guest is about to be let go, by the user or with gdb."""
+    door = door_at_rest()
+    if door is not None:
+        door.leave()
+
+
 def at_rest(inferior: gdb.Inferior) -> bool:
     """Whether packets may be sent: there are threads and none of them runs."""
     threads = inferior.threads()
@@ -248,6 +266,8 @@ def removed(number: int) -> None:
     if session is not None:
         session.show_log()
         _ended.append(session)
+        if session.door is not None:
+            session.door.guards.clear()
 
 
 _ended: list[Session] = []

@@ -13,7 +13,7 @@ import enum
 import gdb
 
 from . import source
-from .door import CommandsDoor, Elsewhere
+from .door import CommandsDoor, Elsewhere, Interrupted, print_location
 from .guards import users_addresses
 from .source import Inlined
 
@@ -76,7 +76,11 @@ class Stepping:
 
         SstepError: gdb has reported nothing, and the guest is where gdb sees it now.
         """
+        if self._count <= 0:
+            print_location(same_frame=False)
+            return
         with self._door.behind_gdb():
+            self._door.guards.only_at(self._addresses)
             try:
                 for left in range(self._count, 0, -1):
                     self._begin()
@@ -84,6 +88,8 @@ class Stepping:
                 self._door.show(same_frame=self._shows_line(), hide=self._hidden)
             except Reported:
                 pass
+            except Interrupted:
+                self._door.show(same_frame=False)
             except Elsewhere as elsewhere:
                 self._door.show_elsewhere(elsewhere.stop)
 

@@ -4,8 +4,14 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import signal
+import subprocess
+import sys
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -162,3 +168,20 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@contextmanager
+def serial_line(target: str) -> Iterator[str]:
+    """A terminal that leads to a unix socket, as a serial line to a stub would."""
+    ours, theirs = pty.openpty()
+    tty.setraw(theirs)
+    try:
+        command = [sys.executable, str(ROOT / "tests" / "pipe.py"), target]
+        with subprocess.Popen(command, stdin=ours, stdout=ours) as bridge:
+            try:
+                yield os.ttyname(theirs)
+            finally:
+                bridge.kill()
+    finally:
+        os.close(ours)
+        os.close(theirs)

@@ -3,11 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import subprocess
-import sys
-import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +10,7 @@ import pytest
 
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu
-from tests.driver import ROOT, Gdb, layers_of
+from tests.driver import Gdb, layers_of, serial_line
 from tests.faulty import Faulty
 
 pytestmark = pytest.mark.bare
@@ -174,23 +169,12 @@ def test_unreadable_pc(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> No
 
 def test_a_serial_line(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:
     """No socket among gdb's descriptors: not taken, one line says so, and gdb goes on with it."""
-    guest = boot(demo, steps=False)
-    ours, theirs = pty.openpty()
-    tty.setraw(theirs)
-    try:
-        with subprocess.Popen(
-            [sys.executable, ROOT / "tests" / "pipe.py", guest.target], stdin=ours, stdout=ours
-        ) as bridge:
-            try:
-                output = gdb.connect(os.ttyname(theirs), demo.elf)
-                assert "ppc-sstep: this connection is not taken: no socket of gdb's" in output
-                assert "not taken" in gdb.status()
-                assert "0x" in gdb.command("x/i 0x20048")
-            finally:
-                bridge.kill()
-    finally:
-        os.close(ours)
-        os.close(theirs)
+    gdb.command("set ppc-sstep door wire")
+    with serial_line(boot(demo, steps=False).target) as line:
+        output = gdb.connect(line, demo.elf)
+        assert "ppc-sstep: this connection is not taken: no socket of gdb's" in output
+        assert "not taken" in gdb.status()
+        assert "0x" in gdb.command("x/i 0x20048")
 
 
 def test_no_target(gdb: Gdb) -> None:

@@ -71,6 +71,14 @@ def test_loading_is_silent_and_twice_is_harmless(tmp_path: Path) -> None:
         assert "Qqemu.sstep=0" in gdb.command("help set ppc-sstep mode")
 
 
+def test_source_from_a_python_script(tmp_path: Path, guest: Qemu, demo: Program) -> None:
+    script = tmp_path / "init.py"
+    script.write_text(f"import gdb\ngdb.execute('source {EXTENSION}')\n")
+    with Gdb(tmp_path, extension=False) as gdb:
+        assert gdb.command(f"source {script}") == ""
+        assert ANNOUNCEMENT in gdb.connect(guest.target, demo.elf)
+
+
 def test_python_import(tmp_path: Path, guest: Qemu, demo: Program) -> None:
     with Gdb(tmp_path, extension=False) as gdb:
         gdb.command(f"python import sys; sys.path.append('{ROOT}')")

@@ -1,0 +1,373 @@
+# SPDX-License-Identifier: MIT
+"""The commands door, beyond what the transcripts of `test_run_control` show of it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from fixtures.bare_metal import SOURCES, Program
+from fixtures.qemu import Qemu
+from tests.driver import Gdb, serial_line
+from tests.faulty import Faulty
+from tests.oracle import Oracle, oracle
+
+pytestmark = pytest.mark.bare
+
+REPLACED = "stepi, nexti, step, next and continue are replaced until gdb ends"
+SE = 0x400
+
+
+@pytest.fixture
+def demo(programs: Callable[..., Program]) -> Program:
+    return programs("demo")
+
+
+@pytest.fixture
+def gdb(tmp_path: Path) -> Iterator[Gdb]:
+    with Gdb(tmp_path, door="commands", arguments=("-d", str(SOURCES))) as gdb:
+        yield gdb
+        assert "Traceback" not in (tmp_path / "gdb.transcript").read_text()
+
+
+@pytest.fixture
+def pair(tmp_path: Path, demo: Program, boot: Callable[..., Qemu]) -> Iterator[Oracle]:
+    arguments = ["-d", str(SOURCES)]
+    with oracle(tmp_path, partial(boot, demo), demo.elf, arguments, "commands") as pair:
+        yield pair
+
+
+def planted(gdb: Gdb, address: int) -> bool:
+    """Whether the stub has a breakpoint there: it refuses to remove one that it has not."""
+    return 'received: "E22"' not in gdb.command(f"maint packet z0,{address:x},4")
+
+
+# -- as natively
+
+
+def test_enter_aliases_and_counts(pair: Oracle) -> None:
+    pair.both("break work")
+    pair.both("continue")
+    pair.block("define hook-stepi", "echo before\\n", "end")
+    for command in ("stepi", "", "", "si 3", "", "n", "", "s", "", "ni 2", "", "c", ""):
+        pair.both(command)
+    for command in ("stepi 0", "step 1+1", "next $_exitcode", "stepi nosuch", "step 2 3", "c 2"):
+        pair.both(command)
+    pair.both("stepi -1")
+
+
+def test_stops_within_a_count(pair: Oracle) -> None:
+    """Breakpoints that stop, and that do not, in the middle of a command."""
+    pair.run("""
+        break work
+        continue
+        break square
+        stepi 1000
+        ignore 2 2
+        stepi 1000
+        info breakpoints
+        condition 2 x == 3
+        next 7
+        step 20
+        nexti 300
+        dprintf largest,"largest of %d\\n", seed
+        tbreak factorial if n == 2
+        next 20
+        next 20
+        next 20
+        info breakpoints
+        break *$pc+4
+        break *$pc+8
+        stepi
+        continue
+        continue
+        stepi
+    """)
+
+
+def test_functions_without_lines(
+    tmp_path: Path, programs: Callable[..., Program], boot: Callable[..., Qemu]
+) -> None:
+    """Code that has symbols and no lines; `step-mode` stops in it."""
+    program = programs("demo")
+    stripped = tmp_path / "no-lines.elf"
+    strip = ["powerpc64le-linux-gnu-objcopy", "--strip-debug", str(program.elf), str(stripped)]
+    subprocess.run(strip, check=True)
+    with oracle(tmp_path, partial(boot, program), stripped, door="commands") as pair:
+        pair.run("""
+            break work
+            continue
+            step
+            step
+            continue
+            next
+            set step-mode on
+            continue
+            step 3
+            nexti 12
+        """)
+
+
+EVENTS = """
+python
+events = []
+def note(event):
+    found = getattr(event, "breakpoints", [])
+    events.append(type(event).__name__ + str([one.number for one in found if one.visible]))
+gdb.events.stop.connect(note)
+end
+"""
+
+
+def test_one_stop_event_a_command(pair: Oracle) -> None:
+    pair.block(*EVENTS.strip().splitlines())
+    pair.run("""
+        break work
+        continue
+        stepi
+        stepi 20
+        next
+        next
+        step
+        break square
+        continue
+        condition 2 x == 4
+        continue
+        python print(events)
+    """)
+
+
+def test_python_breakpoints(pair: Oracle) -> None:
+    """A stop() of the user's is asked once at each hit."""
+    for line in (
+        *("python", "class Third(gdb.Breakpoint):", "    asked = 0", "    def stop(self):"),
+        *("        Third.asked += 1", "        return Third.asked % 3 == 0", "end"),
+    ):
+        for gdb in (pair.native, pair.ours):
+            gdb.send(line)
+    for gdb in (pair.native, pair.ours):
+        gdb.finish()
+    pair.run("""
+        python Third("square")
+        continue
+        next 3
+        step 12
+        continue
+        python print(Third.asked)
+        info breakpoints
+    """)
+
+
+# -- interrupted
+
+
+@pytest.mark.parametrize("command", ["stepi 1000000", "step 1000000", "next 1000000"])
+def test_ctrl_c_in_a_long_step(
+    gdb: Gdb, boot: Callable[..., Qemu], demo: Program, command: str
+) -> None:
+    gdb.connect(boot(demo, steps=False).target, demo.elf)
+    gdb.command("tbreak work")
+    gdb.command("continue")
+    for wait in (0.01, 0.2, 0.5):
+        before = int(re.search(r"Steps done: (\d+)", gdb.status())[1])  # type: ignore[index]
+        gdb.send(command)
+        time.sleep(wait)
+        start = time.monotonic()
+        output = gdb.interrupt()
+        assert "Quit" in output or "SIGINT" in output, output
+        assert time.monotonic() - start < 2
+        after = int(re.search(r"Steps done: (\d+)", gdb.status())[1])  # type: ignore[index]
+        assert after > before or wait < 0.1
+        assert gdb.value("$msr") & SE == 0
+        assert not planted(gdb, 0xD00)
+        here = gdb.pc
+        assert f"{here:x}" in gdb.command("x/i $pc")
+    gdb.command("tbreak largest")
+    assert "largest (seed=" in gdb.command("continue")
+
+
+def test_ctrl_c_while_a_call_is_stepped_over(
+    gdb: Gdb, boot: Callable[..., Qemu], demo: Program
+) -> None:
+    gdb.connect(boot(demo, steps=False).target, demo.elf)
+    gdb.command("tbreak work")
+    gdb.command("continue")
+    gdb.command("set var *(unsigned int *)square = 0x48000000")  # a branch to itself
+    gdb.send("next")
+    time.sleep(1.5)
+    output = gdb.interrupt()
+    assert "square" in output, output
+    assert gdb.pc == gdb.value("&square")
+    gdb.command("set var *(unsigned int *)square = 0x60000000")
+    assert not planted(gdb, gdb.value("$lr"))
+
+
+def test_ctrl_c_with_a_false_condition(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:
+    gdb.connect(boot(demo, steps=False).target, demo.elf)
+    gdb.command("break square if x == 12345")
+    for wait in (0.1, 0.4, 0.9):
+        gdb.send("continue")
+        time.sleep(wait)
+        # A stub ignores a Ctrl-C that comes when it has just stopped, and gdb does not ask again.
+        for _ in range(20):
+            try:
+                output = gdb.interrupt(1)
+                break
+            except pexpect.TIMEOUT:
+                continue
+        # (And one in the middle of the condition makes it true: "Error in testing", natively too.)
+        assert "SIGINT" in output or "Quit" in output, output
+        assert gdb.value("$msr") & SE == 0
+    gdb.command("condition 1 x == 3")
+    assert "square (x=3)" in gdb.command("continue")
+
+
+# -- errors
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (r"Z0,d00", "the stub refused a temporary breakpoint at 0xd00 (reply 'E22')"),
+        (r"P41=", "the stub refused to write msr (reply 'E22')"),
+        (r"m202e0,4", "cannot read the instruction at 0x202e0"),
+    ],
+)
+def test_a_refused_packet_is_one_line(
+    gdb: Gdb,
+    boot: Callable[..., Qemu],
+    demo: Program,
+    tmp_path: Path,
+    request_: str,
+    message: str,
+) -> None:
+    with Faulty(boot(demo, steps=False).target, tmp_path) as faulty:
+        gdb.connect(faulty.target, demo.elf)
+        gdb.command("tbreak work")
+        gdb.command("continue")
+        state = "info registers r0 r1 r31 pc msr lr ctr srr0 srr1"
+        before = gdb.command(state)
+        for command in ("stepi", "stepi 3", "next"):
+            faulty.answers = {request_: "E22"}
+            output = gdb.command(command)
+            faulty.answers = {}
+            assert output.strip() == f"ppc-sstep: {message}", output
+            assert gdb.command(state) == before
+        gdb.command("next")
+        assert gdb.value("$msr") & SE == 0
+
+
+def test_a_connection_that_drops(
+    gdb: Gdb, boot: Callable[..., Qemu], demo: Program, tmp_path: Path
+) -> None:
+    with Faulty(boot(demo, steps=False).target, tmp_path) as faulty:
+        gdb.connect(faulty.target, demo.elf)
+        gdb.command("tbreak work")
+        gdb.command("continue")
+        faulty.hangs_up_at = "vCont;c"
+        output = gdb.command("stepi 5")
+        assert "Remote connection closed" in output, output
+    assert "The program is not being run." in gdb.command("stepi")
+
+
+# -- other targets, before and after
+
+
+def test_chosen_by_hand_and_said_once(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:
+    assert "The door of ppc-sstep is commands." in gdb.command("show ppc-sstep door")
+    output = gdb.connect(boot(demo, steps=False).target, demo.elf)
+    assert output.count(REPLACED) == 1
+    assert "stepped by commands" in gdb.status()
+    gdb.command("disconnect")
+    # What is gone is gone: the next one is stepped by commands, whatever is set.
+    gdb.command("set ppc-sstep door auto")
+    output = gdb.connect(boot(demo, steps=False).target)
+    assert "stepping by the Trace interrupt" in output and REPLACED not in output, output
+    gdb.command("tbreak work")
+    gdb.command("continue")
+    here = gdb.pc
+    gdb.command("stepi")
+    assert gdb.pc == here + 4
+
+
+def test_a_stub_that_steps_and_mode_off(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:
+    """Nothing is replaced for these; once it is, they are refused and do not run away."""
+    stepping, ignoring = boot(demo, steps=True), boot(demo, steps=False)
+    assert "ppc-sstep" not in gdb.connect(stepping.target, demo.elf)
+    assert "step exactly" not in gdb.command("stepi")
+    gdb.command("disconnect")
+    assert REPLACED in gdb.connect(ignoring.target)
+    gdb.command("disconnect")
+    gdb.connect(stepping.target)
+    here = gdb.pc
+    for command in ("stepi", "nexti 3", "step", "next"):
+        assert "step this one in a new gdb" in gdb.command(command)
+        assert gdb.pc == here
+    gdb.command("tbreak work")
+    assert "Continuing." in gdb.command("continue")
+    assert gdb.command("info symbol $pc").startswith("work")
+    gdb.command("disconnect")
+    gdb.connect(ignoring.target)
+    gdb.command("set ppc-sstep mode off")
+    assert "step this one in a new gdb" in gdb.command("stepi")
+
+
+def test_a_native_program_afterwards(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:
+    gdb.connect(boot(demo, steps=False).target, demo.elf)
+    gdb.command("disconnect")
+    gdb.command("file /bin/sleep")
+    gdb.command("set args 1000")
+    if "process" not in gdb.command("starti", 60):
+        pytest.skip("no ptrace here")
+    assert "step this one in a new gdb" in gdb.command("stepi")
+    gdb.send("continue")
+    time.sleep(0.5)
+    assert "SIGINT" in gdb.interrupt()
+    gdb.command("kill")
+
+
+def test_where_the_wire_cannot_be_taken(
+    tmp_path: Path, boot: Callable[..., Qemu], demo: Program
+) -> None:
+    """A terminal is no socket: `auto` falls back, `wire` does not."""
+    guest = boot(demo, steps=False)
+    with serial_line(guest.target) as line, Gdb(tmp_path) as gdb:
+        gdb.command("set ppc-sstep door wire")
+        assert "this connection is not taken: no socket" in gdb.connect(line, demo.elf)
+        gdb.command("set ppc-sstep door auto")
+        assert REPLACED in gdb.command("ppc-sstep probe")
+        gdb.command("tbreak work")
+        gdb.command("continue")
+        here = gdb.pc
+        gdb.command("stepi 3")
+        assert gdb.pc == here + 4 + 8
+
+
+def test_watchpoints_are_refused_aloud(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:
+    gdb.connect(boot(demo, steps=False).target, demo.elf)
+    assert "watchpoints need `set ppc-sstep door wire`" in gdb.command("watch total")
+
+
+def test_nothing_is_left(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:
+    """After each command, and after detaching, the stub has no breakpoint of ours."""
+    guest = boot(demo, steps=False)
+    gdb.connect(guest.target, demo.elf)
+    gdb.command("break work")
+    gdb.command("continue")
+    places = {0xD00, gdb.pc, gdb.pc + 4, gdb.value("&square"), gdb.value("$lr")}
+    for command in ("stepi", "stepi 30", "next", "step", "nexti 5", "finish", "continue"):
+        gdb.command(command)
+        places |= {gdb.pc, gdb.pc + 4}
+        assert not [hex(one) for one in places if planted(gdb, one)], command
+    assert gdb.value("trace_hits") == 0
+    gdb.command("detach")
+    with Gdb(Path(gdb.transcript.name).parent, name="after", extension=False) as plain:
+        plain.connect(guest.target, demo.elf)
+        assert not [hex(one) for one in places if planted(plain, one)]
