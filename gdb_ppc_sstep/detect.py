@@ -45,7 +45,15 @@ def stub_steps(connection: gdb.RemoteTargetConnection) -> Finding:
     told = f"Qqemu.sstep={flags:#x}"
     if not flags & 1:
         return Finding(False, told)
-    # Through gdb, as the answer comes in several packets.
-    if "enabled" in gdb.execute("monitor info kvm", to_string=True):
+    if uses_kvm():
         return Finding(False, f"{told}, but the accelerator is KVM")
     return Finding(True, f"{told}, and the accelerator is not KVM")
+
+
+def uses_kvm() -> bool:
+    """Whether the selected inferior's stub is QEMU's with KVM."""
+    try:
+        # Through gdb, as the answer comes in several packets.
+        return "enabled" in gdb.execute("monitor info kvm", to_string=True)
+    except gdb.error:  # a stub without monitor
+        return False

@@ -15,10 +15,12 @@ from contextlib import contextmanager, suppress
 import gdb
 
 from . import private
+from .detect import uses_kvm
 from .engine import NOT_HOME, RELEASE_TIME, Engine
-from .errors import SstepError, StubGone
+from .errors import SstepError
 from .gdblink import GdbLink, interrupt_pending, interrupts_held
 from .guards import Guards, Mode
+from .isa import Kind
 from .rsp import Action, Resume, StopReply
 from .stub import introduce
 
@@ -41,12 +43,8 @@ class CommandsDoor:
     def __init__(self, connection: gdb.RemoteTargetConnection, log: Callable[[str], None]) -> None:
         """SstepError if the guest at the other end cannot be stepped."""
         self._log = log
-        try:
-            kvm = "enabled" in gdb.execute("monitor info kvm", to_string=True)
-        except gdb.error as error:
-            raise StubGone(str(error)) from error
         with interrupts_held():
-            self.stub = introduce(GdbLink(connection, log), kvm=kvm)
+            self.stub = introduce(GdbLink(connection, log), kvm=uses_kvm())
         self.engine = Engine(self.stub, log)
         self.guards = Guards(self)
         self.pc = 0
@@ -121,6 +119,12 @@ class CommandsDoor:
         same_frame: the step ends in the frame that it began in; gdb shows only the line then.
         hide: how many inlined calls that begin here are not to be shown as frames.
         """
+        if self.stub.instruction(self.pc).kind is Kind.TRAP:
+            # gdb takes it for a breakpoint of the program's, and would resume behind it
+            # (gdb/infrun.c resume_1, "permanent breakpoint"): there is no event then.
+            flush()
+            print_location(same_frame=same_frame)
+            return
         if hide:
             self._show_call_site(same_frame=same_frame)
             return

@@ -30,17 +30,23 @@ VARIANTS: list[dict[str, Any]] = [
 
 
 @pytest.mark.usefixtures("variant_runs")
-@pytest.mark.parametrize("variant", VARIANTS, ids=variant_name)
+@pytest.mark.parametrize(
+    ("variant", "door"),
+    [(variant, "wire") for variant in VARIANTS]
+    + [(VARIANTS[0], "commands"), (VARIANTS[4], "commands")],
+    ids=lambda value: value if isinstance(value, str) else variant_name(value),
+)
 def test_every_register_after_every_step(
     variant: dict[str, Any],
     tmp_path: Path,
     programs: Callable[..., Program],
     boot: Callable[..., Qemu],
+    door: str,
 ) -> None:
     program = programs("steps", **variant)
     # In user mode a system call returns elsewhere, which a swapped handler cannot be left for.
     label = "case_user" if variant.get("ile") is False and variant.get("ail") else "done"
-    with oracle(tmp_path, partial(boot, program), program.elf) as pair:
+    with oracle(tmp_path, partial(boot, program), program.elf, door=door) as pair:
         _walk_both(pair, label, tmp_path)
         assert pair.ours.value("trace_hits") == 0
         assert pair.ours.value("&failed") != pair.ours.pc

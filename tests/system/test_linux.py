@@ -48,8 +48,13 @@ def start(image: LinuxImage) -> Iterator[Callable[..., Qemu]]:
 
 
 @pytest.fixture
-def gdb(tmp_path: Path) -> Iterator[Gdb]:
-    with Gdb(tmp_path) as gdb:
+def door() -> str:
+    return "wire"
+
+
+@pytest.fixture
+def gdb(tmp_path: Path, door: str) -> Iterator[Gdb]:
+    with Gdb(tmp_path, door=door) as gdb:
         yield gdb
 
 
@@ -101,6 +106,7 @@ end
 """
 
 
+@pytest.mark.parametrize("door", ["wire", "commands"])
 def test_steps_in_kernel_code(gdb: Gdb, start: Callable[..., Qemu], image: LinuxImage) -> None:
     guest = start()
     attach(gdb, guest, image)
@@ -121,6 +127,7 @@ def test_steps_in_kernel_code(gdb: Gdb, start: Callable[..., Qemu], image: Linux
     assert_healthy(guest)
 
 
+@pytest.mark.parametrize("door", ["wire", "commands"])
 def test_conditions_finish_and_watch(
     gdb: Gdb, start: Callable[..., Qemu], image: LinuxImage
 ) -> None:
@@ -143,6 +150,7 @@ def test_conditions_finish_and_watch(
     assert_healthy(guest)
 
 
+@pytest.mark.parametrize("door", ["wire", "commands"])
 def test_interrupting_long_steps(gdb: Gdb, start: Callable[..., Qemu], image: LinuxImage) -> None:
     guest = start()
     attach(gdb, guest, image)
@@ -173,6 +181,7 @@ def test_sigkill_in_mid_step(tmp_path: Path, start: Callable[..., Qemu], image: 
     assert_healthy(guest)
 
 
+@pytest.mark.parametrize("door", ["wire", "commands"])
 def test_two_vcpus(gdb: Gdb, start: Callable[..., Qemu], image: LinuxImage) -> None:
     guest = start(smp=2)
     attach(gdb, guest, image)
