@@ -10,6 +10,7 @@ import gdb
 
 from . import msr, sessions
 from .sessions import Session, Settings
+from .strategy import Interrupts
 
 
 class _Group(gdb.Command):
@@ -26,7 +27,7 @@ class _ShowGroup(gdb.Command):
         super().__init__("show ppc-sstep", gdb.COMMAND_RUNNING, prefix=True)
 
     def invoke(self, _argument: str, _from_tty: bool) -> None:
-        for name in ("mode", "door", "ail", "debug-file"):
+        for name in ("mode", "door", "ail", "interrupts", "debug-file"):
             gdb.execute(f"show ppc-sstep {name}")
 
 
@@ -109,6 +110,39 @@ class _Ail(gdb.Parameter):
 
     def get_show_string(self, value: str) -> str:
         return f"LPCR[AIL] for ppc-sstep is {value}."
+
+
+class _Interrupts(gdb.Parameter):
+    """What a step shows of an interrupt that its instruction takes instead of completing.
+
+    into  the first instruction of the guest's handler, as native stepping does.  This is the
+          default.
+    over  what the handler returns to: after a fault that it has put right (page faults, facilities
+          switched on when they are first used) the next instruction, as the step then completes;
+          after a system call, a trap, an alignment or program interrupt the place that the handler
+          returns to, if that is the instruction or the next one.
+
+    Interrupts from outside (timer, devices) never end a step."""
+
+    set_doc = "Set what a step shows of an interrupt that its instruction takes."
+    show_doc = "Show what a step shows of an interrupt that its instruction takes."
+
+    def __init__(self) -> None:
+        super().__init__(
+            "ppc-sstep interrupts",
+            gdb.COMMAND_RUNNING,
+            gdb.PARAM_ENUM,
+            [choice.value for choice in Interrupts],
+        )
+        self.value = Settings.interrupts
+
+    def get_set_string(self) -> str:
+        Settings.interrupts = str(self.value)
+        sessions.tell_settings()
+        return ""
+
+    def get_show_string(self, value: str) -> str:
+        return f"Steps go {value} interrupts that their instruction takes."
 
 
 class _Debug(gdb.Parameter):
@@ -240,5 +274,5 @@ def register() -> None:
     _Group("set ppc-sstep")
     _ShowGroup()
     _Group("ppc-sstep")
-    for kind in (_Mode, _Door, _Ail, _Debug, _DebugFile, _Probe, _Info):
+    for kind in (_Mode, _Door, _Ail, _Interrupts, _Debug, _DebugFile, _Probe, _Info):
         kind()

@@ -7,6 +7,7 @@ a `Stub`, and unit tests on a fake one.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from . import isa, msr, strategy
 from .errors import SstepError, StubGone, StubRefused
 from .isa import Instruction, Kind
 from .rsp import Action, Resume, StopReply, stopped, thread_id
+from .strategy import Interrupts
 from .stub import Stub
 
 RELEASE_TIME = 2.0
@@ -64,6 +66,8 @@ class Engine:
         """The user's LPCR[AIL], for a stub that does not give LPCR."""
         self.breakpoints: Mapping[bytes, int] = {}
         """gdb's breakpoints that are planted: addresses, by what follows `Z` in the packet."""
+        self.interrupts = Interrupts.INTO
+        self._fetched: tuple[bytes | None, int, int] | None = None  # see _page
 
     # -- resuming
 
@@ -80,28 +84,62 @@ class Engine:
         state, pc = self._stub.read("msr"), self._stub.read("pc")
         instruction = self.last = self._stub.instruction(pc)
         srrs = self._srrs()
+        page = _page(thread, pc, state)
         plan = strategy.plan(
-            instruction, pc, state, self._stub.read, self.vector, traceable=srrs is not None
+            instruction,
+            pc,
+            state,
+            self._stub.read,
+            self.vectors(),
+            traceable=srrs is not None,
+            fetched=self._fetched == page,
+            interrupts=self.interrupts,
         )
         self._log(
             f"step {_name(thread)} pc={pc:#x} msr={state:#x} {instruction.word:08x} "
             f"{instruction.kind.value}: {_described(plan)}"
         )
         if plan.state is not None:
-            self._emulate(pc, plan.state)
+            self._emulate(plan)
+            self.steps += 1
             return stopped(thread)
-        request = request.continued()
+        everybody = request.continued()
         blocking = self._breakpoints_at(pc)
         if request.vcont and (plan.stops != (plan.trace,) or blocking):
             # Only this vCPU: another one must not run into temporary breakpoints in code, nor past
             # a breakpoint of the user's that is lifted.
             request = _only(thread)
+        else:
+            request = everybody
         armed = None
         if plan.trace is not None and srrs is not None:
             successors = isa.successors(instruction, pc, state, self._stub.read)
             armed = Armed(thread, instruction, pc, state, *srrs, plan.trace, successors)
+        landing = Landing(plan.stops, armed, thread, pc, plan.faults)
         with self._lifted(blocking):
-            return self._run(request, Landing(plan.stops, armed))
+            stop = self._run(request, landing)
+        self._fetched = page
+        if self.interrupts is Interrupts.OVER and self._in_handler(stop, thread, plan):
+            self.steps -= 1  # it is not done yet
+            following = isa.in_mode(pc + instruction.length, state)
+            return self._return(everybody, landing, following, state)
+        return stop
+
+    def _in_handler(self, stop: StopReply, thread: bytes | None, plan: strategy.Plan) -> bool:
+        """Whether a step has stopped at the vector of an interrupt that its instruction took."""
+        if not stop.is_breakpoint or stop.thread != thread:
+            return False
+        return self._stub.read("pc") in plan.taken + plan.faults
+
+    def _return(self, request: Resume, step: Landing, following: int, state: int) -> StopReply:
+        """Run the handler at whose vector a step has stopped until it returns; the stop.
+
+        It may return to the instruction or to the next one, and is recognised by the stack.
+        """
+        frame = self._frame()._replace(state=state)
+        returned = Landing((following, step.pc), None, step.thread, step.pc, frame=frame)
+        self._log(f"over the interrupt, to {following:#x} or {step.pc:#x}")
+        return self._run(request, returned)
 
     def run_to(self, request: Resume, stops: tuple[int, ...]) -> StopReply:
         """Resume, with temporary breakpoints at `stops`; the stop, there or for another reason.
@@ -120,7 +158,7 @@ class Engine:
         """Where the next instruction of the selected thread may arrive, one after another."""
         state, pc = self._stub.read("msr"), self._stub.read("pc")
         instruction, read = self._stub.instruction(pc), self._stub.read
-        plan = strategy.plan(instruction, pc, state, read, self.vector)
+        plan = strategy.plan(instruction, pc, state, read, self.vectors())
         if plan.state is not None:
             return (plan.state[0],)
         if plan.trace is None:
@@ -159,10 +197,11 @@ class Engine:
         releasing: nor is the guest resumed again once nothing is outstanding.
         """
         stops, needed = (landing.stops, landing.needed) if landing else ((), 0)
+        faults = landing.faults if landing else ()
         armed = landing.armed if landing else None
         while True:
             guards = tuple(one.vector for one in self.outstanding)
-            with self._planted(stops[:needed] + guards, stops[needed:]):
+            with self._planted(stops[:needed] + guards, stops[needed:] + faults):
                 if armed is not None:
                     self._stub.select(armed.thread)
                     self._stub.write("msr", armed.state | msr.SE)
@@ -235,6 +274,8 @@ class Engine:
             elif only_ours and not self._breakpoints_at(pc):
                 self._log(f"{_name(thread)} has a Trace interrupt of its own at {pc:#x}")
                 shown = self._leave(thread, pc, state)
+        if shown is stop and landing is not None and self._passes(stop, landing):
+            shown = self._leave(stop.thread, self._stub.read("pc"), self._stub.read("msr"))
         if shown is None and armed is not None and armed not in self.outstanding:
             shown = stopped(armed.thread)  # another vCPU's stop hid the end of the step
         if shown is not None:
@@ -245,6 +286,33 @@ class Engine:
                 self.steps += 1
             self._stub.select(shown.thread)  # as gdb counts on
         return shown
+
+    def _passes(self, stop: StopReply, landing: Landing) -> bool:
+        """Whether a stop is at a temporary breakpoint of a step, but not of what was stepped.
+
+        That is another vCPU, a handler of an interrupt that came in between, or another task.
+        """
+        if not stop.is_breakpoint or not (landing.faults or landing.frame):
+            return False
+        self._stub.select(stop.thread)
+        pc = self._stub.read("pc")
+        if pc not in landing.stops + landing.faults or self._breakpoints_at(pc):
+            return False
+        if landing.armed is not None and pc == landing.armed.vector:
+            return False  # see _owner
+        if stop.thread != landing.thread:
+            return True
+        if landing.frame is not None:
+            frame = self._frame()
+            return frame.stack != landing.frame.stack or bool(
+                (frame.state ^ landing.frame.state) & _CONTEXT
+            )
+        if pc not in landing.faults:
+            return False
+        saved = self._saved(pc)
+        if saved is None:
+            return False
+        return saved[0] != landing.pc or bool(landing.armed) != bool(saved[1] & msr.SE)
 
     def _owner(
         self, thread: bytes | None, vector: int, srrs: tuple[int, int] | None
@@ -298,7 +366,7 @@ class Engine:
                 self._clean_srr1(armed)
                 self._stub.write("msr", state & ~msr.SE)
                 how = "disarmed in MSR"
-            elif msr.is_vector(pc) and self._clean_srr1(armed):
+            elif msr.is_vector(pc) and self._clean_srr1(armed, pc):
                 how = "disarmed in SRR1"
             else:
                 continue
@@ -306,12 +374,15 @@ class Engine:
             self._log(f"{_name(thread)} at {pc:#x}: {how}")
             return
 
-    def _clean_srr1(self, armed: Armed) -> bool:
-        """Take our SE out of the selected thread's SRR1, if that is of an interrupt of the step."""
-        srrs = self._srrs()
-        if srrs is None or srrs[0] != armed.pc or not srrs[1] & msr.SE:
+    def _clean_srr1(self, armed: Armed, vector: int = msr.TRACE) -> bool:
+        """Take our SE out of the selected thread's SRR1, if that is of an interrupt of the step.
+
+        vector: of that interrupt; some have registers of their own (HSRR1).
+        """
+        saved = self._saved(vector)
+        if saved is None or saved[0] != armed.pc or not saved[1] & msr.SE:
             return False
-        self._stub.write("srr1", srrs[1] & ~msr.SE)
+        self._stub.write(msr.saved_in(vector)[1], saved[1] & ~msr.SE)
         return True
 
     def _leave(self, thread: bytes | None, pc: int, state: int) -> StopReply | None:
@@ -320,17 +391,20 @@ class Engine:
         The stop for gdb if it was stopped for anything else meanwhile.
         """
         instruction = self._stub.instruction(pc)
-        plan = strategy.plan(instruction, pc, state, self._stub.read, self.vector, traceable=False)
+        plan = strategy.plan(
+            instruction, pc, state, self._stub.read, self.vectors(), traceable=False
+        )
         if plan.state is not None:
-            self._emulate(pc, plan.state)
+            self._emulate(plan)
             return None
-        with self._planted(plan.stops[:1], plan.stops[1:]):
+        with self._planted(plan.stops[:1], plan.stops[1:] + plan.faults):
             stop = self._stub.run(_only(thread))
         return None if stop.is_breakpoint else stop
 
-    def _emulate(self, before: int, state: tuple[int, int]) -> None:
-        """Write pc and MSR instead of running the branch or return at `before`."""
-        pc, new = state
+    def _emulate(self, plan: strategy.Plan) -> None:
+        """Write what an instruction does instead of running it."""
+        assert plan.state is not None
+        pc, new = plan.state
         for armed in reversed(self.outstanding):
             # The handler that an interrupted step was left in returns: its SE is ours.
             if new & msr.SE and pc == armed.pc and not (new ^ armed.state) & _CONTEXT:
@@ -339,14 +413,16 @@ class Engine:
                 self.outstanding.remove(armed)
                 self._log(f"disarmed at the return to {pc:#x}")
                 break
-        if self._stub.has("cfar"):
+        for name, value in plan.registers:
             try:
-                self._stub.write("cfar", before)
+                if name != "cfar" or self._stub.has(name):
+                    self._stub.write(name, value)
             except StubRefused as refused:
+                if name != "cfar":
+                    raise
                 self._log(str(refused))
         self._stub.write("pc", pc)
         self._stub.write("msr", new)
-        self.steps += 1
 
     def release(self, going_on: Callable[[], bool]) -> bool:
         """Before the stub is let go: run on until no step is outstanding; whether that is so.
@@ -359,11 +435,14 @@ class Engine:
 
     # -- what is asked of the stub
 
-    def vector(self, offset: int, state: int) -> int:
-        """Where an interrupt of the selected thread goes that is taken with MSR `state`."""
-        if not msr.relocates(state):
-            return offset
-        return msr.vector(offset, state, self.relocation())
+    def vectors(self) -> strategy.Vector:
+        """Where interrupts of the selected thread go; LPCR is read once, where it matters."""
+        relocation = functools.cache(self.relocation)
+
+        def vector(offset: int, state: int) -> int:
+            return msr.vector(offset, state, relocation()) if msr.relocates(state) else offset
+
+        return vector
 
     def relocation(self) -> msr.Relocation:
         """LPCR[AIL] and the rules for it.  SstepError if it is not to be had."""
@@ -401,10 +480,18 @@ class Engine:
         for name in ("srr0", "srr1"):
             if not self._stub.has(name):
                 raise StubRefused(f"the stub's target description has no register {name}")
+        return self._saved(msr.TRACE)
+
+    def _saved(self, vector: int) -> tuple[int, int] | None:
+        """What the interrupt of a vector saved, address and MSR; None where that is not known."""
+        address, state = msr.saved_in(vector)
         try:
-            return self._stub.read("srr0"), self._stub.read("srr1")
+            return self._stub.read(address), self._stub.read(state)
         except StubRefused:
             return None  # QEMU 7.2 on every vCPU but the first
+
+    def _frame(self) -> Frame:
+        return Frame(self._stub.read("r1"), self._stub.read("msr"))
 
     def _thread(self, action: Action) -> bytes | None:
         """The one thread that an action means; "any" and "all" mean the current one."""
@@ -415,15 +502,33 @@ class Engine:
         return thread
 
 
-class Landing(NamedTuple):
-    """Where a step will stop.  armed: the step itself, when MSR[SE] is set for it.
+class Frame(NamedTuple):
+    """What tells one execution of some code from another.  stack: r1.  state: the MSR."""
 
-    needed: how many of the stops, from the first on, the stub must take.
+    stack: int
+    state: int
+
+
+class Landing(NamedTuple):
+    """Where a step will stop.
+
+    armed: the step itself, when MSR[SE] is set for it.  thread, pc: what is stepped.  faults: see
+    `strategy.Plan`.  frame: at `stops` only this execution is meant.  needed: how many of the stops,
+    from the first on, the stub must take.
     """
 
     stops: tuple[int, ...]
     armed: Armed | None = None
+    thread: bytes | None = None
+    pc: int = 0
+    faults: tuple[int, ...] = ()
+    frame: Frame | None = None
     needed: int = 1
+
+
+def _page(thread: bytes | None, pc: int, state: int) -> tuple[bytes | None, int, int]:
+    """What has to be the same for the fetch of one instruction to be as good as another's."""
+    return thread, pc >> 12, state & _CONTEXT
 
 
 def _first(thread: bytes | None) -> bytes | None:
@@ -447,4 +552,5 @@ def _described(plan: strategy.Plan) -> str:
     if plan.state is not None:
         return f"emulate, to pc={plan.state[0]:#x} msr={plan.state[1]:#x}"
     how = "land on" if plan.trace is None else "trace, stop at"
-    return how + "".join(f" {address:#x}" for address in plan.stops)
+    how += "".join(f" {address:#x}" for address in plan.stops)
+    return how + "".join(f", fault {address:#x}" for address in plan.faults)

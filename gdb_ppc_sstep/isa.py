@@ -91,6 +91,11 @@ class Instruction(NamedTuple):
         return self.kind is Kind.BRANCH and self.word & 0xFC0007FF == 0x4C000020
 
     @property
+    def tar(self) -> bool:
+        """Whether it is bctar, which is a facility that may be off."""
+        return self.kind is Kind.BRANCH and self.word >> 26 == 19 and self.field(21, 30) == 560
+
+    @property
     def writes_se(self) -> bool:
         """Whether it writes the whole MSR: mtmsr and mtmsrd with L=0 (L=1: only EE and RI)."""
         return self.kind in (Kind.MTMSR, Kind.MTMSRD) and not self.field(15, 15)
@@ -182,6 +187,29 @@ def successors(instruction: Instruction, pc: int, msr: int, read: Reader) -> tup
     if instruction.field(6, 10) & 0b10100 == 0b10100:  # BO: branch always
         return (target,)
     return (following, target)
+
+
+def branch(
+    instruction: Instruction, pc: int, msr: int, read: Reader
+) -> tuple[int, tuple[tuple[str, int], ...]]:
+    """What a branch does: the next pc, and the registers written (Power ISA 3.1B Book I 2.4)."""
+    following = in_mode(pc + 4, msr)
+    *_, target = successors(instruction, pc, msr, read)
+    written: dict[str, int] = {}
+    taken = True
+    if instruction.word >> 26 != 18:
+        bo = instruction.field(6, 10)
+        if not bo & 4:  # not of bcctr
+            written["ctr"] = count = read("ctr") - 1 & MASK64
+            taken = bool(in_mode(count, msr)) != bool(bo & 2)
+        if not bo & 16:
+            bit = read("cr") >> (31 - instruction.field(11, 15)) & 1
+            taken = taken and bit == bo >> 3 & 1
+    if instruction.word & 1:
+        written["lr"] = following
+    if taken:
+        written["cfar"] = pc
+    return (target if taken else following), tuple(written.items())
 
 
 def trap_taken(instruction: Instruction, read: Reader) -> bool:

@@ -54,6 +54,7 @@ SYSTEM_CALL = 0xC00
 TRACE = 0xD00
 EMULATION_ASSISTANCE = 0xE40
 FACILITY_UNAVAILABLE = 0xF60
+HV_FACILITY_UNAVAILABLE = 0xF80
 SYSTEM_CALL_VECTORED = 0x17000
 VECTORS = frozenset(
     [*range(0x100, 0x1000, 0x100), 0x380, 0x480, 0x980]
@@ -61,6 +62,12 @@ VECTORS = frozenset(
     + [0x1500, 0x1600, 0x1700, 0x1800]
     + [SYSTEM_CALL_VECTORED + 0x20 * level for level in range(128)]
 )
+
+# Those that save the state in HSRR0 and HSRR1 (the external interrupt as LPCR[LPES] says).
+_HYPERVISOR_VECTORS = frozenset([0x980, 0xE00, 0xE20, 0xE40, 0xE60, 0xE80, 0xEA0, 0xF80, 0x1500])
+
+# What SRR1 says of a Program interrupt: bit 45 a privileged instruction, bit 46 a trap.
+PRIVILEGED_INSTRUCTION, TRAPPED = bits(45), bits(46)
 
 _POWER10 = 0x0080  # PVR version; earlier: POWER8 0x4b, 0x4c, 0x4d; POWER9 0x4e
 
@@ -113,11 +120,31 @@ def vector(offset: int, msr: int, relocation: Relocation) -> int:
     return offset
 
 
+_BASES = (0, 0x18000, 0xC000000000004000)
+
+
 def is_vector(address: int) -> bool:
     """Whether `address` is the first instruction of some interrupt vector, wherever AIL puts it."""
-    return any(
-        address ^ base in VECTORS for base in (0, 0x18000, 0xC000000000004000)
-    ) or address in range(0xC000000000003000, 0xC000000000004000, 0x20)
+    return any(address ^ base in VECTORS for base in _BASES) or address in range(
+        0xC000000000003000, 0xC000000000004000, 0x20
+    )
+
+
+def saved_in(vector: int) -> tuple[str, str]:
+    """The registers in which the interrupt of a vector saves the address and the MSR."""
+    if any(vector ^ base in _HYPERVISOR_VECTORS for base in _BASES):
+        return ("hsrr0", "hsrr1")
+    return ("srr0", "srr1")
+
+
+def in_handler(state: int, address: int) -> int:
+    """The MSR after an interrupt taken with MSR `state` to a vector at `address`.
+
+    For interrupts that leave MSR[HV] as it is, and that are taken in the byte order of `state`.
+    Power ISA 3.1B Book III 7.5, figure "MSR setting due to interrupt".
+    """
+    translation = IR | DR if address >= 0x18000 else 0
+    return SF | state & (HV | ME | LE) | translation
 
 
 def after_trace(srr1: int) -> int:

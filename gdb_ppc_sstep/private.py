@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from . import msr
 from .errors import SstepError
+from .strategy import Interrupts
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -42,6 +43,8 @@ def answer(layer: Layer, payload: bytes) -> bytes:
         layer.log_to(bytes.fromhex(value).decode())
     elif name == "ail":
         layer.engine.ail = int(value) if value else None
+    elif name == "interrupts":
+        layer.engine.interrupts = Interrupts(value)
     else:
         return b""
     return b"OK"
@@ -60,7 +63,7 @@ def status(engine: Engine, stub: Stub, *, active: bool) -> dict[str, object]:
         state = stub.read("msr")
         status.update(msr=state, order=stub.order)
         status["ail"] = engine.relocation().ail
-        status["vector"] = engine.vector(msr.TRACE, state)
+        status["vector"] = engine.vectors()(msr.TRACE, state)
     except SstepError as error:
         status["problem"] = str(error)
     return status

@@ -10,6 +10,7 @@ import gdb
 
 from . import commands, detect, private, takeover
 from .errors import SstepError
+from .strategy import Interrupts
 
 if TYPE_CHECKING:
     from .door import CommandsDoor
@@ -21,6 +22,7 @@ class Settings:
     mode = "auto"
     door = "auto"
     ail = "auto"
+    interrupts = Interrupts.INTO.value
     debug = False
     debug_file = ""
 
@@ -118,6 +120,7 @@ class Session:
             self.door.engine.ail = None if Settings.ail == "auto" else int(Settings.ail)
         if self.layer is not None:
             self._set("ail", "" if Settings.ail == "auto" else Settings.ail)
+            self._set("interrupts", Settings.interrupts)
             self._set("log-file", Settings.debug_file.encode().hex())
             self._set("log", "1" if Settings.debug else "0")
 

@@ -6,16 +6,19 @@ The one table of strategies:
   trace    MSR[SE]=1 and a temporary breakpoint at the Trace vector: whatever completes;
   land     temporary breakpoints where the instruction must arrive, MSR[SE] as it is: what takes an
            interrupt instead of completing, and what stands at the Trace vector itself;
-  emulate  pc and MSR are written by the ISA's rules: returns from interrupts, which are never
-           followed by a Trace interrupt.
+  emulate  registers are written by the ISA's rules: returns from interrupts, which are never
+           followed by a Trace interrupt, and what comes to where it is.
+
+Whatever may fault has breakpoints at the vectors of its faults as well (see `faults`).
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from typing import NamedTuple
 
-from . import isa, msr
+from . import faults, isa, msr
 from .isa import Instruction, Kind, Reader
 
 # QEMU's translator raises no Trace interrupt when the next word is here, in the real-mode vectors.
@@ -32,12 +35,26 @@ class Plan(NamedTuple):
     stops: addresses of temporary breakpoints.  The stub must take the first; the others are for
         what a CPU or machine may do instead, and may be refused (say, by an unmapped page).
     trace: the one of `stops` that is the Trace vector, when MSR[SE] is to be set.
+    taken: those of `stops` that are the vectors of an interrupt that the instruction is to take.
+    faults: the vectors of what the instruction may take instead, which end the step if they are
+        taken by it; others may pass there.
     state: (pc, msr) to write, when the instruction is emulated and the guest does not run.
+    registers: others to write then, by name; CFAR only where the stub has it.
     """
 
     stops: tuple[int, ...] = ()
     trace: int | None = None
+    taken: tuple[int, ...] = ()
+    faults: tuple[int, ...] = ()
     state: tuple[int, int] | None = None
+    registers: tuple[tuple[str, int], ...] = ()
+
+
+class Interrupts(enum.Enum):
+    """What a step shows of an interrupt that its instruction takes instead of completing."""
+
+    INTO = "into"  # the first instruction of the handler, as native stepping does
+    OVER = "over"  # what the handler returns to
 
 
 def guest_traces(instruction: Instruction, state: int) -> bool:
@@ -53,19 +70,68 @@ def plan(
     vector: Vector,
     *,
     traceable: bool = True,
+    fetched: bool = True,
+    interrupts: Interrupts = Interrupts.INTO,
 ) -> Plan:
     """The strategy for `instruction` at `pc` with MSR `state`.
 
     read gives the other registers, and vector the interrupt vectors; both are asked only for what
     the instruction needs, and what they raise is passed on.  traceable: False where the stub does
-    not give SRR0 and SRR1, so that what a Trace interrupt does could not be undone.
+    not give SRR0 and SRR1, so that what a Trace interrupt does could not be undone.  fetched:
+    whether an instruction of the same page has just been executed, so that this one's fetch is no
+    fault.
     """
     planned = _by_kind(instruction, pc, state, read, vector)
-    if pc not in planned.stops and (traceable or planned.trace is None):
+    if planned.state is None and (
+        pc in planned.stops or (planned.trace is not None and not traceable)
+    ):
+        # No Trace interrupt can be had, or the breakpoint would hit before the instruction ran.
+        planned = _arriving(instruction, pc, state, read)
+    if planned.state is not None:
         return planned
-    # No Trace interrupt can be had, or the breakpoint would hit before the instruction ran.
-    stops = tuple(target for target in isa.successors(instruction, pc, state, read) if target != pc)
-    return Plan(stops) if stops else Plan(state=(pc, state))  # a branch to itself
+    return planned._replace(
+        faults=tuple(
+            place
+            for place in _faults(instruction, state, vector, fetched, interrupts)
+            if place != pc and place not in planned.stops
+        )
+    )
+
+
+def _arriving(instruction: Instruction, pc: int, state: int, read: Reader) -> Plan:
+    """Without a Trace interrupt.  A branch is emulated: it may come to where it is."""
+    targets = isa.successors(instruction, pc, state, read)
+    traced = guest_traces(instruction, state)
+    if instruction.kind is Kind.BRANCH and not traced and (pc in targets or not instruction.tar):
+        target, written = isa.branch(instruction, pc, state, read)
+        return Plan(state=(target, state), registers=written)
+    return Plan(tuple(target for target in targets if target != pc))
+
+
+def _faults(
+    instruction: Instruction, state: int, vector: Vector, fetched: bool, interrupts: Interrupts
+) -> list[int]:
+    offsets = list(faults.vectors(instruction, state))
+    if state & msr.IR and not fetched:
+        offsets += faults.FETCH
+    if interrupts is Interrupts.OVER:
+        # The handler returns to the instruction, with our MSR[SE]: so the step needs no help.
+        offsets = [offset for offset in offsets if offset not in faults.RESOLVED]
+    return [vector(offset, state) for offset in offsets]
+
+
+def _interrupt(pc: int, state: int, place: int, saved: int, status: int = 0) -> Plan:
+    """An instruction that takes the interrupt at `place`; saved, status: what is put in the SRRs.
+
+    Where it stands at that vector itself it is emulated.  Its handler is in the byte order that
+    interrupts are taken in.
+    """
+    if place != pc:
+        return Plan((place,), taken=(place,))
+    srr1 = state & ~msr.SRR1_STATUS | status
+    return Plan(
+        state=(place, msr.in_handler(state, place)), registers=(("srr0", saved), ("srr1", srr1))
+    )
 
 
 def _by_kind(instruction: Instruction, pc: int, state: int, read: Reader, vector: Vector) -> Plan:
@@ -74,24 +140,30 @@ def _by_kind(instruction: Instruction, pc: int, state: int, read: Reader, vector
 
     if kind is Kind.SYSTEM_CALL:
         system_call = vector(msr.SYSTEM_CALL, state)
-        if instruction.lev == 0:
-            return Plan((system_call,))
+        if instruction.lev == 0 or (state & msr.HV and pc == system_call):
+            return _interrupt(pc, state, system_call, following)
         # A hypercall: the hypervisor is below (KVM, or QEMU's pseries machine) and returns to the
         # next instruction; on a machine that runs a hypervisor itself it goes to the vector.
-        return Plan((system_call, following) if state & msr.HV else (following, msr.SYSTEM_CALL))
+        if state & msr.HV:
+            return Plan((system_call, following), taken=(system_call,))
+        return Plan((following, msr.SYSTEM_CALL), taken=(msr.SYSTEM_CALL,))
     if kind is Kind.SYSTEM_CALL_VECTORED:
         offset = msr.SYSTEM_CALL_VECTORED + 0x20 * instruction.lev
         # FSCR[SCV]=0, or a CPU that has no scv (POWER8).
-        others = (msr.FACILITY_UNAVAILABLE, msr.PROGRAM)
-        return Plan(tuple(vector(place, state) for place in (offset, *others)))
+        places = tuple(
+            vector(place, state) for place in (offset, msr.FACILITY_UNAVAILABLE, msr.PROGRAM)
+        )
+        return Plan(places, taken=places)
     if instruction.privileged and state & msr.PR:
-        return Plan((vector(msr.PROGRAM, state),))
+        place = vector(msr.PROGRAM, state)
+        return _interrupt(pc, state, place, pc, msr.PRIVILEGED_INSTRUCTION)
     if kind is Kind.TRAP and isa.trap_taken(instruction, read):
-        return Plan((vector(msr.PROGRAM, state),))
+        return _interrupt(pc, state, vector(msr.PROGRAM, state), pc, msr.TRAPPED)
     if kind is Kind.RFEBB:
-        return Plan((isa.in_mode(read("ebbrr") & ~3, state),))
+        places = tuple(vector(place, state) for place in (msr.FACILITY_UNAVAILABLE, msr.PROGRAM))
+        return Plan((isa.in_mode(read("ebbrr") & ~3, state), *places), taken=places)
     if kind in isa.RETURNS:
-        return _return(kind, state, read, vector)
+        return _return(kind, pc, state, read, vector)
 
     traced = state
     stops: tuple[int, ...] = ()
@@ -103,17 +175,19 @@ def _by_kind(instruction: Instruction, pc: int, state: int, read: Reader, vector
         stops = (following,)
     trace = vector(msr.TRACE, traced)
     if following in _UNTRACED:
-        own = (trace,) if guest_traces(instruction, state) else ()
-        return Plan(own + isa.successors(instruction, pc, state, read))
+        if guest_traces(instruction, state):
+            return Plan((trace, *isa.successors(instruction, pc, state, read)))
+        return _arriving(instruction, pc, state, read)
     if guest_traces(instruction, state):
         return Plan((trace, *stops))  # as the guest asked, and as native stepping shows
     return Plan((trace, *stops), trace=trace)
 
 
-def _return(kind: Kind, state: int, read: Reader, vector: Vector) -> Plan:
+def _return(kind: Kind, pc: int, state: int, read: Reader, vector: Vector) -> Plan:
     if kind is Kind.HRFID:
         if not state & msr.HV:  # to the hypervisor, which gives the guest a Program interrupt
-            return Plan((vector(msr.PROGRAM, state), vector(msr.EMULATION_ASSISTANCE, state)))
+            places = vector(msr.PROGRAM, state), vector(msr.EMULATION_ASSISTANCE, state)
+            return Plan(places, taken=places)
         target, saved = read("hsrr0"), read("hsrr1")
     elif kind is Kind.RFSCV:
         target, saved = read("lr"), read("ctr")
@@ -124,4 +198,4 @@ def _return(kind: Kind, state: int, read: Reader, vector: Vector) -> Plan:
     if state & msr.HV or msr.transactional(state, saved):
         # The stub cannot write MSR[HV] (QEMU ppc_store_msr) nor a transaction's state.
         return Plan((target,))
-    return Plan(state=(target, new))
+    return Plan(state=(target, new), registers=(("cfar", pc),))

@@ -128,12 +128,138 @@ def test_steps_at_the_trace_vector(pair: Oracle) -> None:
     pair.both("stepi")
 
 
-@pytest.mark.parametrize(
-    "pair", [one for one in VARIANTS if one.get("ail")], ids=variant_name, indirect=True
-)
-def test_interrupted_in_a_handler(pair: Oracle) -> None:
-    """A load that faults into a handler which never returns: Ctrl-C, and nothing of ours stays."""
+TRANSLATED = [one for one in VARIANTS if one.get("ail")]
+
+# What faults; r20 is an address that is not mapped, r21 one that is not aligned.
+FAULTS: dict[str, tuple[int, list[str]]] = {
+    "ld, no segment": (0xEA940000, ["set $r20 = 0x100000000000"]),
+    "ld, no page": (0xEA940000, ["set $r20 = 0x40000000"]),
+    "stw, no page": (0x92940000, ["set $r20 = 0x40000000"]),
+    "lbzu, no page": (0x8E940001, ["set $r20 = 0x40000000"]),
+    "lwzx, no page": (0x7E94A82E, ["set $r20 = 0x40000000", "set $r21 = 4"]),
+    "dcbz, no page": (0x7C00A7EC, ["set $r20 = 0x40000000"]),
+    "lwarx, not aligned": (0x7E80A828, ["set $r21 = $here + 1"]),
+    "lmw, not aligned": (0xBB950000, ["set $r21 = $here + 1"]),
+    "lq": (0xE2D50000, ["set $r21 = $here"]),
+    "lfd": (0xC8350000, ["set $r21 = $here"]),
+    "fadd": (0xFC22182A, []),
+    "vaddubm": (0x10221800, []),
+    "lvx": (0x7C20A8CE, ["set $r21 = $here"]),
+    "lxvd2x": (0x7C00AE98, ["set $r21 = $here"]),
+    "xxlxor": (0xF00004D0, []),
+    "mffs": (0xFC20048E, []),
+    "no instruction": (0x00000000, []),
+    "attn": (0x00000200, []),
+    "unknown in opcode 31": (0x7C0007FE, []),
+    "mfspr of no SPR": (0x7E9FFAA6, []),
+    "mtspr of no SPR": (0x7E9FFBA6, []),
+    "tbegin.": (0x7C00051D, []),
+    "mfdscr": (0x7E9102A6, []),
+    "bctar": (0x4E800460, ["set $tar = $pc + 12"]),
+    "hrfid": (0x4C000224, []),
+    "stop": (0x4C0002E4, []),
+    "slbia": (0x7C0003E4, []),
+    "mfspr lpcr": (0x7E9E4AA6, []),
+    "pnop": (0x07000000, []),
+}
+PROBLEM_STATE: dict[str, tuple[int, list[str]]] = {
+    "mfmsr": (0x7E8000A6, []),
+    "mtmsrd": (0x7E800164, []),
+    "rfid": (0x4C000024, []),
+    "mfsrr0": (0x7E9A02A6, []),
+    "mtsprg3": (0x7E9343A6, []),
+    "slbia": (0x7C0003E4, []),
+    "tlbiel": (0x7C00A224, []),
+    "sc": (0x44000002, []),
+    "sc 1": (0x44000022, ["set $r3 = 0xfffc"]),
+    "trap": (0x7FE00008, []),
+    "lfd": (0xC8350000, ["set $r21 = $here"]),
+    "ld, no page": (0xEA940000, ["set $r20 = 0x40000000"]),
+    "nop": (0x60000000, []),
+}
+
+
+@pytest.mark.parametrize("state", ["$old", "$old | 0x2000", "$old | 0x2802000"])
+@pytest.mark.parametrize("pair", VARIANTS, ids=variant_name, indirect=True)
+def test_faults_stop_at_their_vector(pair: Oracle, state: str) -> None:
+    """With FP, VEC and VSX off and on."""
+    pair.both("set $old = $msr")
+    for name, (word, before) in FAULTS.items():
+        pair.both(f"set $msr = {state}")
+        _step_over(pair, HERE, name, word, before)
+        pair.both("info registers dar dsisr")
+    assert pair.ours.value("trace_hits") == 0
+    assert f"Steps done: {len(FAULTS)}\n" in pair.ours.status()
+
+
+@pytest.mark.parametrize("pair", TRANSLATED, ids=variant_name, indirect=True)
+def test_faults_of_problem_state(pair: Oracle) -> None:
+    pair.both("set $user = $msr | 0x4000")
+    for name, (word, before) in PROBLEM_STATE.items():
+        pair.both("set $msr = $user")
+        _step_over(pair, HERE, name, word, before)
+    assert f"Steps done: {len(PROBLEM_STATE)}\n" in pair.ours.status()
+
+
+def test_at_the_vector_of_their_own_interrupt(pair: Oracle) -> None:
+    """The instruction comes to where it is: with a breakpoint there it would not get away."""
+    base = "0xc000000000004000" if "004d00" in pair.ours.status() else "0"
+    cases = {
+        "trap": ("0x700", 0x7FE00008, []),
+        "sc": ("0xc00", 0x44000002, []),
+        "b .": ("0xd00", 0x48000000, []),
+        "bdnz .": ("0xd00", 0x42000000, ["set $ctr = 3"]),
+        "bdnz . that leaves": ("0xd00", 0x42000000, ["set $ctr = 1"]),
+        "beq .": ("0xd00", 0x41820000, ["set $cr = 0x20000000"]),
+        "bl .+8": ("0xd00", 0x48000009, []),
+        "blrl": ("0xd00", 0x4E800021, ["set $lr = $here"]),
+        "bctr": ("0xd00", 0x4E800420, ["set $ctr = $here"]),
+    }
+    for name, (offset, word, before) in cases.items():
+        _step_over(pair, f"{base} + {offset}", name, word, before)
+        pair.both("stepi")
+    assert f"Steps done: {2 * len(cases)}\n" in pair.ours.status()
+
+
+@pytest.mark.parametrize("pair", TRANSLATED, ids=variant_name, indirect=True)
+def test_over_interrupts(pair: Oracle) -> None:
+    """`set ppc-sstep interrupts over`: what is shown natively once the handler has returned."""
     gdb = pair.ours
+    assert "Steps go into interrupts" in gdb.command("show ppc-sstep interrupts")
+    gdb.command("set ppc-sstep interrupts over")
+    assert "Steps go over interrupts" in gdb.command("show ppc-sstep interrupts")
+    here = gdb.value(HERE)
+    gdb.command(f"set {{unsigned int}}{HERE} = 0x44000002")  # sc
+    msr = gdb.value("$msr")
+    gdb.command("stepi")
+    assert (gdb.pc, gdb.value("$msr")) == (here + 4, msr)
+    assert gdb.value("syscall_hits") == 1
+    assert gdb.value("$srr1") == msr
+    gdb.command("set {unsigned int}($pc) = 0x7fe00008")  # trap, which the handler skips
+    gdb.command("stepi")
+    assert gdb.pc == here + 8
+    assert gdb.value("program_hits") == 1
+    # A page fault that the handler puts right: it sets r20 to an address that is mapped.
+    dsi = gdb.value("(long)vectors_4000 + 0x300")
+    fix, rfid = 0x7E9342A6, 0x4C000024  # mfsprg3 r20; rfid
+    gdb.command(f"set {{unsigned int}}{dsi} = {fix:#x}")
+    gdb.command(f"set {{unsigned int}}({dsi} + 4) = {rfid:#x}")
+    gdb.command("set {unsigned int}($pc) = 0xeab40000")  # ld r21,0(r20)
+    gdb.command("set $r20 = 0x40000000")
+    gdb.command(f"set $sprg3 = {HERE}")
+    gdb.command("stepi")
+    assert gdb.pc == here + 12
+    assert gdb.value("$r20") == here
+    assert gdb.value("$r21") == gdb.value(f"*(unsigned long *){HERE}")
+    assert gdb.value("$msr") == msr
+    assert "Outstanding: none" in gdb.status()
+
+
+@pytest.mark.parametrize("pair", TRANSLATED, ids=variant_name, indirect=True)
+def test_interrupted_in_a_handler(pair: Oracle) -> None:
+    """Over a load that faults into a handler which never returns: Ctrl-C; nothing of ours stays."""
+    gdb = pair.ours
+    gdb.command("set ppc-sstep interrupts over")
     gdb.command(f"set {{unsigned int}}{HERE} = 0xea940000")  # ld r20,0(r20)
     gdb.command("set $r20 = 0x100000000000")
     gdb.send("stepi")

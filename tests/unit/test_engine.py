@@ -15,6 +15,7 @@ import pytest
 from gdb_ppc_sstep.engine import Engine
 from gdb_ppc_sstep.errors import SstepError, StubGone, StubRefused
 from gdb_ppc_sstep.rsp import StopReply, parse_resume
+from gdb_ppc_sstep.strategy import Interrupts
 from gdb_ppc_sstep.stub import Stub
 
 from . import machine as m
@@ -473,9 +474,6 @@ def test_stub_that_goes_away_in_a_step_is_not_hidden() -> None:
     ("word", "lands"),
     [
         (m.NOP, b"Z0,c000000000010004,4"),
-        (m.b(0x40), b"Z0,c000000000010040,4"),
-        (m.bdnz(0x40), b"Z0,c000000000010040,4"),
-        (m.BLR, b"Z0,c000000000010080,4"),
         (m.SC, b"Z0,c000000000004c00,4"),
         (m.TRAP, b"Z0,c000000000004700,4"),
         (m.mfmsr(7), b"Z0,c000000000010004,4"),
@@ -584,6 +582,9 @@ def test_ctrl_c_at_the_first_instruction_of_a_handler_disarms_srr1(
     on.clean()
 
 
+OVER = Interrupts.OVER
+
+
 def faulting(vcpus: int = 1, *, handler: tuple[int, ...] = ()) -> Machine:
     """lbz at TEXT faults once; the handler counts in r20 and returns.  r21 counts behind TEXT."""
     machine = program(m.lbz(5, 6), m.addi(21, 21, 1), m.NOP, vcpus=vcpus)
@@ -593,10 +594,134 @@ def faulting(vcpus: int = 1, *, handler: tuple[int, ...] = ()) -> Machine:
     return machine
 
 
+@pytest.mark.parametrize(("state", "lpcr"), MODES.values(), ids=MODES)
+def test_step_into_a_fault_ends_at_its_vector(state: int, lpcr: int) -> None:
+    """As native stepping; the handler does not see our MSR[SE] in SRR1."""
+    machine = program(m.lbz(5, 6), state=state, lpcr=lpcr)
+    machine.cpu.update(r6=0x1234)
+    machine.faults.add(0x1234)
+    native = machine.native()
+    on = bench(machine)
+    on.step()
+    assert machine.changed(native) == {}
+    assert machine.cpu["pc"] & 0xFFF == 0x300
+    assert on.engine.steps == 1
+    on.clean()
+
+
+def test_step_into_a_fault_of_the_fetch() -> None:
+    """The stub can read what the guest may not execute."""
+    machine = program(m.NOP)
+    machine.interrupt_at[0, TEXT] = 0x400
+    native = machine.native()
+    on = bench(machine)
+    on.step()
+    assert machine.changed(native) == {}
+    on.clean()
+
+
+def test_fetch_is_watched_once_a_page() -> None:
+    machine = program(m.NOP, m.NOP, m.b(0x2000))
+    machine.put(TEXT + 0x2008, m.NOP)
+    on = bench(machine)
+    watched = []
+    for _ in range(4):
+        machine.packets.clear()
+        on.step()
+        watched.append(b"Z0,c000000000004400,4" in machine.packets)
+    assert watched == [True, False, False, True]
+
+
+def test_another_vcpu_passes_a_vector_that_is_watched() -> None:
+    """It is let through there, and gdb hears of the step only."""
+    machine = faulting(vcpus=2)
+    machine.faults.clear()
+    machine.vcpus[1]["pc"] = TEXT + 8
+    machine.put(TEXT + 8, m.NOP, m.SELF)
+    machine.interrupt_at[1, TEXT + 8] = 0x300
+    machine.vcpus[1].update(r20=0)
+    machine.turns = [1, 1, 1, 1, 1, 1, 0]
+    on = bench(machine)
+    assert on.step().thread == b"p1.1"
+    assert machine.cpu["pc"] == TEXT + 4
+    assert machine.vcpus[1]["r20"] == 1, "its handler ran"
+    assert b"vCont;c:p1.2" in machine.resumes
+    assert machine.selected == 0
+    on.clean()
+
+
+def test_a_fault_within_an_interrupt_from_outside_is_passed() -> None:
+    """The vCPU that is stepped takes an interrupt first, whose handler faults for itself."""
+    machine = program(m.lbz(5, 6), m.NOP)
+    machine.interrupt_at[0, TEXT] = 0x500
+    machine.put(VIRTUAL | 0x500, m.mfspr(25, "srr0"), m.mfspr(26, "srr1"), m.lbz(7, 8), m.NOP)
+    machine.put(VIRTUAL | 0x510, m.mtspr("srr0", 25), m.mtspr("srr1", 26), m.RFID)
+    machine.put(DSI, m.addi(20, 20, 1), m.RFID)
+    machine.faults.add(0x5678)
+    machine.cpu.update(r6=0x1234, r8=0x5678, r20=0)
+    srrs = machine.cpu["srr0"], machine.cpu["srr1"]
+    on = bench(machine)
+    on.step()
+    assert (machine.cpu["pc"], machine.cpu["r5"], machine.cpu["r20"]) == (TEXT + 4, 0x5A, 1)
+    assert (machine.cpu["srr0"], machine.cpu["srr1"]) == srrs
+    on.clean()
+
+
+def test_gdbs_breakpoint_at_a_vector_that_is_watched_is_reported() -> None:
+    machine = faulting(vcpus=2)
+    machine.faults.clear()
+    machine.interrupt_at[1, TEXT] = 0x300
+    machine.turns = [1, 1, 1, 0]
+    machine.breakpoints[DSI] = 1
+    on = bench(machine)
+    on.engine.breakpoints = {b"0,%x,4" % DSI: DSI}
+    assert on.resume(STEP).thread == b"p1.2"
+    assert machine.vcpus[1]["pc"] == DSI
+    on.clean([DSI])
+
+
+@pytest.mark.parametrize(
+    ("word", "vector", "skips"),
+    [(m.SC, 0xC00, False), (m.TRAP, 0x700, True), (m.TRAP, 0x700, False)],
+    ids=["sc", "trap, skipped", "trap, tried again"],
+)
+def test_step_over_an_interrupt_ends_where_its_handler_returns(
+    word: int, vector: int, skips: bool
+) -> None:
+    machine = program(word, m.NOP)
+    handler = [m.addi(20, 20, 1)]
+    if skips:
+        handler += [m.mfspr(3, "srr0"), m.addi(3, 3, 4), m.mtspr("srr0", 3)]
+    machine.put(VIRTUAL | vector, *handler, m.RFID)
+    machine.cpu.update(r20=0)
+    on = bench(machine)
+    on.engine.interrupts = OVER
+    on.step()
+    assert machine.cpu["pc"] == (TEXT + 4 if skips or word == m.SC else TEXT)
+    assert (machine.cpu["msr"], machine.cpu["r20"]) == (KERNEL, 1)
+    assert on.engine.steps == 1
+    on.clean()
+
+
+def test_step_over_an_interrupt_passes_another_task() -> None:
+    """It comes by first where the handler will return to, and is known by its stack."""
+    machine = program(m.SC, m.addi(21, 21, 1), m.b(0x100 - 8))
+    machine.put(TEXT + 0x100, m.addi(1, 1, -64), m.b(4 - 0x104))  # ends: the first task goes on
+    handler = VIRTUAL | 0xC00
+    machine.put(handler, m.addi(1, 1, 64), m.RFID)  # switches to the other task
+    machine.cpu.update(r21=0, r1=0x7000)
+    on = bench(machine)
+    on.engine.interrupts = OVER
+    on.step()
+    assert (machine.cpu["pc"], machine.cpu["r1"], machine.cpu["r21"]) == (TEXT + 4, 0x7000, 1)
+    on.clean()
+
+
 def test_step_over_a_fault_ends_behind_the_instruction() -> None:
     machine = faulting()
     before = machine.state()[0]
     on = bench(machine)
+    on.engine.interrupts = OVER
     on.step()
     assert machine.cpu == before | {"pc": TEXT + 4, "r5": 0x5A, "r20": 1}
     on.clean()
@@ -606,6 +731,7 @@ def interrupted_in_handler(machine: Machine) -> Bench:
     """A step that was interrupted at the second instruction of the handler."""
     machine.stop_at[0, DSI + 4] = CTRL_C
     on = bench(machine)
+    on.engine.interrupts = OVER
     assert on.resume(STEP).payload == CTRL_C
     assert machine.cpu["pc"] == DSI + 4
     assert len(on.engine.outstanding) == 1
@@ -690,6 +816,7 @@ def test_step_whose_handler_returns_elsewhere_is_collected() -> None:
     machine.cpu["r23"] = TEXT + 0x200
     machine.put(TEXT + 0x200, *[m.addi(24, 24, 1)] * 2, m.SELF)
     on = bench(machine)
+    on.engine.interrupts = OVER
     on.step()
     assert (machine.cpu["pc"], machine.cpu["msr"]) == (TEXT + 0x204, KERNEL)
     on.clean()

@@ -29,7 +29,7 @@ TIMEOUT = 5.0
 CHUNK, CHUNKS = 100, 40  # instructions after which the stub looks for 0x03; when it waits for it
 STEP = b"vCont;s:p1.1;c:p1.-1"
 CONTINUE = b"vCont;c:p1.-1"
-DSI = VIRTUAL | 0x300
+HANDLER = VIRTUAL | 0x500  # of the external interrupt
 PC, MSR = b"p40", b"p41"
 
 
@@ -362,11 +362,10 @@ def program(*words: int, vcpus: int = 1) -> Machine:
 
 
 def in_handler(handler: tuple[int, ...] = (m.NOP, m.SELF), *, vcpus: int = 1) -> Machine:
-    """A machine whose first step faults into a handler that never returns."""
-    machine = program(m.lbz(5, 6), m.NOP, vcpus=vcpus)
-    machine.put(DSI, *handler)
-    machine.cpu["r6"] = 0x1234
-    machine.faults.add(0x1234)
+    """A machine whose first step is interrupted, for a handler that never returns."""
+    machine = program(m.addi(5, 0, 0x5A), m.NOP, vcpus=vcpus)
+    machine.put(HANDLER, *handler)
+    machine.interrupt_at[0, TEXT] = HANDLER & 0xFFF
     return machine
 
 
@@ -844,7 +843,8 @@ def test_gdb_gone_in_mid_step_leaves_the_guest_stopped_and_clean(start: Start) -
     rig = start(machine)
     assert rig.gdb.ask(b"Z0,c000000000020000,4") == b"OK"
     rig.step_until_it_hangs()
-    assert machine.planted == {TRACE: 1, 0xC000000000020000: 1}
+    fetch = {m.VIRTUAL | 0x400: 1, m.VIRTUAL | 0x480: 1}
+    assert machine.planted == {TRACE: 1, 0xC000000000020000: 1} | fetch
     assert machine.cpu["msr"] & SE
     rig.gdb.close()
     rig.ended()
@@ -860,7 +860,7 @@ def test_gdb_gone_with_a_step_outstanding_brings_it_home(start: Start) -> None:
     stopped, as it was."""
     machine = in_handler((m.NOP, m.bdnz(0), m.RFID))
     machine.cpu["ctr"] = 5 * CHUNK
-    machine.stop_at[0, DSI + 4] = b"T02thread:p01.01;"
+    machine.stop_at[0, HANDLER + 4] = b"T02thread:p01.01;"
     rig = start(machine)
     assert rig.gdb.ask(b"Z0,c000000000020000,4") == b"OK"
     assert rig.gdb.ask(STEP)[:3] == b"T02"
@@ -950,7 +950,7 @@ def test_gdb_gone_while_it_waits_for_a_reply(start: Start) -> None:
     """That reply must not be taken for one to what the layer asks to put the guest right."""
     machine = in_handler((m.NOP, m.NOP, m.RFID))
     before = machine.state()[0]
-    machine.stop_at[0, DSI + 4] = b"T02thread:p01.01;"
+    machine.stop_at[0, HANDLER + 4] = b"T02thread:p01.01;"
     rig = start(machine)
     rig.gdb.ask(b"Z0,c000000000020000,4")
     assert rig.gdb.ask(STEP)[:3] == b"T02"
@@ -977,7 +977,7 @@ def test_detach_without_anything_outstanding_is_forwarded(start: Start) -> None:
 
 def test_detach_brings_an_outstanding_step_home_first(start: Start) -> None:
     machine = in_handler((m.NOP, m.NOP, m.RFID))
-    machine.stop_at[0, DSI + 4] = b"T02thread:p01.01;"
+    machine.stop_at[0, HANDLER + 4] = b"T02thread:p01.01;"
     rig = start(machine)
     rig.gdb.ask(STEP)
     assert rig.gdb.ask(b"D;1") == b"OK"

@@ -35,8 +35,12 @@ def ail3(offset: int, state: int) -> int:
 def planned(
     word: int, state: int = KERNEL, pc: int = PC, *, traceable: bool = True, **registers: int
 ) -> Plan:
-    """The plan where only the registers given may be read."""
-    return plan(isa.decode(word), pc, state, registers.__getitem__, ail3, traceable=traceable)
+    """The plan where only the registers given may be read.
+
+    Without what `taken`, `faults` and `registers` say, which have tests of their own.
+    """
+    whole = plan(isa.decode(word), pc, state, registers.__getitem__, ail3, traceable=traceable)
+    return Plan(whole.stops, whole.trace, state=whole.state)
 
 
 def traced(*more: int, vector: int = VIRTUAL | 0xD00) -> Plan:
@@ -241,8 +245,6 @@ VECTOR = VIRTUAL | 0xD00
     [
         (NOP, (VECTOR + 4,)),
         (MTSRR0, (VECTOR + 4,)),
-        (BACK, (VECTOR - 0x100,)),
-        (BEQ, (VECTOR + 4, VECTOR + 0x40)),
         (0x06000000, (VECTOR + 8,)),
     ],
 )
@@ -251,17 +253,50 @@ def test_at_the_trace_vector_it_lands_on_the_successors(word: int, stops: tuple[
     assert planned(word, pc=VECTOR) == Plan(stops)
 
 
-def test_indirect_branch_at_the_trace_vector_reads_its_register() -> None:
-    assert planned(BLR, pc=VECTOR, lr=PC + 2) == Plan((PC,))
+@pytest.mark.parametrize(
+    ("word", "pc", "written"),
+    [
+        (BACK, VECTOR - 0x100, {"cfar": VECTOR}),
+        (BACK | 1, VECTOR - 0x100, {"lr": VECTOR + 4, "cfar": VECTOR}),
+        (BEQ, VECTOR + 4, {}),  # with cr0 as below
+        (0x40820040, VECTOR + 0x40, {"cfar": VECTOR}),  # bne
+        (0x40820041, VECTOR + 0x40, {"lr": VECTOR + 4, "cfar": VECTOR}),  # bnel
+        (0x41A20041, VECTOR + 4, {"lr": VECTOR + 4}),  # beql, not taken
+        (BLR, PC, {"cfar": VECTOR}),
+        (0x4E800021, PC, {"lr": VECTOR + 4, "cfar": VECTOR}),  # blrl
+        (0x4E800420, 0x1000, {"cfar": VECTOR}),  # bctr
+        (0x42000000, VECTOR, {"ctr": 0xFFF, "cfar": VECTOR}),  # bdnz .
+        (0x42400000, VECTOR + 4, {"ctr": 0xFFF}),  # bdz .
+        (0x41000000, VECTOR, {"ctr": 0xFFF, "cfar": VECTOR}),  # bdnzt lt,.
+        (0x41020000, VECTOR + 4, {"ctr": 0xFFF}),  # bdnzt eq,.
+    ],
+)
+def test_branches_at_the_trace_vector_are_emulated(
+    word: int, pc: int, written: dict[str, int]
+) -> None:
+    registers = {"lr": PC + 2, "ctr": 0x1000, "cr": 0x80000000}
+    done = plan(isa.decode(word), VECTOR, KERNEL, registers.__getitem__, ail3)
+    assert done == Plan(state=(pc, KERNEL), registers=tuple(written.items()))
 
 
 def test_branch_to_itself_at_the_trace_vector_changes_nothing() -> None:
     assert planned(SELF, pc=VECTOR) == Plan(state=(VECTOR, KERNEL))
 
 
-def test_conditional_branch_to_itself_at_the_trace_vector_can_only_leave() -> None:
-    bdnz_self = 0x42000000
-    assert planned(bdnz_self, pc=VECTOR) == Plan((VECTOR + 4,))
+def test_trap_at_the_program_vector_is_emulated() -> None:
+    """Power ISA 3.1B Book III 7.5.9: SRR1 bit 46."""
+    place = VIRTUAL | 0x700
+    done = plan(isa.decode(TRAP), place, KERNEL, {"r0": 0}.__getitem__, ail3)
+    srrs = (("srr0", place), ("srr1", KERNEL | 1 << 17))
+    assert done == Plan(state=(place, 0x8000000000001031), registers=srrs)
+    done = plan(isa.decode(TRAP), 0x700, REAL, {"r0": 0}.__getitem__, ail3)
+    assert done.state == (0x700, 0x8000000000001001 & REAL)
+
+
+def test_sc_at_its_vector_is_emulated() -> None:
+    done = plan(isa.decode(SC), 0xC00, REAL & ~msr.SF | msr.EE, refuse, ail3)
+    srrs = (("srr0", 0xC04), ("srr1", REAL & ~msr.SF | msr.EE))
+    assert done == Plan(state=(0xC00, REAL & ~msr.RI | msr.SF), registers=srrs)
 
 
 def test_trace_vector_of_the_other_mode_is_an_ordinary_address() -> None:
@@ -306,8 +341,8 @@ def test_in_the_real_mode_vectors_it_lands_on_the_successors(
 
 
 def test_branches_in_the_real_mode_vectors() -> None:
-    assert planned(BEQ, REAL, pc=0x300) == Plan((0x304, 0x340))
-    assert planned(BLR, REAL, pc=0x300, lr=0x4001) == Plan((0x4000,))
+    assert planned(BEQ, REAL, pc=0x300, cr=0) == Plan(state=(0x304, REAL))
+    assert planned(BLR, REAL, pc=0x300, lr=0x4001) == Plan(state=(0x4000, REAL))
     assert planned(SELF, REAL, pc=0x300) == Plan(state=(0x300, REAL))
 
 
@@ -326,8 +361,14 @@ def test_other_strategies_in_the_real_mode_vectors_are_as_elsewhere() -> None:
 
 def test_untraceable_lands_on_the_successors() -> None:
     assert planned(NOP, traceable=False) == Plan((PC + 4,))
-    assert planned(BEQ, traceable=False) == Plan((PC + 4, PC + 0x40))
-    assert planned(BLR, traceable=False, lr=0x1000) == Plan((0x1000,))
+
+
+def test_untraceable_branches_are_emulated() -> None:
+    assert planned(BEQ, traceable=False, cr=0) == Plan(state=(PC + 4, KERNEL))
+    assert planned(BEQ, traceable=False, cr=0x20000000) == Plan(state=(PC + 0x40, KERNEL))
+    assert planned(BLR, traceable=False, lr=0x1000) == Plan(state=(0x1000, KERNEL))
+    bctar = 0x4E800460
+    assert planned(bctar, traceable=False, tar=0x1000) == Plan((0x1000,)), "it may be unavailable"
 
 
 def test_untraceable_branch_to_itself_changes_nothing() -> None:
