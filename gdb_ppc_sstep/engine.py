@@ -312,7 +312,9 @@ class Engine:
         saved = self._saved(pc)
         if saved is None:
             return False
-        return saved[0] != landing.pc or bool(landing.armed) != bool(saved[1] & msr.SE)
+        if landing.armed is not None:
+            return not _interrupted(landing.armed, *saved)
+        return saved[0] != landing.pc
 
     def _owner(
         self, thread: bytes | None, vector: int, srrs: tuple[int, int] | None
@@ -380,7 +382,7 @@ class Engine:
         vector: of that interrupt; some have registers of their own (HSRR1).
         """
         saved = self._saved(vector)
-        if saved is None or saved[0] != armed.pc or not saved[1] & msr.SE:
+        if saved is None or not _interrupted(armed, *saved):
             return False
         self._stub.write(msr.saved_in(vector)[1], saved[1] & ~msr.SE)
         return True
@@ -529,6 +531,15 @@ class Landing(NamedTuple):
 def _page(thread: bytes | None, pc: int, state: int) -> tuple[bytes | None, int, int]:
     """What has to be the same for the fetch of one instruction to be as good as another's."""
     return thread, pc >> 12, state & _CONTEXT
+
+
+def _interrupted(armed: Armed, address: int, state: int) -> bool:
+    """Whether an interrupt that saved this took a step that has not done its work.
+
+    It may be at the next instruction: QEMU's TCG takes no Trace interrupt after `or 1,1,1`, `wait`
+    and the like, which leave its loop.
+    """
+    return bool(state & msr.SE) and address in (armed.pc, *armed.successors)
 
 
 def _first(thread: bytes | None) -> bytes | None:

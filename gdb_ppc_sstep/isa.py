@@ -96,6 +96,20 @@ class Instruction(NamedTuple):
         return self.kind is Kind.BRANCH and self.word >> 26 == 19 and self.field(21, 30) == 560
 
     @property
+    def sleeps(self) -> bool:
+        """Whether the thread may sleep: nap, doze, sleep, rvwinkle, stop, wait."""
+        opcode, extended = self.word >> 26, self.field(21, 30)
+        return (opcode, extended) == (31, 30) or (
+            opcode == 19 and extended in (370, 402, 434, 466, 498)
+        )
+
+    @property
+    def hints(self) -> bool:
+        """Whether it is `or rx,rx,rx`, which sets a thread's priority or yields; not of r0."""
+        same = self.field(6, 10) == self.field(11, 15) == self.field(16, 20) != 0
+        return self.word >> 26 == 31 and self.field(21, 31) == 444 << 1 and same
+
+    @property
     def writes_se(self) -> bool:
         """Whether it writes the whole MSR: mtmsr and mtmsrd with L=0 (L=1: only EE and RI)."""
         return self.kind in (Kind.MTMSR, Kind.MTMSRD) and not self.field(15, 15)

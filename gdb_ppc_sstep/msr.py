@@ -49,6 +49,7 @@ LPCR_HAIL = bits(37)  # POWER10: AIL of interrupts taken in hypervisor state
 
 # Interrupt vectors by their offset (Power ISA 3.1B Book III figure "Effective addresses of
 # interrupt vectors").
+SYSTEM_RESET = 0x100
 PROGRAM = 0x700
 SYSTEM_CALL = 0xC00
 TRACE = 0xD00
@@ -69,7 +70,7 @@ _HYPERVISOR_VECTORS = frozenset([0x980, 0xE00, 0xE20, 0xE40, 0xE60, 0xE80, 0xEA0
 # What SRR1 says of a Program interrupt: bit 45 a privileged instruction, bit 46 a trap.
 PRIVILEGED_INSTRUCTION, TRAPPED = bits(45), bits(46)
 
-_POWER10 = 0x0080  # PVR version; earlier: POWER8 0x4b, 0x4c, 0x4d; POWER9 0x4e
+POWER9, _POWER10 = 0x4E, 0x80  # PVR versions; POWER8: 0x4b, 0x4c, 0x4d
 
 
 class Relocation(NamedTuple):

@@ -162,6 +162,9 @@ def _by_kind(instruction: Instruction, pc: int, state: int, read: Reader, vector
     if kind is Kind.RFEBB:
         places = tuple(vector(place, state) for place in (msr.FACILITY_UNAVAILABLE, msr.PROGRAM))
         return Plan((isa.in_mode(read("ebbrr") & ~3, state), *places), taken=places)
+    if kind is Kind.RFSCV and read("pvr") >> 16 < msr.POWER9:
+        places = vector(msr.PROGRAM, state), vector(msr.EMULATION_ASSISTANCE, state)
+        return Plan(places, taken=places)
     if kind in isa.RETURNS:
         return _return(kind, pc, state, read, vector)
 
@@ -173,6 +176,10 @@ def _by_kind(instruction: Instruction, pc: int, state: int, read: Reader, vector
         # is taken the ISA does not say (QEMU: the old): the next instruction is a stop as well.
         traced = after(state, read(instruction.rt))
         stops = (following,)
+    if instruction.sleeps or instruction.hints:
+        # QEMU's TCG ends its loop there, without a Trace interrupt; natively it then steps the next
+        # instruction as well.  Some sleepers wake up at the vector of System Reset.
+        stops = (following, msr.SYSTEM_RESET) if instruction.sleeps else (following,)
     trace = vector(msr.TRACE, traced)
     if following in _UNTRACED:
         if guest_traces(instruction, state):

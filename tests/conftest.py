@@ -15,6 +15,15 @@ from fixtures.bare_metal import Program
 from fixtures.qemu import Qemu
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--soak", type=int, default=1, metavar="N", help="N times as many generated programs, steps"
+    )
+    parser.addoption(
+        "--seed", type=int, default=None, metavar="S", help="of the first generated program"
+    )
+
+
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Program]:
     """programs(name, endian=..., opt=..., ail=..., ile=...): a bare-metal program, built once."""

@@ -208,7 +208,7 @@ def test_rfid_to_itself_and_to_the_trace_vector_is_emulated() -> None:
 
 
 def test_rfscv_is_emulated_from_lr_and_ctr() -> None:
-    assert planned(RFSCV, lr=0x10000473, ctr=USER) == Plan(state=(0x10000470, USER))
+    assert planned(RFSCV, lr=0x10000473, ctr=USER, pvr=0x004E1202) == Plan(state=(0x10000470, USER))
 
 
 def test_rfid_in_hypervisor_state_lands_on_its_target() -> None:
@@ -222,6 +222,25 @@ def test_hrfid_in_hypervisor_state_lands_on_its_target() -> None:
     assert planned(HRFID, state, hsrr0=PC + 0x103, hsrr1=KERNEL) == Plan((PC + 0x100,))
     narrow = planned(HRFID, state, hsrr0=0x1000000100, hsrr1=KERNEL & ~msr.SF)
     assert narrow == Plan((0x100,))
+
+
+def test_rfscv_is_illegal_before_power9() -> None:
+    assert planned(RFSCV, pvr=0x004D0200) == Plan((VIRTUAL | 0x700, VIRTUAL | 0xE40))
+
+
+@pytest.mark.parametrize("word", [0x7C210B78, 0x7FFFFB78], ids=["or 1,1,1", "or 31,31,31"])
+def test_hints_stop_at_the_next_instruction_without_a_trace_interrupt(word: int) -> None:
+    assert planned(word) == traced(PC + 4)
+    assert planned(word & ~(1 << 16)) == traced()
+
+
+@pytest.mark.parametrize(
+    "word",
+    [0x7C00003C, 0x4C0002E4, 0x4C000364, 0x4C000324, 0x4C0003A4, 0x4C0003E4],
+    ids=["wait", "stop", "nap", "doze", "sleep", "rvwinkle"],
+)
+def test_sleepers_stop_where_they_wake_up(word: int) -> None:
+    assert planned(word) == traced(PC + 4, 0x100)
 
 
 def test_hrfid_of_a_guest_lands_on_an_interrupt_vector() -> None:
@@ -406,7 +425,7 @@ def test_registers_are_not_read_without_need(word: int) -> None:
 
 @pytest.mark.parametrize(
     ("word", "name"),
-    [(TDNEI, "r9"), (MTMSRD, "r3"), (RFID, "srr0"), (RFSCV, "lr")],
+    [(TDNEI, "r9"), (MTMSRD, "r3"), (RFID, "srr0"), (RFSCV, "pvr")],
 )
 def test_what_a_needed_register_raises_is_passed_on(word: int, name: str) -> None:
     with pytest.raises(Unreadable, match=f"^{name}$"):
@@ -415,7 +434,7 @@ def test_what_a_needed_register_raises_is_passed_on(word: int, name: str) -> Non
 
 @pytest.mark.parametrize("word", [RFID, RFSCV])
 def test_emulation_asks_for_no_vector(word: int) -> None:
-    registers = {"srr0": PC, "srr1": KERNEL, "lr": PC, "ctr": KERNEL}
+    registers = {"srr0": PC, "srr1": KERNEL, "lr": PC, "ctr": KERNEL, "pvr": 0x004E1202}
     read = registers.__getitem__
     assert plan(isa.decode(word), PC, KERNEL, read, no_vector).state == (PC, KERNEL)
 
