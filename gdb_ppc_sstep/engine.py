@@ -92,6 +92,7 @@ class Engine:
             self._stub.read,
             self.vectors(),
             traceable=srrs is not None,
+            code=self._stub.instruction,
             fetched=self._fetched == page,
             interrupts=self.interrupts,
         )
@@ -515,8 +516,8 @@ class Landing(NamedTuple):
     """Where a step will stop.
 
     armed: the step itself, when MSR[SE] is set for it.  thread, pc: what is stepped.  faults: see
-    `strategy.Plan`.  frame: at `stops` only this execution is meant.  needed: how many of the stops,
-    from the first on, the stub must take.
+    `strategy.Plan`.  frame: at `stops` only this execution is meant.  needed: how many of the
+    stops, from the first on, the stub must take.
     """
 
     stops: tuple[int, ...]

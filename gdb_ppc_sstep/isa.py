@@ -96,6 +96,16 @@ class Instruction(NamedTuple):
         return self.kind is Kind.BRANCH and self.word >> 26 == 19 and self.field(21, 30) == 560
 
     @property
+    def reserves(self) -> bool:
+        """Whether it is lbarx, lharx, lwarx, ldarx or lqarx."""
+        return self.word >> 26 == 31 and self.field(21, 30) in (52, 116, 20, 84, 276)
+
+    @property
+    def stores_conditionally(self) -> bool:
+        """Whether it is stbcx., sthcx., stwcx., stdcx. or stqcx."""
+        return self.word >> 26 == 31 and self.field(21, 30) in (694, 726, 150, 214, 182)
+
+    @property
     def sleeps(self) -> bool:
         """Whether the thread may sleep: nap, doze, sleep, rvwinkle, stop, wait."""
         opcode, extended = self.word >> 26, self.field(21, 30)
@@ -224,6 +234,41 @@ def branch(
     if taken:
         written["cfar"] = pc
     return (target if taken else following), tuple(written.items())
+
+
+_LEAVES = RETURNS | {Kind.SYSTEM_CALL, Kind.SYSTEM_CALL_VECTORED, Kind.RFEBB}
+
+
+def _no_register(name: str) -> int:
+    raise AssertionError(f"a direct branch depends on no register, not on {name}")
+
+
+LONGEST = 128
+"""Instructions that an atomic sequence may have; gdb's own limit is 16."""
+
+
+def atomic_sequence(pc: int, msr: int, code: Callable[[int], Instruction]) -> tuple[int, ...]:
+    """Where the sequence that begins with the larx at `pc` is left.
+
+    That is behind its first store-conditional, and where branches lead out of it; an indirect
+    branch, or what leaves by an interrupt, is a place of its own.  Empty without a store.  code
+    gives the instruction at an address.  As gdb's rs6000-tdep.c ppc_deal_with_atomic_sequence,
+    which knows one branch only.
+    """
+    targets: list[int] = []
+    inside: list[int] = []
+    place = pc
+    for _ in range(LONGEST):
+        instruction = code(place)
+        following = in_mode(place + instruction.length, msr)
+        if instruction.stores_conditionally:
+            return (following, *(t for t in targets if not pc <= t <= place), *inside)
+        if instruction.kind is Kind.BRANCH and instruction.word >> 26 != 19:
+            targets.append(successors(instruction, place, msr, _no_register)[-1])
+        elif instruction.kind is Kind.BRANCH or instruction.kind in _LEAVES:
+            inside.append(place)
+        place = following
+    return ()
 
 
 def trap_taken(instruction: Instruction, read: Reader) -> bool:

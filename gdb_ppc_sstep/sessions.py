@@ -118,6 +118,7 @@ class Session:
         """Tell the door what the user has set."""
         if self.door is not None:
             self.door.engine.ail = None if Settings.ail == "auto" else int(Settings.ail)
+            self.door.engine.interrupts = Interrupts(Settings.interrupts)
         if self.layer is not None:
             self._set("ail", "" if Settings.ail == "auto" else Settings.ail)
             self._set("interrupts", Settings.interrupts)

@@ -6,6 +6,8 @@ The one table of strategies:
   trace    MSR[SE]=1 and a temporary breakpoint at the Trace vector: whatever completes;
   land     temporary breakpoints where the instruction must arrive, MSR[SE] as it is: what takes an
            interrupt instead of completing, and what stands at the Trace vector itself;
+           That is also done with a whole atomic sequence (larx .. stcx.), as any interrupt in it
+           makes it begin again; gdb does so itself for the plain ones;
   emulate  registers are written by the ISA's rules: returns from interrupts, which are never
            followed by a Trace interrupt, and what comes to where it is.
 
@@ -69,6 +71,7 @@ def plan(
     read: Reader,
     vector: Vector,
     *,
+    code: Callable[[int], Instruction] | None = None,
     traceable: bool = True,
     fetched: bool = True,
     interrupts: Interrupts = Interrupts.INTO,
@@ -76,12 +79,16 @@ def plan(
     """The strategy for `instruction` at `pc` with MSR `state`.
 
     read gives the other registers, and vector the interrupt vectors; both are asked only for what
-    the instruction needs, and what they raise is passed on.  traceable: False where the stub does
-    not give SRR0 and SRR1, so that what a Trace interrupt does could not be undone.  fetched:
-    whether an instruction of the same page has just been executed, so that this one's fetch is no
-    fault.
+    the instruction needs, and what they raise is passed on.  code gives the instruction at an
+    address, for a sequence that has to be executed as a whole; without it there is none.
+    traceable: False where the stub does not give SRR0 and SRR1, so that what a Trace interrupt
+    does could not be undone.  fetched: whether an instruction of the same page has just been
+    executed, so that this one's fetch is no fault.
     """
-    planned = _by_kind(instruction, pc, state, read, vector)
+    unit: tuple[int, ...] = ()
+    if instruction.reserves and code is not None and not guest_traces(instruction, state):
+        unit = isa.atomic_sequence(pc, state, code)
+    planned = Plan(unit) if unit else _by_kind(instruction, pc, state, read, vector)
     if planned.state is None and (
         pc in planned.stops or (planned.trace is not None and not traceable)
     ):

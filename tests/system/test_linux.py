@@ -13,7 +13,7 @@ import pytest
 from fixtures import linux
 from fixtures.linux import LinuxImage
 from fixtures.qemu import QUIET, Qemu
-from tests.driver import Gdb
+from tests.driver import ROOT, Gdb
 
 pytestmark = pytest.mark.linux
 
@@ -123,6 +123,30 @@ def test_steps_in_kernel_code(gdb: Gdb, start: Callable[..., Qemu], image: Linux
         assert "Breakpoint 2, " in gdb.command("continue", 60)
     assert "already hit 4 times" in gdb.command("info breakpoints")
     gdb.command("delete")
+    gdb.command("detach")
+    assert_healthy(guest)
+
+
+STEPS = 20_000
+
+
+@pytest.mark.timeout(100_000)
+def test_many_steps_through_the_kernel(
+    request: pytest.FixtureRequest, gdb: Gdb, start: Callable[..., Qemu], image: LinuxImage
+) -> None:
+    """From a system call on, wherever the guest goes, interrupts on: see follow.py."""
+    guest = start()
+    attach(gdb, guest, image)
+    gdb.command(f"source {ROOT / 'tests' / 'follow.py'}")
+    count = STEPS * request.config.getoption("--soak")
+    output = gdb.command(f"python Follower().follow({count})", count / 40)
+    print(output)
+    assert f"followed {count}: " in output, output
+    for what in ("jumps", "returns", "in user space", "atomic"):
+        assert re.search(rf"[1-9]\d* {what}", output), output
+    gdb.command("maint flush register-cache")
+    status = gdb.status()
+    assert "Outstanding: none" in status and f"Steps done: {count}\n" in status, status
     gdb.command("detach")
     assert_healthy(guest)
 

@@ -569,3 +569,43 @@ def test_the_reference_for_traps_itself() -> None:
 def test_trap_by_hand(word: int, registers: dict[str, int], taken: bool) -> None:
     read: Callable[[str], int] = registers.__getitem__
     assert isa.trap_taken(isa.decode(word), read) is taken
+
+
+# -- atomic sequences
+
+LARX, STCX, FILL, BNE = 0x7C601828, 0x7C60192D, 0x38630001, 0x40820000
+
+
+def left_at(*words: int, pc: int = 0x1000) -> tuple[int, ...]:
+    code = {pc + 4 * n: isa.decode(word) for n, word in enumerate(words)}
+    nop = isa.decode(0x60000000)
+    return isa.atomic_sequence(pc, 1 << 63, lambda address: code.get(address, nop))
+
+
+@pytest.mark.parametrize(
+    ("words", "places"),
+    [
+        ((LARX, FILL, STCX, BNE), (0x100C,)),
+        ((LARX, BNE | 0x40, STCX), (0x100C, 0x1044)),
+        ((LARX, BNE | 0x40, BNE | 0x50, STCX), (0x1010, 0x1044, 0x1058)),
+        ((LARX, BNE | 0xFFFC, STCX), (0x100C,)),  # back to the larx: spins inside
+        ((LARX, BNE | 0xFF00, STCX), (0x100C, 0xF04)),
+        ((LARX, BNE | 8, FILL, STCX), (0x1010,)),  # forward, inside
+        ((LARX, 0x48000041, STCX), (0x100C, 0x1044)),  # bl
+        ((LARX, 0x4D820020, STCX), (0x100C, 0x1004)),  # beqlr: a place of its own
+        ((LARX, 0x44000002, STCX), (0x100C, 0x1004)),  # sc
+        ((LARX, LARX, STCX, STCX), (0x100C,)),  # nested: the first store ends it
+        ((LARX, *[FILL] * 40, STCX), (0x10A8,)),
+        ((LARX, FILL), ()),
+        ((LARX, *[FILL] * 200, STCX), ()),
+    ],
+)
+def test_atomic_sequence(words: tuple[int, ...], places: tuple[int, ...]) -> None:
+    assert left_at(*words) == places
+
+
+@pytest.mark.parametrize("words", [(0x7C601828, 0x7C60192D), (0x7C6018A8, 0x7C6019AD)])
+def test_reserving_and_storing(words: tuple[int, int]) -> None:
+    larx, stcx = map(isa.decode, words)
+    assert larx.reserves and not larx.stores_conditionally
+    assert stcx.stores_conditionally and not stcx.reserves

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+"""Runs inside gdb: `follow` makes many steps and judges each by the instruction that it was.
+
+By bare packets: `vCont;s`, and `p` and `m` for what it looks at.  Where the guest goes depends on
+its interrupts, so there is no other run to compare with; each step must have come to where its
+instruction leads, and MSR[SE] must not be seen.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import gdb
+
+ALL = (1 << 64) - 1
+SE, PR = 0x400, 0x4000
+LARX = {20, 52, 84, 116, 276}
+VECTORS = 0xC000000000004000  # LPCR[AIL]=3
+PC, MSR, LR, CTR, SRR0 = "pc", "msr", "lr", "ctr", "srr0"
+
+
+class Lost(Exception):
+    """A step did not come to where its instruction leads."""
+
+
+def _signed(value: int, width: int) -> int:
+    return value - (1 << width) if value >> (width - 1) else value
+
+
+def _successors(word: int, pc: int, before: dict[str, int]) -> set[int]:
+    """Where an instruction leads, if it takes no interrupt."""
+    opcode, extended = word >> 26, word >> 1 & 0x3FF
+    following = pc + (8 if opcode == 1 else 4)
+    base = 0 if word & 2 else pc
+    if opcode == 18:
+        return {base + _signed(word & 0x03FFFFFC, 26) & ALL}
+    if opcode == 16:
+        return {following, base + _signed(word & 0xFFFC, 16) & ALL}
+    if opcode == 19 and extended in (16, 528):
+        return {following, before[LR if extended == 16 else CTR] & ~3}
+    if opcode == 19 and extended == 18:
+        return {before[SRR0] & ~3}
+    if opcode == 19 and extended == 82:
+        return {before[LR] & ~3}
+    if opcode == 31 and extended in LARX:
+        return {pc + 4 * n for n in range(1, 129)}
+    return {following}
+
+
+class Follower:
+    """Makes steps."""
+
+    def __init__(self) -> None:
+        connection = gdb.selected_inferior().connection
+        assert isinstance(connection, gdb.RemoteTargetConnection)
+        self.connection = connection
+        self.numbers = {}
+        for line in gdb.execute("maint print remote-registers", to_string=True).splitlines():
+            words = line.split()
+            if len(words) > 6 and words[6].isdigit():
+                self.numbers[words[0]] = int(words[6])
+        self.seen: Counter[str] = Counter()
+
+    def _send(self, packet: str) -> str:
+        return self.connection.send_packet(packet).decode("latin-1")
+
+    def _read(self, name: str) -> int:
+        return int.from_bytes(bytes.fromhex(self._send(f"p{self.numbers[name]:x}")), "little")
+
+    def follow(self, count: int) -> None:
+        """Make so many steps.  Lost: one went astray."""
+        pc = self._read(PC)
+        for number in range(count):
+            raw = self._send(f"m{pc:x},4")
+            if raw.startswith("E"):
+                raise Lost(f"step {number}: no memory at {pc:#x}")
+            word = int.from_bytes(bytes.fromhex(raw), "little")
+            before = (
+                {name: self._read(name) for name in (LR, CTR, SRR0)} if word >> 26 == 19 else {}
+            )
+            reply = self._send("vCont;s:p1.1;c:p1.-1")
+            if not reply.startswith("T05"):
+                raise Lost(f"step {number}: {pc:#x} {word:08x} ends with {reply}")
+            new, state = self._read(PC), self._read(MSR)
+            if state & SE:
+                raise Lost(f"step {number}: {pc:#x} {word:08x} leaves MSR[SE] set")
+            if new not in _successors(word, pc, before):
+                self._in_handler(number, pc, word, new)
+            self.seen["jumps"] += new != pc + 4
+            self.seen["in user space"] += bool(state & PR)
+            self.seen["returns"] += word in (0x4C000024, 0x4C000224, 0x4C0000A4)
+            self.seen["atomic"] += word >> 26 == 31 and word >> 1 & 0x3FF in LARX
+            pc = new
+        told = ", ".join(f"{value} {name}" for name, value in sorted(self.seen.items()))
+        gdb.write(f"followed {count}: {told}\n")
+
+    def _in_handler(self, number: int, pc: int, word: int, new: int) -> None:
+        """It must have come to the vector of an interrupt that its instruction took."""
+        system_call = word >> 26 == 17
+        saved = self._read(LR if new >> 12 == 0xC000000000003 else SRR0)
+        at_vector = new >> 12 in (0xC000000000003, 0xC000000000004)
+        if not at_vector or saved != pc + 4 * system_call:
+            raise Lost(f"step {number}: {pc:#x} {word:08x} came to {new:#x}")
+        self.seen[f"to {new & 0xFFF:#x}"] += 1
