@@ -364,7 +364,11 @@ class Engine:
         for armed in reversed(self.outstanding):
             arriving = landing is not None and armed is landing.armed and thread == armed.thread
             if landing and arriving and pc in landing.stops:
-                how = "arrived without a Trace interrupt"  # so MSR[SE] is what the guest wrote
+                how = "arrived without a Trace interrupt"
+                if state & msr.SE and not armed.instruction.writes_se:  # else it is the guest's own
+                    self._stub.write("msr", state & ~msr.SE)
+                elif msr.is_vector(pc):
+                    self._clean_srr1(armed, pc)
             elif state & msr.SE and pc == armed.pc and not (state ^ armed.state) & _CONTEXT:
                 self._clean_srr1(armed)
                 self._stub.write("msr", state & ~msr.SE)

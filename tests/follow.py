@@ -54,11 +54,11 @@ class Follower:
         connection = gdb.selected_inferior().connection
         assert isinstance(connection, gdb.RemoteTargetConnection)
         self.connection = connection
-        self.numbers = {}
+        self.numbers: dict[str, int] = {}
         for line in gdb.execute("maint print remote-registers", to_string=True).splitlines():
             words = line.split()
             if len(words) > 6 and words[6].isdigit():
-                self.numbers[words[0]] = int(words[6])
+                self.numbers.setdefault(words[0], int(words[6]))  # SPRs repeat LR and CTR
         self.seen: Counter[str] = Counter()
 
     def _send(self, packet: str) -> str:
@@ -85,7 +85,7 @@ class Follower:
             if state & SE:
                 raise Lost(f"step {number}: {pc:#x} {word:08x} leaves MSR[SE] set")
             if new not in _successors(word, pc, before):
-                self._in_handler(number, pc, word, new)
+                self._in_handler(number, pc, word, new, before)
             self.seen["jumps"] += new != pc + 4
             self.seen["in user space"] += bool(state & PR)
             self.seen["returns"] += word in (0x4C000024, 0x4C000224, 0x4C0000A4)
@@ -94,11 +94,13 @@ class Follower:
         told = ", ".join(f"{value} {name}" for name, value in sorted(self.seen.items()))
         gdb.write(f"followed {count}: {told}\n")
 
-    def _in_handler(self, number: int, pc: int, word: int, new: int) -> None:
+    def _in_handler(
+        self, number: int, pc: int, word: int, new: int, before: dict[str, int]
+    ) -> None:
         """It must have come to the vector of an interrupt that its instruction took."""
         system_call = word >> 26 == 17
         saved = self._read(LR if new >> 12 == 0xC000000000003 else SRR0)
         at_vector = new >> 12 in (0xC000000000003, 0xC000000000004)
         if not at_vector or saved != pc + 4 * system_call:
-            raise Lost(f"step {number}: {pc:#x} {word:08x} came to {new:#x}")
+            raise Lost(f"step {number}: {pc:#x} {word:08x} came to {new:#x}, {before}")
         self.seen[f"to {new & 0xFFF:#x}"] += 1

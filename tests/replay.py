@@ -43,7 +43,7 @@ class Replay:
         for line in gdb.execute("maint print remote-registers", to_string=True).splitlines():
             words = line.split()
             if len(words) > 6 and words[6].isdigit():
-                numbers[words[0]] = int(words[6])
+                numbers.setdefault(words[0], int(words[6]))  # SPRs repeat LR, CTR and XER
         self.numbers = numbers
         self.sprs = [(name, numbers[name]) for name in SPRS if name in numbers]
         self.floating = [(name, numbers[name]) for name in FLOATING if name in numbers]

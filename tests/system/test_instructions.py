@@ -56,6 +56,33 @@ CASES: dict[str, tuple[int, list[str]]] = {
     "mtmsrd 1": (0x7E810164, ["set $r20 = $msr ^ 0x2"]),
     "mtmsr": (0x7E800124, ["set $r20 = $msr ^ 0x2002"]),
     "branch to itself": (0x48000000, []),
+    "rfid to a breakpoint": (
+        0x4C000024,
+        ["set $srr0 = $pc + 8", "set $srr1 = $msr", "tbreak *($here + 8)"],
+    ),
+    "b to a breakpoint": (0x48000008, ["tbreak *($here + 8)"]),
+    "b from a breakpoint": (0x48000008, ["tbreak *$here"]),
+    "nop to a breakpoint": (0x60000000, ["tbreak *($here + 4)"]),
+    "mtmsrd that sets SE": (0x7E800164, ["set $r20 = $msr | 0x400"]),
+    "mtmsrd that clears SE": (0x7E800164, ["set $r20 = $msr", "set $msr = $msr | 0x400"]),
+    "mtmsrd that sets BE": (0x7E800164, ["set $r20 = $msr | 0x200"]),
+    "mtmsrd 1 with SE in RS": (0x7E810164, ["set $r20 = $msr | 0x402"]),
+    "mtmsrd to 32-bit mode": (0x7E800164, ["set $r20 = $msr & 0x7fffffffffffffff"]),
+    "mtmsrd of EE": (0x7E810164, ["set $r20 = $msr | 0x8000", "set $dec = 0x7fffffff"]),
+    "mfmsr with SE": (0x7E8000A6, ["set $msr = $msr | 0x400"]),
+    "mthsrr0": (0x7E9A4BA6, ["set $r20 = 0x1234567"]),
+    "mthsrr1": (0x7E9B4BA6, ["set $r20 = 0x1234567"]),
+    "mfhsrr0": (0x7E9A4AA6, []),
+    "b into a vector": (0x48000000 | 0x902, []),
+    "ba to the Trace vector": (0x48000D02, []),
+    "bctr to the Trace vector": (0x4E800420, ["set $ctr = $trace"]),
+    "bctrl to the Trace vector": (0x4E800421, ["set $ctr = $trace"]),
+    "bcl 20,31": (0x429F0005, []),
+    "bctar": (0x4E800460, ["set $tar = $pc + 12"]),
+    "rfebb": (0x4C000124, ["set $ebbrr = $pc + 8"]),
+    "slbie": (0x7C00A364, ["set $r20 = 0x8000000"]),
+    "tlbie": (0x7C00A264, ["set $r20 = 0"]),
+    "ptesync": (0x7C4004AC, []),
     "bl": (0x48000011, []),
     "bctr": (0x4E800420, ["set $ctr = $pc + 12"]),
     "bdnz not taken": (0x4200FFF8, ["set $ctr = 1"]),
@@ -97,9 +124,15 @@ def _step_over(pair: Oracle, where: str, name: str, word: int, before: list[str]
     pair.both("stepi")
 
 
+def _base(pair: Oracle) -> str:
+    """Where the vectors are."""
+    return "0xc000000000004000" if "004d00" in pair.ours.status() else "0"
+
+
 def test_every_case(pair: Oracle) -> None:
     """All in one guest: each starts with the registers that it is given and a few nops after it."""
     pair.both("set $old = $msr")
+    pair.both(f"set $trace = {_base(pair)} + 0xd00")
     for name, (word, before) in CASES.items():
         pair.both("set $msr = $old")
         _step_over(pair, HERE, name, word, before)
@@ -203,7 +236,7 @@ def test_faults_of_problem_state(pair: Oracle) -> None:
 
 def test_at_the_vector_of_their_own_interrupt(pair: Oracle) -> None:
     """The instruction comes to where it is: with a breakpoint there it would not get away."""
-    base = "0xc000000000004000" if "004d00" in pair.ours.status() else "0"
+    base = _base(pair)
     cases = {
         "trap": ("0x700", 0x7FE00008, []),
         "sc": ("0xc00", 0x44000002, []),
@@ -272,6 +305,50 @@ def test_interrupted_in_a_handler(pair: Oracle) -> None:
     assert "Outstanding: none" in gdb.status()
 
 
+@pytest.mark.parametrize("word", [0x7C210B78, 0x7F7BDB78], ids=["or 1,1,1", "yield"])
+def test_hints(pair: Oracle, word: int) -> None:
+    """One step is one instruction; natively TCG does the next one as well (gen_pause)."""
+    gdb = pair.ours
+    here, msr = gdb.value(HERE), gdb.value("$msr")
+    gdb.command(f"set {{unsigned int}}{HERE} = {word:#x}")
+    gdb.command("stepi")
+    assert (gdb.pc, gdb.value("$msr")) == (here + 4, msr)
+    assert "Outstanding: none" in gdb.status()
+    pair.native.command(f"set {{unsigned int}}{HERE} = {word:#x}")
+    pair.native.command("stepi")
+    assert pair.native.pc == here + 8
+
+
+def test_a_sleeper(pair: Oracle) -> None:
+    """`wait` with interrupts off sleeps, natively too; Ctrl-C ends it and leaves nothing."""
+    for gdb in (pair.native, pair.ours):
+        gdb.command(f"set {{unsigned int}}{HERE} = 0x7c00003c")
+        gdb.send("stepi")
+        time.sleep(0.5)
+        output = gdb.interrupt()
+        assert "SIGINT" in output, output
+    pair.both("p $pc - $here")
+    assert pair.ours.value("$msr") & SE == 0
+
+
+@pytest.mark.parametrize("pair", TRANSLATED, ids=variant_name, indirect=True)
+def test_hypercalls_that_change_how_interrupts_are_taken(pair: Oracle) -> None:
+    """H_SET_MODE of AIL, and of ILE and back, between steps and in one."""
+    hypercall = ("set $r3 = 0x31c", "set $r6 = 0", "set $r7 = 0")
+    for value in (0, 3):
+        before = [*hypercall, f"set $r4 = {value}", "set $r5 = 3"]
+        _step_over(pair, HERE, f"AIL={value}", 0x44000022, before)
+        assert pair.both("p/x $r3").endswith("= 0x0\n")
+        pair.both("stepi 2")
+        _step_over(pair, HERE, "sc", 0x44000002, [])
+        pair.both("stepi 12")
+    ile = int(pair.ours.value("$msr") & 1)
+    for value in (1 - ile, ile):
+        before = [*hypercall, f"set $r4 = {value}", "set $r5 = 4"]
+        _step_over(pair, HERE, f"ILE={value}", 0x44000022, before)
+        pair.both("stepi 2")
+
+
 HYPERVISOR_CASES: dict[str, tuple[int, list[str]]] = {
     "hrfid": (0x4C000224, ["set $hsrr0 = 0x20108", "set $hsrr1 = $msr"]),
     "hrfid, other MSR": (0x4C000224, ["set $hsrr0 = 0x2010b", "set $hsrr1 = $msr ^ 0x2002"]),
@@ -282,6 +359,24 @@ HYPERVISOR_CASES: dict[str, tuple[int, list[str]]] = {
     "sc 1": (0x44000022, []),
     "trap": (0x7FE00008, []),
     "mtmsrd": (0x7E800164, ["set $r20 = $msr ^ 0x2002"]),
+    "hrfid to a breakpoint": (
+        0x4C000224,
+        ["set $hsrr0 = 0x20108", "set $hsrr1 = $msr", "tbreak *0x20108"],
+    ),
+    "hrfid that leaves HV": (
+        0x4C000224,
+        ["set $hsrr0 = 0x20108", "set $hsrr1 = $msr & ~0x1000000000000000"],
+    ),
+}
+# With the vectors of the bare machine's hypervisor: HEAI saves its state in HSRR0, HSRR1.
+HYPERVISOR_FAULTS: dict[str, tuple[int, list[str]]] = {
+    "no instruction": (0x00000000, []),
+    "fadd": (0xFC22182A, []),
+    "mfspr of no SPR": (0x7E9FFAA6, []),
+    "mthsrr0": (0x7E9A4BA6, ["set $r20 = 0x1234567"]),
+    "mthsrr1": (0x7E9B4BA6, ["set $r20 = 0x1234567"]),
+    "mfhsrr1": (0x7E9B4AA6, []),
+    "lwarx, not aligned": (0x7E80A828, ["set $r21 = 0x20101"]),
 }
 
 
@@ -292,7 +387,11 @@ def test_in_hypervisor_state(
     program = programs("demo", endian="be")
     start = partial(boot, program, machine="powernv9", memory="2G")
     with oracle(tmp_path, start, program.elf) as pair:
-        for name, (word, before) in HYPERVISOR_CASES.items():
+        pair.both("set $old = $msr")
+        cases = HYPERVISOR_FAULTS | HYPERVISOR_CASES  # the last one leaves HV for good
+        for name, (word, before) in cases.items():
+            assert pair.ours.value("$msr") >> 60 & 1 == 1
+            pair.both("set $msr = $old")
             _step_over(pair, "0x20100", name, word, before)
-        assert pair.ours.value("$msr") >> 60 & 1 == 1
-        assert f"Steps done: {len(HYPERVISOR_CASES)}\n" in pair.ours.status()
+            pair.both("info registers hsrr0 hsrr1")
+        assert f"Steps done: {len(cases)}\n" in pair.ours.status()

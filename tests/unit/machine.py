@@ -75,6 +75,11 @@ def bdnz(offset: int) -> int:
     return 16 << 26 | 16 << 21 | offset & 0xFFFC
 
 
+def hint(r: int) -> int:
+    """or r,r,r, after which QEMU's TCG takes no Trace interrupt."""
+    return 31 << 26 | r << 21 | r << 16 | r << 11 | 444 << 1
+
+
 def _spr(name: str) -> int:
     return (SPRS[name] & 31) << 16 | SPRS[name] >> 5 << 11
 
@@ -432,6 +437,9 @@ class Machine:
             return False
         if word == RFID:
             self._rfid(cpu)
+            return False
+        if word == hint(rt):
+            cpu["pc"] = following
             return False
         if word == NOP:
             pass

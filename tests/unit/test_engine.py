@@ -118,6 +118,7 @@ WORDS = {
     "rfid": m.RFID,
     "sc": m.SC,
     "trap": m.TRAP,
+    "or 1,1,1": m.hint(1),
 }
 
 
