@@ -138,7 +138,7 @@ def test_many_steps_through_the_kernel(
     guest = start()
     attach(gdb, guest, image)
     gdb.command(f"source {ROOT / 'tests' / 'follow.py'}")
-    gdb.command("tbreak syscall_exit_prepare")
+    gdb.command("tbreak *interrupt_return_srr_user")
     assert "emporary breakpoint" in gdb.command("continue", 60)
     begun = int(gdb.status().partition("Steps done: ")[2].split()[0])
     output = gdb.command("python Follower().follow(2000)", 60)  # back to user space
