@@ -17,11 +17,19 @@ from fixtures.qemu import Qemu
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--soak", type=int, default=1, metavar="N", help="N times as many generated programs, steps"
+        "--soak", type=int, default=1, metavar="N", help="N times as much of what is random"
     )
-    parser.addoption(
-        "--seed", type=int, default=None, metavar="S", help="of the first generated program"
-    )
+    parser.addoption("--seed", type=int, metavar="S", help="the first of what is random")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that are marked `soak` need --soak 2 or more (deselected, not skipped)."""
+    if config.getoption("soak") > 1:
+        return
+    left_out = [item for item in items if item.get_closest_marker("soak")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,494 @@
+# SPDX-License-Identifier: MIT
+"""Every kind of breakpoint and of code, in C and C++, at -O0 to -O2: native stepping's transcript.
+
+The programs run round after round, so the scripts are given one after the other to one session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.bare_metal import SOURCES, Program
+from fixtures.qemu import Qemu
+from tests.oracle import Oracle, oracle, variant_name
+
+pytestmark = pytest.mark.bare
+
+VARIANTS: list[dict[str, Any]] = [
+    {"endian": "le", "opt": "O0"},
+    {"endian": "be", "opt": "O1", "ail": 3},
+    {"endian": "le", "opt": "O2"},
+]
+MORE_VARIANTS: list[dict[str, Any]] = [
+    {"endian": "be", "opt": "O0", "ail": 3},
+    {"endian": "le", "opt": "O1"},
+    {"endian": "be", "opt": "O2"},
+]
+
+C_SCRIPTS = {
+    "inlined at two places": """
+        break twice
+        continue
+        info breakpoints
+        step
+        step
+        up
+        down
+        finish
+        continue
+        next 2
+        disable 1.1
+        continue
+        continue
+        backtrace
+    """,
+    "stepping through inlined functions": """
+        tbreak inlines
+        continue
+        step
+        step
+        step
+        step
+        step
+        next
+        next
+        next
+        next
+        step 4
+    """,
+    "tail calls": """
+        tbreak tail
+        continue
+        step
+        step
+        step
+        backtrace
+        finish
+        tbreak tail
+        continue
+        next 3
+        tbreak leaf
+        continue
+        backtrace
+        up
+        finish
+        stepi 30
+    """,
+    "no line information": """
+        tbreak work
+        continue
+        break plain
+        next 30
+        stepi
+        backtrace
+        step
+        next 3
+        delete
+        tbreak plain
+        continue
+        next
+        set step-mode on
+        tbreak work
+        continue
+        step 40
+        nexti 3
+        set step-mode off
+        step
+        tbreak bounce
+        continue
+        finish
+        break leaf
+        tbreak bounce
+        continue
+        next
+        finish
+        finish
+    """,
+    "values": """
+        tbreak turned
+        continue
+        finish
+        tbreak initial
+        continue
+        finish
+        tbreak ackermann
+        continue
+        finish
+        step 5
+        print turned($.a > 0 ? (struct triple) {1, 2, 3} : (struct triple) {4, 5, 6})
+        print ackermann(1, 2)
+        call leaf(2)
+        call (void) tail(3)
+        break leaf
+        print tail(5)
+        backtrace 1
+        finish
+        finish
+        delete
+        tbreak leaf
+        continue
+        return 4
+        next
+    """,
+    "recursion": """
+        tbreak work
+        continue
+        print ackermann(1, 2)
+        break ackermann if n == 0
+        continue
+        finish
+        step
+        next
+        delete
+        tbreak ackermann
+        continue
+        until
+        until
+        next
+        advance ackermann
+        print n
+    """,
+    "skip": """
+        skip function leaf
+        skip function turned
+        info skip
+        tbreak work
+        continue
+        step 10
+        step 10
+        skip delete
+    """,
+    "life of a breakpoint": """
+        break leaf
+        tbreak tail
+        hbreak turned
+        thbreak initial
+        info breakpoints
+        continue
+        continue
+        continue
+        continue
+        continue
+        disable 1
+        enable once 1
+        continue
+        continue
+        enable count 2 1
+        continue
+        continue
+        continue
+        enable delete 1
+        continue
+        info breakpoints
+        continue
+    """,
+    "conditions": """
+        break leaf if x % 2 == 1
+        break leaf if x % 2 == 0
+        continue
+        continue
+        continue
+        condition 1 $_streq("no", "yes")
+        ignore 2 2
+        continue
+        info breakpoints
+        condition 2 twice(1) == 0
+        condition 2 tail(1) == 0
+        condition 2
+        break leaf thread 1
+        continue
+        info breakpoints
+    """,
+    "counting with a condition that is never true": """
+        break leaf if $counted++ < 0
+        tbreak work
+        continue
+        tbreak work
+        continue
+        info breakpoints
+    """,
+    "a false condition while something else is done": """
+        break leaf if total == -1
+        tbreak work
+        continue
+        next 2
+        step 12
+        tbreak tail
+        continue
+        next 2
+        finish
+        tbreak bounce
+        continue
+        stepi 5
+        until
+        advance turned
+    """,
+    "consecutive and at the same place": """
+        break *leaf
+        break *leaf+4
+        break *leaf+8
+        break *leaf+12
+        break leaf
+        tbreak *leaf+12
+        continue
+        continue
+        stepi
+        stepi
+        continue 3
+        info breakpoints
+    """,
+    "dprintf": """
+        dprintf leaf,"x is %d\\n", x
+        tbreak work
+        continue
+        next 2
+        info breakpoints
+        delete
+        set dprintf-style call
+        set dprintf-function report
+        dprintf leaf,"called", (long)x
+        tbreak turned
+        continue
+        print reports
+        next
+        set dprintf-style agent
+        tbreak turned
+        continue
+        delete
+        dprintf leaf,"x is %d\\n", x
+        tbreak turned
+        continue
+        set dprintf-style gdb
+    """,
+    "pending": """
+        set breakpoint pending on
+        break not_there_yet
+        tbreak nowhere.c:12
+        info breakpoints
+        tbreak work
+        continue
+        next
+        info breakpoints
+        set breakpoint pending auto
+    """,
+    "rbreak": """
+        rbreak ^t.rned$
+        rbreak ^leaf$
+        continue
+        continue
+        info breakpoints
+    """,
+    "scheduler locking and range stepping": """
+        tbreak work
+        continue
+        set scheduler-locking on
+        stepi 2
+        step
+        set scheduler-locking step
+        next
+        stepi
+        set scheduler-locking replay
+        set range-stepping off
+        next
+        step
+        set range-stepping on
+        next
+        maint set target-async off
+        next
+        tbreak leaf
+        continue
+    """,
+    "jump and set pc": """
+        tbreak leaf
+        continue
+        next
+        tbreak plain
+        jump -1
+        set var $pc = bounce
+        stepi 3
+        tbreak turned
+        continue
+        tbreak plain
+        continue
+        tbreak leaf
+        jump *bounce
+        next
+    """,
+    "software watchpoints": """
+        set can-use-hw-watchpoints 0
+        tbreak inlines
+        continue
+        watch total
+        continue
+        continue
+        next
+        watch round if round % 2 == 0
+        delete 2
+        info watchpoints
+        delete
+        set can-use-hw-watchpoints 1
+    """,
+    # Reached by `continue`: after a step that hits one, QEMU's next step stays where it is, so that
+    # native stepping shows the stop one instruction earlier than after `continue`.
+    "hardware watchpoints": """
+        tbreak work
+        continue
+        watch total
+        continue
+        continue
+        rwatch round
+        continue
+        delete
+        awatch total
+        continue
+        continue
+        delete
+        watch -location total if total > 10
+        continue
+        next
+        info watchpoints
+        delete
+        tbreak work
+        continue
+        watch t.a
+        tbreak ackermann
+        continue
+        continue
+    """,
+    "display": """
+        tbreak leaf
+        continue
+        display x
+        display/i $pc
+        display/x $lr
+        step
+        stepi
+        next
+        undisplay 2
+        stepi 4
+        info display
+    """,
+    "recorded": """
+        tbreak work
+        continue
+        record full
+        stepi 220
+        reverse-stepi 210
+        reverse-step
+        reverse-next
+        reverse-finish
+        next 3
+        reverse-continue
+        info record
+        record goto end
+        record stop
+        stepi
+        next
+    """,
+}
+
+CC_SCRIPTS = {
+    "constructors, virtual calls": """
+        break shapes::Square::Square
+        break area
+        info breakpoints
+        continue
+        step 3
+        finish
+        continue
+        finish
+        step
+        step
+        continue
+        backtrace
+        delete
+        tbreak shapes::Square::~Square
+        continue
+        step 4
+        finish
+    """,
+    "overloads, templates, lambda": """
+        break scale
+        info breakpoints
+        continue
+        finish
+        continue
+        step 3
+        delete
+        tbreak most<long>
+        continue
+        finish
+        rbreak ^apply
+        continue
+        step
+        step
+        finish
+        next 3
+    """,
+    "step everywhere": """
+        tbreak work
+        continue
+        step 10
+        step 10
+        step 10
+        next 10
+    """,
+    "skip and catch": """
+        skip function scale(int)
+        skip -gfunction shapes::*
+        tbreak measure
+        continue
+        step
+        step
+        step 5
+        skip delete
+        catch throw
+        tbreak work
+        continue
+        next
+    """,
+    "watch a member": """
+        tbreak measure
+        continue
+        up
+        watch square.side
+        watch bar.a
+        tbreak work
+        continue
+        continue
+    """,
+}
+
+AFTERWARDS = ("delete", "undisplay", "frame 0")
+
+
+@pytest.fixture
+def pair(
+    program: str,
+    variant: dict[str, Any],
+    tmp_path: Path,
+    programs: Callable[..., Program],
+    boot: Callable[..., Qemu],
+) -> Iterator[Oracle]:
+    built = programs(program, **variant)
+    with oracle(tmp_path, partial(boot, built), built.elf, ["-d", str(SOURCES)]) as pair:
+        yield pair
+
+
+@pytest.mark.parametrize("program", ["shapes", "classes"])
+@pytest.mark.parametrize(
+    "variant",
+    [*VARIANTS, *(pytest.param(one, marks=pytest.mark.soak) for one in MORE_VARIANTS)],
+    ids=variant_name,
+)
+def test_transcripts(program: str, pair: Oracle) -> None:
+    for name, script in (C_SCRIPTS if program == "shapes" else CC_SCRIPTS).items():
+        pair.commands.append(f"# {name}")
+        assert "reakpoint" in pair.run(script), name
+        pair.run("\n".join(AFTERWARDS))
+    assert pair.ours.value("trace_hits") == 0
