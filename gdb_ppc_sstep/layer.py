@@ -2,8 +2,9 @@
 """The step layer of the wire door: a process between gdb and the stub, RSP in and RSP out.
 
 It forwards what it does not own, byte for byte, and gives what resumes the guest to the engine.
-Started by `takeover`, with the two sockets as inherited file descriptors.  It ends when either
-side goes away, and leaves the guest without anything of ours or of a gdb that died.
+Started by `takeover`, with the two sockets as inherited file descriptors, or run by `standalone`.
+It ends when either side goes away, and leaves the guest without anything of ours or of a gdb that
+died.
 """
 
 from __future__ import annotations
@@ -260,22 +261,28 @@ class Layer:
         self.engine.breakpoints = self._breakpoints
 
     def _learn_acks(self) -> None:
-        """gdb may have agreed with the stub on QStartNoAckMode: then no `+` comes first."""
+        """gdb may have agreed with the stub on QStartNoAckMode: then no `+` comes first.
+
+        A stop reply may come before: QEMU sends one to a new client when the guest was running.
+        """
         stub = self._wire.stub
         stub.acks = self._wire.gdb.acks = False
         stub.send(b"qC")
         end = time.monotonic() + REPLY_TIMEOUT
-        seen = b""
-        while b"#" not in seen or len(seen.partition(b"#")[2]) < 2:
+        parser = Parser()
+        while True:
             if not select.select([stub.sock], [], [], max(0.0, end - time.monotonic()))[0]:
                 raise StubSilent(f"the stub did not answer within {REPLY_TIMEOUT:g} seconds")
             data = stub.sock.recv(4096)
             if not data:
                 raise StubGone("the stub closed the connection")
-            seen += data
-        if seen.partition(b"$")[0].endswith(ACK):
-            stub.acks = self._wire.gdb.acks = True
-            stub.send_raw(ACK)
+            for item in parser.feed(data):
+                if item == Byte(ACK):
+                    stub.acks = self._wire.gdb.acks = True
+                elif isinstance(item, Packet) and StopReply.parse(item.payload).signal is None:
+                    if stub.acks:
+                        stub.send_raw(ACK)
+                    return
 
     def _monitor(self, command: str) -> bytes:
         """What QEMU's monitor prints; empty for a stub that has none."""
@@ -311,6 +318,8 @@ class Layer:
             # qRcmd's output comes in O packets before its reply.
             if item.payload[:1] != b"O" or item.payload == b"OK":
                 self._waiting = False
+            if item.payload == b"OK" and self._asked == b"QStartNoAckMode":
+                self._wire.stub.acks = self._wire.gdb.acks = False
             if item.payload == b"OK" and self._asked[:1] == b"Z":
                 self._breakpoints[self._asked[1:]] = int(self._asked.split(b",")[1], 16)
             thread = StopReply.parse(item.payload).thread

@@ -83,6 +83,10 @@ class StubServer:
         """Close the connection."""
         self._sock.shutdown(socket.SHUT_RDWR)
 
+    def report(self, payload: bytes) -> None:
+        """Send a packet that nobody has asked for."""
+        self._sock.sendall(framed(payload))
+
     def notify(self, payload: bytes) -> None:
         """Send a notification."""
         self._sock.sendall(framed(payload, b"%"))
@@ -385,6 +389,25 @@ def test_greet_learns_whether_packets_are_acknowledged(start: Start, acks: bool)
     assert rig.server.naks == 0
     rig.gdb.sock.sendall(framed(b"qC"))
     assert rig.gdb.raw(1) == (b"+" if acks else b"$")
+
+
+def test_greet_after_a_stop_that_the_stub_reports_by_itself(start: Start) -> None:
+    """As QEMU does to a client that connects while the guest runs."""
+    rig = start(program(m.NOP), ready=False)
+    rig.server.report(b"T02thread:p01.01;")
+    assert rig.start() == "ok"
+    assert number(rig.gdb.ask(PC)) == TEXT
+    assert rig.gdb.ask(STEP) == b"T05thread:p01.01;"
+
+
+def test_client_that_ends_acknowledgements(start: Start) -> None:
+    rig = start(program(m.NOP))
+    rig.server.extra[b"QStartNoAckMode"] = b"OK"
+    assert rig.gdb.ask(b"QStartNoAckMode") == b"OK"
+    rig.gdb.acks = rig.server.acks = False
+    assert number(rig.gdb.ask(PC)) == TEXT
+    rig.gdb.sock.sendall(framed(b"qC"))
+    assert rig.gdb.raw(1) == b"$"
 
 
 @pytest.mark.parametrize("name", ["srr0", "srr1", "pc", "msr"])
