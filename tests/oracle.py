@@ -88,6 +88,13 @@ def _finish(gdb: Gdb, timeout: float) -> str:
         return HANGS
 
 
+def compare(native: Gdb, ours: Gdb, script: str) -> int:
+    """Give two gdbs that are connected a script, as `Oracle.run`; the number of comparisons."""
+    pair = Oracle(native, ours, ("", ""))
+    pair.run(script)
+    return pair.compared
+
+
 @contextmanager
 def oracle(
     directory: Path,

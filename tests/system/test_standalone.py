@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: MIT
+"""`gdb-ppc-sstep`, the layer alone: for clients that know nothing of it the stub steps."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from fixtures.bare_metal import SOURCES, Program
+from fixtures.qemu import Qemu
+from tests.driver import ROOT, Gdb
+from tests.oracle import compare
+
+pytestmark = pytest.mark.bare
+
+SCRIPT = """
+    break work
+    continue
+    stepi 5
+    nexti 3
+    step
+    next
+    break square if x == 3
+    continue
+    finish
+    continue
+"""
+
+
+@contextmanager
+def service(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-m", "gdb_ppc_sstep.standalone", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def address(process: subprocess.Popen[str]) -> str:
+    """Where a service listens."""
+    assert process.stdout is not None
+    said = process.stdout.readline()
+    found = re.fullmatch(r"listening on (.+)\n", said)
+    assert found, said
+    return found[1]
+
+
+@pytest.fixture
+def demo(programs: Callable[..., Program]) -> Program:
+    return programs("demo")
+
+
+@pytest.fixture
+def guest(boot: Callable[..., Qemu], demo: Program) -> Qemu:
+    return boot(demo, steps=False)
+
+
+@pytest.mark.parametrize("listen", ["0", "[::1]:0", "unix"])
+def test_gdb_without_the_extension(
+    listen: str, tmp_path: Path, boot: Callable[..., Qemu], guest: Qemu, demo: Program
+) -> None:
+    native = boot(demo, steps=True)
+    options = ("-d", str(SOURCES))
+    where = str(tmp_path / "socket") if listen == "unix" else listen
+    with (
+        service("--listen", where, "--connect", guest.target) as process,
+        Gdb(tmp_path, name="native", extension=False, arguments=options) as one,
+        Gdb(tmp_path, name="ours", extension=False, arguments=options) as other,
+    ):
+        one.connect(native.target, demo.elf)
+        target = address(process)
+        other.connect(target, demo.elf)
+        assert compare(one, other, SCRIPT) > 20
+        # A second client, to whom QEMU says by itself that the guest has stopped.
+        one.command("detach")
+        other.command("detach")
+        assert other.connect(target)
+        other.command("tbreak work")
+        other.command("continue")
+        here = other.pc
+        other.command("stepi")
+        assert other.pc == here + 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_ended_by_a_signal_it_leaves_the_guest_clean(
+    number: signal.Signals, tmp_path: Path, guest: Qemu, demo: Program
+) -> None:
+    with (
+        service("--listen", "0", "--connect", guest.target) as process,
+        Gdb(tmp_path, name="client", extension=False) as gdb,
+    ):
+        gdb.connect(address(process), demo.elf)
+        gdb.command("break work")
+        gdb.command("continue")
+        gdb.send("stepi 1000000")
+        time.sleep(0.2)
+        process.send_signal(number)
+        assert process.wait(10) == 0
+        gdb.finish()
+    with Gdb(tmp_path, name="after", extension=False) as plain:
+        plain.connect(guest.target, demo.elf)
+        assert plain.value("$msr") & 0x400 == 0
+        assert 'received: "E22"' in plain.command("maint packet z0,d00,4")
+
+
+def test_what_is_wrong_is_one_line(tmp_path: Path, guest: Qemu, demo: Program) -> None:
+    nowhere = str(tmp_path / "nothing")
+    with service("--listen", "0", "--connect", nowhere, "--once") as process:
+        with Gdb(tmp_path, extension=False) as gdb:
+            gdb.send(f"target remote {address(process)}")
+            assert re.search("closed|disconnected", gdb.finish())
+        assert process.wait(10) == 1
+        assert process.stderr is not None
+        assert process.stderr.read() == (
+            f"gdb-ppc-sstep: {nowhere}: [Errno 2] No such file or directory\n"
+        )
+    for arguments, words in (
+        (("--listen", "x", "--connect", "1"), "'x' is no [HOST:]PORT and no PATH"),
+        ((), "--listen and --connect are needed"),
+    ):
+        with service(*arguments) as process:
+            assert process.stderr is not None
+            assert words in process.stderr.read()
+            assert process.wait(10) == 2
+
+
+@pytest.mark.timeout(240)
+def test_pip_install(tmp_path: Path, guest: Qemu, demo: Program) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "gdb_ppc_sstep", source / "gdb_ppc_sstep")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    venv.create(tmp_path / "venv", with_pip=True)
+    programs = tmp_path / "venv" / "bin"
+    subprocess.run([programs / "pip", "install", "-q", source], check=True, timeout=200)
+    command = programs / "gdb-ppc-sstep"
+    line = subprocess.check_output([command, "--gdbinit"], text=True).strip()
+    assert str(tmp_path / "venv") in line and line.endswith("/gdb_ppc_sstep/__init__.py")
+    imported = subprocess.run([programs / "python", "-c", "import gdb_ppc_sstep"], cwd="/")
+    assert imported.returncode == 0
+    with Gdb(tmp_path, extension=False, arguments=(f"-iex={line}",)) as gdb:
+        assert "stepping by the Trace interrupt" in gdb.connect(guest.target, demo.elf)
+        gdb.command("tbreak work")
+        gdb.command("continue")
+        gdb.command("stepi 3")
+        assert "Steps done: 3\n" in gdb.status()
+
+
+LLDB = (
+    "breakpoint set -n work",
+    "continue",
+    "thread step-inst",
+    "thread step-inst-over",
+    "thread step-in",
+    "thread step-over",
+    "breakpoint set -n square -c x==3",
+    "continue",
+    "thread step-out",
+    "thread until 17",
+    "continue",
+    "thread backtrace",
+    "register read pc msr srr0 srr1",
+    "breakpoint list",
+)
+
+
+def lldb(url: str, elf: Path) -> str:
+    """What LLDB prints for the commands."""
+    commands = [word for command in (f"process connect {url}", *LLDB) for word in ("-o", command)]
+    done = subprocess.run(
+        ["lldb", "-x", "-b", str(elf), *commands], capture_output=True, text=True, timeout=60
+    )
+    return done.stdout.partition(LLDB[0])[2]
+
+
+@pytest.mark.lldb
+def test_lldb(boot: Callable[..., Qemu], guest: Qemu, demo: Program) -> None:
+    native = lldb(f"unix-connect://{boot(demo, steps=True).target}", demo.elf)
+    with service("--listen", "0", "--connect", guest.target) as process:
+        ours = lldb(f"connect://{address(process)}", demo.elf)
+    assert ours == native
+    assert ours.count("Process 1 stopped") == 9, ours
