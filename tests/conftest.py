@@ -13,6 +13,7 @@ import pytest
 from fixtures import bare_metal
 from fixtures.bare_metal import Program
 from fixtures.qemu import Qemu
+from tests.driver import GDB
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -20,6 +21,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--soak", type=int, default=1, metavar="N", help="N times as much of what is random"
     )
     parser.addoption("--seed", type=int, metavar="S", help="the first of what is random")
+
+
+def pytest_report_header() -> str:
+    return f"gdb: {GDB}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -71,7 +76,7 @@ def ail2(programs: Callable[..., Program]) -> bool:
         connect = ("-iex", "set confirm off", "-ex", f"target remote {guest.target}")
         try:
             subprocess.run(
-                ["gdb-multiarch", "-nx", "-batch", *connect, *arguments],
+                [GDB, "-nx", "-batch", *connect, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

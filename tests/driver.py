@@ -20,6 +20,17 @@ import pexpect
 ROOT = Path(__file__).resolve().parent.parent
 EXTENSION = ROOT / "gdb_ppc_sstep" / "__init__.py"
 PROMPT = "(gdb) "
+GDB = os.environ.get("GDB", "gdb-multiarch")
+"""The gdb that is tested: the variable GDB names another one."""
+
+
+def gdb_version() -> tuple[int, int]:
+    """Its major and minor version."""
+    command = [GDB, "-nx", "-batch", "-ex", "python print(gdb.VERSION)"]
+    said = subprocess.run(command, capture_output=True, text=True)
+    found = re.match(r"(\d+)\.(\d+)", said.stdout)
+    assert found, f"{GDB}: {said}"
+    return int(found[1]), int(found[2])
 
 
 class Gdb:
@@ -57,7 +68,7 @@ class Gdb:
         environment.pop("DEBUGINFOD_URLS", None)
         environment.update(TERM="dumb", LC_ALL="C.UTF-8", INPUTRC="/dev/null", NO_COLOR="1")
         self.child: pexpect.spawn[str] = pexpect.spawn(
-            "gdb-multiarch",
+            GDB,
             [*command, *arguments],
             env=environment,
             dimensions=(50, 4000),

@@ -1,41 +1,180 @@
 # SPDX-License-Identifier: MIT
-"""GDB/MI as a front end speaks it: the records that native stepping gives."""
+"""GDB/MI as front ends speak it: the records that native stepping gives.
+
+The sequences are modelled on what VS Code's cppdbg (MIEngine's MICommandFactory.cs and
+DebuggedProcess.cs), Eclipse CDT (DSF-GDB's FinalLaunchSequence and MIRunControl) and front ends
+that step by `-interpreter-exec console` send.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import NamedTuple
 
 import pexpect
 import pytest
 
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu
-from tests.driver import EXTENSION
+from tests.driver import EXTENSION, GDB
 
 pytestmark = pytest.mark.bare
 
-COMMANDS = [
-    "-break-insert work",
-    "-exec-continue",
-    "-exec-step-instruction",
-    "-exec-next-instruction",
-    "-exec-next",
-    "-exec-step",
-    "-exec-step",
-    "-exec-finish",
-    "-break-insert -c x==3 square",
-    "-exec-continue",
-    "-stack-list-frames",
-    "-exec-until",
-    "-exec-finish",
-    "-break-insert -i 1 factorial",
-    "-exec-continue",
-    "-break-delete 2 3",
-    "-exec-continue",
-    "-data-list-register-values x 64 65",
-    "-exec-interrupt",
-]
+
+class Sequence(NamedTuple):
+    """What a front end sends before it connects, how it connects, and what it sends then."""
+
+    before: tuple[str, ...]
+    connect: str
+    commands: tuple[str, ...]
+
+
+PLAIN = Sequence(
+    (),
+    "-target-select remote {target}",
+    (
+        "-break-insert work",
+        "-exec-continue",
+        "-exec-step-instruction",
+        "-exec-next-instruction",
+        "-exec-next",
+        "-exec-step",
+        "-exec-step",
+        "-exec-finish",
+        "-break-insert -c x==3 square",
+        "-exec-continue",
+        "-stack-list-frames",
+        "-exec-until",
+        "-exec-finish",
+        "-break-insert -i 1 factorial",
+        "-exec-continue",
+        "-break-delete 2 3",
+        "-exec-continue",
+        "-data-list-register-values x 64 65",
+        "-dprintf-insert square \"x=%d\\n\" x",
+        "-break-watch total",
+        "-exec-continue",
+        "-exec-continue",
+        "-break-list",
+        "-break-delete",
+        "-exec-until demo.c:51",
+        "-break-insert work",
+        "-exec-jump demo.c:51",
+    ),
+)  # fmt: skip
+
+# request "launch" with miDebuggerServerAddress: it stops where the guest is, then continues.
+CPPDBG = Sequence(
+    (
+        # and target-async on, another name of mi-async, which is either here
+        '-interpreter-exec console "set pagination off"',
+        "-gdb-set auto-solib-add on",
+    ),
+    "-target-select remote {target}",
+    (
+        '-interpreter-exec console "show architecture"',
+        "-break-insert -f main",
+        "-exec-continue",
+        "-break-delete 1",
+        "-list-thread-groups i1",
+        "-thread-info",
+        "-thread-info 1",
+        "-break-insert -f demo.c:40",
+        '-break-insert -f -c "x == 3" demo.c:9',
+        "-exec-continue",
+        "-stack-list-frames --thread 1 0 1000",
+        "-stack-list-arguments --thread 1 2 0 10",
+        "-stack-list-variables --thread 1 --frame 0 1",
+        "-stack-info-depth --thread 1 1000",
+        '-var-create --thread 1 --frame 0 - * "result"',
+        "-exec-step --thread 1 --frame 0",
+        "-exec-next --thread 1 --frame 0",
+        "-exec-next --thread 1 --frame 0",
+        "-var-update 2 *",
+        '-data-evaluate-expression --thread 1 --frame 1 "n"',
+        "-exec-continue",
+        "-exec-finish --thread 1 --frame 0",
+        "-exec-step-instruction --thread 1 --frame 0",
+        "-exec-next-instruction --thread 1 --frame 0",
+        "-stack-select-frame 1",
+        "-stack-list-locals 1",
+        "-data-list-register-values --thread 1 x 1 64 65",
+        "-data-disassemble -f demo.c -l 40 -n 5 -- 4",
+        "-break-delete 3",
+        "-exec-continue",
+        "-thread-select 1",
+        "-exec-finish --thread 1 --frame 0",
+    ),
+)
+
+ECLIPSE = Sequence(
+    (
+        "-environment-cd /",
+        "-gdb-set breakpoint pending on",
+        "-gdb-set detach-on-fork on",
+        "-gdb-set python print-stack none",
+        "-gdb-set print object on",
+        "-gdb-set print sevenbit-strings on",
+        "-gdb-set auto-solib-add on",
+        "-enable-pretty-printing",
+        "-list-features",
+    ),
+    "-target-select extended-remote {target}",
+    (
+        "-list-thread-groups",
+        "-list-thread-groups i1",
+        "-break-insert -t -f main",
+        "-exec-continue --thread 1",
+        "-thread-info 1",
+        "-stack-info-depth --thread 1 11",
+        "-stack-list-frames --thread 1 0 0",
+        "-break-insert -f demo.c:24",
+        "-break-condition 2 n==3",
+        "-break-after 2 1",
+        "-exec-continue --thread-group i1",
+        "-stack-list-locals --thread 1 --frame 0 1",
+        "-var-create --thread 1 --frame 0 - * n",
+        "-var-update 1 var1",
+        "-exec-next --thread 1 1",
+        "-exec-step --thread 1 1",
+        "-exec-step --thread 1 2",
+        "-exec-finish --thread 1 --frame 0",
+        "-exec-step-instruction --thread 1 3",
+        "-exec-next-instruction --thread 1 3",
+        "-exec-until --thread 1 demo.c:44",
+        "-break-disable 2",
+        "-break-insert -f -h largest",
+        "-exec-continue --thread 1",
+        "-stack-list-arguments --thread 1 1",
+        "-exec-return --thread 1 --frame 0",
+        "-data-list-register-names 64 65",
+        "-data-list-register-values --thread 1 --frame 0 x 64 65",
+        "-data-read-memory-bytes $pc 16",
+        "-break-watch total",
+        "-exec-continue --thread 1",
+        "-break-delete 4",
+        "-exec-continue --thread 1",
+    ),
+)  # fmt: skip
+
+CONSOLE = Sequence(
+    ("-gdb-set confirm off", '-interpreter-exec console "set breakpoint pending on"'),
+    "-interpreter-exec console \"target remote {target}\"",
+    tuple(
+        f'-interpreter-exec console "{command}"'
+        for command in (
+            *("break work", "continue", "step", "next", "stepi", "nexti", "finish", "next"),
+            *("tbreak square if x == 3", "continue", "continue", "up", "finish", "until 44"),
+            *("advance largest", "backtrace", "info locals", "info breakpoints", "continue"),
+        )
+    ),
+)  # fmt: skip
+
+SEQUENCES = {"plain": PLAIN, "cppdbg": CPPDBG, "eclipse": ECLIPSE, "console": CONSOLE}
+RESUMES = re.compile(
+    r'-exec-(?!return)|-interpreter-exec console "(target|continue|next|step|finish|until|advance)'
+)
 
 
 class Mi:
@@ -46,7 +185,7 @@ class Mi:
         if extension:
             command.append(f"-iex=source {EXTENSION}")
         self.child: pexpect.spawn[str] = pexpect.spawn(
-            "gdb-multiarch", command, encoding="utf-8", timeout=30, echo=False
+            GDB, command, encoding="utf-8", timeout=30, echo=False
         )
         self.child.delaybeforesend = None
         self.child.expect_exact("(gdb) \r\n")
@@ -57,7 +196,8 @@ class Mi:
         self.child.sendline(text)
         self.child.expect(r"\^(done|running|error|connected)[^\r]*\r\n")
         records = str(self.child.before) + str(self.child.after)
-        if "^error" not in records and text.startswith("-exec"):
+        stopped = "*stopped" in records and "^running" not in records
+        if "^error" not in records and RESUMES.match(text) and not stopped:
             self.child.expect(r"\*stopped[^\r]*\r\n")
             records += str(self.child.before) + str(self.child.after)
         # Prompts come at other moments with mi-async; what follows this answer is of the next.
@@ -67,37 +207,47 @@ class Mi:
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "mi-async"])
+@pytest.mark.parametrize("name", SEQUENCES)
 def test_records(
+    name: str,
     asynchronous: bool,
     programs: Callable[..., Program],
     boot: Callable[..., Qemu],
 ) -> None:
-    program = programs("demo")
+    program, sequence = programs("demo"), SEQUENCES[name]
+    commands = [
+        *sequence.before,
+        f"-file-exec-and-symbols {program.elf}",
+        sequence.connect,
+        *sequence.commands,
+    ]
     sessions = []
     for steps in (True, False):
         guest = boot(program, steps=steps)
         mi = Mi(extension=not steps, asynchronous=asynchronous)
-        records = [mi.command(f"-file-exec-and-symbols {program.elf}")]
-        records.append(mi.command(f"-target-select remote {guest.target}"))
-        for command in COMMANDS:
-            records.append(mi.command(command) if command != COMMANDS[-1] else "")
-        mi.command("-break-delete")
-        mi.child.sendline("-exec-continue")
-        mi.child.expect(r"\*running[^\r]*\r\n")
-        if asynchronous:
-            mi.child.sendline("-exec-interrupt")
-        else:
-            mi.child.sendintr()
-        mi.child.expect(r"\*stopped,reason=\"signal-received\",signal-name=\"SIGINT\"[^\r]*\r\n")
-        mi.child.close(force=True)
+        try:
+            records = [mi.command(command.format(target=guest.target)) for command in commands]
+            mi.command("-break-delete")
+            mi.child.sendline("-exec-continue")
+            mi.child.expect(r"\*running[^\r]*\r\n")
+            if asynchronous:
+                mi.child.sendline("-exec-interrupt")
+            else:
+                mi.child.sendintr()
+            mi.child.expect(r'\*stopped,reason="signal-received",signal-name="SIGINT"[^\r]*\r\n')
+        finally:
+            mi.child.close(force=True)
         sessions.append([_normal(record, guest) for record in records])
     native, ours = sessions
     assert any("stepping by the Trace interrupt" in record for record in ours)
-    for command, theirs, mine in zip(["file", "target", *COMMANDS], native, ours):
+    for command, theirs, mine in zip(commands, native, ours):
         assert _without_announcement(mine) == theirs, command
-    assert sum('reason="end-stepping-range"' in record for record in native) >= 5
-    assert sum('reason="breakpoint-hit"' in record for record in native) >= 4
-    assert sum('reason="function-finished"' in record for record in native) == 2
+    assert sum("*stopped" in record for record in native) >= 10
+    wanted = {"end-stepping-range": 5, "breakpoint-hit": 3, "function-finished": 1}
+    for reason, least in wanted.items():
+        assert sum(f'reason="{reason}"' in record for record in native) >= least, reason
+    errors = [command + record for command, record in zip(commands, native) if "^error" in record]
+    assert not errors
 
 
 def _normal(records: str, guest: Qemu) -> str:

@@ -15,7 +15,7 @@ import pytest
 
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu, wait_for
-from tests.driver import EXTENSION, ROOT, Gdb, is_running, layers_of
+from tests.driver import EXTENSION, GDB, ROOT, Gdb, is_running, layers_of
 
 pytestmark = pytest.mark.bare
 
@@ -142,7 +142,7 @@ def test_batch(tmp_path: Path, guest: Qemu, demo: Program) -> None:
         "info breakpoints\n"
     )
     done = subprocess.run(
-        ["gdb-multiarch", "-nx", "-batch", f"-iex=source {EXTENSION}", "-x", script, demo.elf],
+        [GDB, "-nx", "-batch", f"-iex=source {EXTENSION}", "-x", script, demo.elf],
         capture_output=True,
         text=True,
         timeout=60,
