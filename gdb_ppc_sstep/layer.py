@@ -15,6 +15,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TextIO
 
 from . import private
@@ -116,7 +117,9 @@ class Peer:
                 # A NAK from now on is not about what we sent before.
                 self._last = None
                 if self.acks:
-                    self.send_raw(ACK)
+                    # Who ends after a last reply takes no `+`; the end is seen at the next read.
+                    with suppress(type(self._gone)):
+                        self.send_raw(ACK)
             self.items.append(item)
 
 

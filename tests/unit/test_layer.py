@@ -1073,13 +1073,24 @@ def test_stub_gone_after_a_reply_in_mid_step_closes_gdbs_end(
     assert rig.log == ""
 
 
-def test_exit_of_the_guest_is_passed_on_before_the_end(start: Start) -> None:
+@pytest.mark.parametrize("acks", [True, False], ids=["acks", "no acks"])
+def test_exit_of_the_guest_is_passed_on_before_the_end(start: Start, acks: bool) -> None:
     machine = program(m.NOP)
     machine.stop_at[0, TEXT] = b"W00"
-    rig = start(machine, acks=False)
+    rig = start(machine, acks=acks)
     rig.server.leaving_after = b"vCont"
     rig.gdb.send(STEP)
     assert rig.gdb.rest() == framed(b"W00")
+    rig.ended()
+
+
+@pytest.mark.parametrize("acks", [True, False], ids=["acks", "no acks"])
+def test_last_reply_of_a_stub_is_passed_on_before_the_end(start: Start, acks: bool) -> None:
+    rig = start(program(m.NOP), acks=acks)
+    rig.server.extra[b"vKill"] = b"OK"
+    rig.server.leaving_after = b"vKill"
+    rig.gdb.send(b"vKill;1")
+    assert rig.gdb.rest() == framed(b"OK")
     rig.ended()
 
 
