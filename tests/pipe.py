@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Connect a unix socket to stdin and stdout, or with --listen to one client at a TCP port."""
+"""Connect a unix socket to stdin and stdout, or with --listen HOST to one client at a TCP port."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def main() -> None:
         stub.connect(sys.argv[1])
         reads, writes = 0, 1
         if "--listen" in sys.argv:
-            with socket.create_server(("127.0.0.1", 0)) as server:
+            host = sys.argv[sys.argv.index("--listen") + 1]
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            with socket.create_server((host, 0), family=family) as server:
                 print(server.getsockname()[1], flush=True)
                 client, _ = server.accept()
             reads = writes = client.fileno()

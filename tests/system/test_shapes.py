@@ -423,7 +423,7 @@ CC_SCRIPTS = {
         tbreak most<long>
         continue
         finish
-        rbreak ^apply
+        tbreak classes.cc:44
         continue
         step
         step
