@@ -412,7 +412,7 @@ CC_SCRIPTS = {
         step 4
         finish
     """,
-    "overloads, templates, lambda": """
+    "overloads, templates": """
         break scale
         info breakpoints
         continue
@@ -423,7 +423,7 @@ CC_SCRIPTS = {
         tbreak most<long>
         continue
         finish
-        tbreak classes.cc:44
+        tbreak work
         continue
         step
         step
