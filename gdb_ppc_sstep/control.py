@@ -14,10 +14,18 @@ from .strategy import Interrupts
 
 
 class _Group(gdb.Command):
-    """Settings of the ppc64 single-step extension."""
+    """A prefix: without a subcommand it lists them, as gdb's own do."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, summary: str) -> None:
+        self.__doc__ = summary
+        self._name = name
         super().__init__(name, gdb.COMMAND_RUNNING, prefix=True)
+
+    def invoke(self, argument: str, _from_tty: bool) -> None:
+        if argument:
+            unknown = f'Undefined {self._name} command: "{argument}".'
+            raise gdb.GdbError(f'{unknown}  Try "help {self._name}".')
+        gdb.execute(f"help {self._name}")
 
 
 class _ShowGroup(gdb.Command):
@@ -32,9 +40,7 @@ class _ShowGroup(gdb.Command):
 
 
 class _Mode(gdb.Parameter):
-    """Which connections are taken, to step by the Trace interrupt.
-
-    auto  ppc64 remote targets whose stub ignores step requests: QEMU with KVM, or with
+    """auto  ppc64 remote targets whose stub ignores step requests: QEMU with KVM, or with
           Qqemu.sstep=0.  This is the default.
     on    every ppc64 remote target.
     off   none."""
@@ -58,9 +64,7 @@ class _Mode(gdb.Parameter):
 
 
 class _Door(gdb.Parameter):
-    """How a connection is stepped.
-
-    auto      by the wire, and by commands where that cannot be done.  This is the default.
+    """auto      by the wire, and by commands where that cannot be done.  This is the default.
     wire      a process between gdb and the stub answers gdb's own step requests.
     commands  stepi, nexti, step and next are replaced, and use gdb's own connection.
 
@@ -85,7 +89,7 @@ class _Door(gdb.Parameter):
 
 
 class _Ail(gdb.Parameter):
-    """LPCR[AIL] of the guest: where its interrupts go while translation is on.
+    """LPCR[AIL] says where interrupts go while translation is on.
 
     auto  as LPCR says.  This is the default.
     0     to 0xd00, without translation.
@@ -146,7 +150,7 @@ class _Interrupts(gdb.Parameter):
 
 
 class _Debug(gdb.Parameter):
-    """Whether each packet and decision of the step layer is logged.
+    """When on, each packet and decision of the step layer is logged.
 
     The log is printed to gdb's own (see "set logging") at each stop, or appended line by line to
     the file that "set ppc-sstep debug-file" names."""
@@ -168,7 +172,7 @@ class _Debug(gdb.Parameter):
 
 
 class _DebugFile(gdb.Parameter):
-    """File that the log of "set debug ppc-sstep" is appended to.
+    """It is the log of "set debug ppc-sstep".
 
     Empty, which is the default, is for gdb's own log."""
 
@@ -271,8 +275,8 @@ def _details(session: Session) -> Iterator[str]:
 
 def register() -> None:
     """Make the commands and settings known to gdb."""
-    _Group("set ppc-sstep")
+    _Group("set ppc-sstep", "Set how the ppc64 single-step extension works.")
     _ShowGroup()
-    _Group("ppc-sstep")
+    _Group("ppc-sstep", "Commands of the ppc64 single-step extension.")
     for kind in (_Mode, _Door, _Ail, _Interrupts, _Debug, _DebugFile, _Probe, _Info):
         kind()

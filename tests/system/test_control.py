@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+"""Help, completion and errors of the commands and settings are as gdb's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.driver import Gdb
+
+pytestmark = pytest.mark.bare
+
+SETTINGS = ("ail", "debug-file", "door", "mode")
+
+
+@pytest.fixture
+def gdb(tmp_path: Path) -> Iterator[Gdb]:
+    with Gdb(tmp_path) as gdb:
+        yield gdb
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("info ppc-sstep", "ppc-sstep", "ppc-sstep probe", "set ppc-sstep", "show ppc-sstep"),
+        *("set debug ppc-sstep", "show debug ppc-sstep"),
+        *(f"{verb} ppc-sstep {name}" for verb in ("set", "show") for name in SETTINGS),
+    ],
+)
+def test_help(gdb: Gdb, command: str) -> None:
+    lines = gdb.command(f"help {command}").splitlines()
+    assert lines[0].endswith(".") and len(lines[0]) <= 80
+    if command.startswith(("set", "show")):
+        assert lines[0].lower().startswith(command.split()[0])
+    assert all(len(line) <= 100 for line in lines)
+    assert "This command is not documented" not in "".join(lines)
+    assert len(lines) > 1 or command == "ppc-sstep probe", "only a summary"
+
+
+def test_prefixes_list_their_commands(gdb: Gdb) -> None:
+    for prefix in ("ppc-sstep", "set ppc-sstep"):
+        assert gdb.command(prefix) == gdb.command(f"help {prefix}")
+        assert f"List of {prefix} subcommands:" in gdb.command(prefix)
+        expected = f'Undefined {prefix} command: "foo".  Try "help {prefix}".\n'
+        assert gdb.command(f"{prefix} foo") == expected
+    assert gdb.command("show ppc-sstep").count("\n") == len(SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("typed", "completions"),
+    [
+        ("info ppc", ["info ppc-sstep"]),
+        ("ppc", ["ppc-sstep"]),
+        ("ppc-sstep ", ["ppc-sstep probe"]),
+        ("ppc-sstep probe ", []),
+        ("info ppc-sstep ", []),
+        ("set ppc-sstep ", [f"set ppc-sstep {name}" for name in SETTINGS]),
+        ("show ppc-sstep d", ["show ppc-sstep debug-file", "show ppc-sstep door"]),
+        ("set ppc-sstep mode ", [f"set ppc-sstep mode {one}" for one in ("auto", "off", "on")]),
+        ("set ppc-sstep ail ", [f"set ppc-sstep ail {one}" for one in ("0", "2", "3", "auto")]),
+        ("set debug ppc", ["set debug ppc-sstep"]),
+        ("set ppc-sstep debug-file /etc/passw", ["set ppc-sstep debug-file /etc/passwd"]),
+    ],
+)
+def test_completion(gdb: Gdb, typed: str, completions: list[str]) -> None:
+    found = gdb.command(f"complete {typed}").splitlines()
+    assert [one for one in found if not one.endswith("-")] == completions
