@@ -492,3 +492,36 @@ def test_transcripts(program: str, pair: Oracle) -> None:
         assert "reakpoint" in pair.run(script), name
         pair.run("\n".join(AFTERWARDS))
     assert pair.ours.value("trace_hits") == 0
+
+
+def test_breakpoints_of_one_vcpu(
+    tmp_path: Path, programs: Callable[..., Program], boot: Callable[..., Qemu]
+) -> None:
+    """The second vCPU never starts: its breakpoints are stepped over by gdb, time and again."""
+    built = programs("shapes")
+    with oracle(tmp_path, partial(boot, built, smp=2), built.elf, ["-d", str(SOURCES)]) as pair:
+        output = pair.run(
+            """
+            info threads
+            break leaf thread 2
+            break work thread 1
+            break tail thread 2 if x == 1
+            continue
+            next 3
+            break turned thread 1
+            continue
+            step 3
+            thread 2
+            stepi
+            thread 1
+            set scheduler-locking on
+            next 2
+            set scheduler-locking off
+            tbreak leaf thread 1
+            continue
+            finish
+            info breakpoints
+            """
+        )
+        assert "Thread 1 hit Breakpoint 2, work" in output, output
+        assert "stop only in thread 2" in output
