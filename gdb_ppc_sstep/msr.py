@@ -45,6 +45,7 @@ SRR1_STATUS = _span(33, 36) | _span(42, 47)
 
 LPCR_AIL_SHIFT = 23  # LPCR bits 39:40
 LPCR_ILE = bits(38)  # interrupts are taken little-endian
+"""KVM PR tells no other bit of LPCR than this one (Linux kvmppc_get_one_reg_pr)."""
 LPCR_HAIL = bits(37)  # POWER10: AIL of interrupts taken in hypervisor state
 
 # Interrupt vectors by their offset (Power ISA 3.1B Book III figure "Effective addresses of

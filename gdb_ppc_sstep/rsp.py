@@ -117,6 +117,11 @@ class Action(NamedTuple):
             return Action(b"C", self.argument, self.thread)
         return Action(b"c", b"", self.thread)
 
+    def stepped(self) -> Action:
+        """The same with a thread that runs freely stepped."""
+        verb = {b"c": b"s", b"C": b"S"}.get(self.verb, self.verb)
+        return Action(verb, self.argument, self.thread)
+
 
 class Resume(NamedTuple):
     """A packet that resumes the guest.  vcont: False for the old `c`, `s`, `C`, `S`."""
@@ -132,6 +137,10 @@ class Resume(NamedTuple):
     def continued(self) -> Resume:
         """The same with every step made a continue: the form a stub obeys."""
         return Resume(tuple(action.continued() for action in self.actions), self.vcont)
+
+    def stepped(self) -> Resume:
+        """The same with every continue made a step."""
+        return Resume(tuple(action.stepped() for action in self.actions), self.vcont)
 
     def payload(self) -> bytes:
         """The packet."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal
 
 from gdb_ppc_sstep.description import Register
@@ -124,6 +124,8 @@ class Machine:
       first_only: SPRs are there on the first vCPU only, as in QEMU 7.2.
       kvm: the stub is QEMU's with KVM.  `p` and `P` know only what `g` or `m` has fetched since
         the last stop, and addresses are translated by the MSR that was written last.
+      deaf: with kvm, vCPUs whose last exit to QEMU was a hypercall with a result other than 0:
+        their breakpoints are hit for ever, in silence, unless a step request resumed them.
       se_after: for mtmsrd the new MSR[SE] decides about a Trace interrupt, not the old one.
     """
 
@@ -149,6 +151,7 @@ class Machine:
         self.reply: dict[bytes, bytes] = {}
         self.first_only = False
         self.kvm = False
+        self.deaf: set[int] = set()
         self._stale: dict[int, Registers] = {}
         self._translating: dict[int, int] = {}
         self.se_after = False
@@ -246,28 +249,36 @@ class Machine:
         """The stop reply of a packet that resumes.  Runaway if there is none."""
         self.packets.append(payload)
         self.resumes.append(payload)
-        stop = self.run(self.running(payload), limit)
+        spinning = self.deaf - self.running(payload, b"sSr") if self.kvm else set()
+        stop = self.run(self.running(payload), limit, spinning)
         if stop is None or len(self.resumes) > 1000:
             raise Runaway([hex(cpu["pc"]) for cpu in self.vcpus])
         return stop
 
-    def running(self, payload: bytes) -> set[int]:
+    def running(self, payload: bytes, verbs: bytes = b"cCsSr") -> set[int]:
         """The vCPUs that a resume packet lets run.  Steps are continued, as KVM HV does."""
         if not payload.startswith(b"vCont;"):
             assert payload[:1] in (b"c", b"C", b"s", b"S"), payload
-            return set(range(len(self.vcpus)))
+            return set(range(len(self.vcpus))) if payload[:1] in verbs else set()
         run: set[int] = set()
         for action in payload[6:].split(b";"):
             verb, _, thread = action.partition(b":")
             assert verb[:1] in (b"c", b"C", b"s", b"S", b"r"), payload
+            if verb[:1] not in verbs:
+                continue
             if thread in (b"", b"p1.-1"):
                 run |= set(range(len(self.vcpus)))
             else:
                 run.add(self._vcpu(thread))
         return run
 
-    def run(self, running: Iterable[int], limit: int) -> bytes | None:
-        """Let vCPUs run; the stop reply, None if there is none within so many turns."""
+    def run(
+        self, running: Iterable[int], limit: int, spinning: Collection[int] = ()
+    ) -> bytes | None:
+        """Let vCPUs run; the stop reply, None if there is none within so many turns.
+
+        spinning: those whose breakpoints are not reported.
+        """
         running = set(running)
         if self.kvm:
             self._stale = dict(enumerate(self.state())) | self._stale
@@ -280,6 +291,8 @@ class Machine:
                 continue
             pc = self.vcpus[n]["pc"]
             stop = self.stop_at.pop((n, pc), None)
+            if stop is None and self.breakpoints[pc] > 0 and n in spinning:
+                continue
             if stop is None and self.breakpoints[pc] > 0:
                 stop = b"T05thread:p01.%02x;" % (n + 1)
             if stop is not None:

@@ -16,7 +16,7 @@ from gdb_ppc_sstep.engine import Engine
 from gdb_ppc_sstep.errors import SstepError, StubGone, StubRefused
 from gdb_ppc_sstep.rsp import StopReply, parse_resume
 from gdb_ppc_sstep.strategy import Interrupts
-from gdb_ppc_sstep.stub import Stub
+from gdb_ppc_sstep.stub import Stub, introduce
 
 from . import machine as m
 from .machine import KERNEL, REAL, SE, TEXT, TRACE, USER, VIRTUAL, FakeLink, Machine, Runaway
@@ -538,6 +538,38 @@ def test_step_under_kvm_over_what_turns_translation_off() -> None:
     on.step()
     assert machine.changed(native) == {}
     on.clean()
+
+
+def test_breakpoints_that_qemu_does_not_believe() -> None:
+    """After a hypercall with a result other than 0, unless a step request resumes the vCPU."""
+    machine = program(*[m.NOP] * 3)
+    machine.kvm = True
+    machine.deaf = {0}
+    on = bench(machine)
+    with pytest.raises(Runaway):
+        on.step()
+    machine = program(*[m.NOP] * 3)
+    machine.kvm = True
+    machine.deaf = {0}
+    native = machine.native(steps=2)
+    on = bench(machine)
+    on.stub.hv = True
+    on.step()
+    machine.breakpoints[TEXT + 8] = 1  # gdb's
+    on.step(b"vCont;c:p1.-1")
+    assert machine.changed(native) == {}
+    assert all(packet.startswith(b"vCont;s") for packet in machine.resumes)
+
+
+@pytest.mark.parametrize(
+    ("kvm", "lpcr", "hv"), [(True, 3, True), (True, 0, False), (False, 3, False)]
+)
+def test_kvm_hv_is_told_from_kvm_pr_by_lpcr(kvm: bool, lpcr: int, hv: bool) -> None:
+    """KVM PR steps, and tells no bit of LPCR but ILE."""
+    machine = program(m.NOP, lpcr=lpcr << m.AIL_SHIFT | m.ILE)
+    machine.kvm = kvm
+    machine.reply[b"qXfer"] = b"l" + machine.description().encode()
+    assert introduce(FakeLink(machine), kvm=kvm).hv == hv
 
 
 # -- the step is interrupted
