@@ -15,7 +15,7 @@ from typing import Any
 
 import pexpect
 
-from fixtures.qemu import Qemu
+from fixtures.qemu import Guest
 from tests.driver import Gdb
 
 REGISTERS = " ".join(
@@ -98,7 +98,7 @@ def compare(native: Gdb, ours: Gdb, script: str) -> int:
 @contextmanager
 def oracle(
     directory: Path,
-    boot: Callable[..., Qemu],
+    boot: Callable[..., Guest],
     elf: Path,
     arguments: Sequence[str] = (),
     door: str = "wire",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Runs inside gdb: `walk` steps instruction by instruction and writes down every register."""
+"""Runs inside gdb: `walk` and `follow` step instruction by instruction and look after each."""
 
 from __future__ import annotations
 
@@ -46,3 +46,45 @@ def _note(lines: list[str]) -> int:
     }
     lines.append(" ".join(f"{name}={value:x}" for name, value in values.items()))
     return values["pc"]
+
+
+def follow(count: int, end: int | None = None) -> None:
+    """`stepi` COUNT times, or until pc is at `end`; each must come to a successor."""
+    taken = number = 0
+    # gdb reads a function's prologue at every stop: on a slow stub that takes most of the time.
+    step = "with trust-readonly-sections on -- stepi"
+    while number < count and (end is None or _frame_pc() != end):
+        number += 1
+        pc = _frame_pc()
+        wanted = _successors(pc)
+        gdb.execute(step, to_string=True)
+        new = _frame_pc()
+        assert new in wanted, f"step {number}: {pc:#x} came to {new:#x}, not to {wanted}"
+        taken += new != pc + 4
+    gdb.write(f"followed {number} with {taken} jumps\n")
+
+
+def _frame_pc() -> int:
+    return gdb.newest_frame().pc()
+
+
+def _successors(pc: int) -> set[int]:
+    """Where the instruction at pc may lead, by gdb's disassembler."""
+    frame = gdb.newest_frame()
+    text = frame.architecture().disassemble(pc)[0]["asm"].split("<")[0]
+    word = text.split()[0]
+    wanted = {pc + 4}
+    if word[0] == "b" and word != "brd":
+        if "lr" in word:
+            wanted.add(_register(frame, "lr") & ~3)
+        elif "ctr" in word:
+            wanted.add(_register(frame, "ctr") & ~3)
+        else:
+            wanted.add(int(text.split(",")[-1].split()[-1], 16))
+    if word in ("lwarx", "ldarx"):  # gdb steps over the whole sequence
+        wanted.update(pc + 4 * n for n in range(2, 17))
+    return wanted
+
+
+def _register(frame: gdb.Frame, name: str) -> int:
+    return int(frame.read_register(name)) & (1 << 64) - 1

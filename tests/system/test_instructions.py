@@ -112,7 +112,7 @@ def pair(
         yield pair
 
 
-def _step_over(pair: Oracle, where: str, name: str, word: int, before: list[str]) -> None:
+def step_over(pair: Oracle, where: str, name: str, word: int, before: list[str]) -> None:
     """Put an instruction and a few nops at an address, set registers, and step."""
     pair.both(f"set $pc = {where}")
     for offset in range(0, 24, 4):
@@ -135,7 +135,7 @@ def test_every_case(pair: Oracle) -> None:
     pair.both(f"set $trace = {_base(pair)} + 0xd00")
     for name, (word, before) in CASES.items():
         pair.both("set $msr = $old")
-        _step_over(pair, HERE, name, word, before)
+        step_over(pair, HERE, name, word, before)
     pair.both("set $msr = $old")
     assert pair.ours.value("trace_hits") == 0
     assert pair.compared > 20 * len(CASES)
@@ -219,7 +219,7 @@ def test_faults_stop_at_their_vector(pair: Oracle, state: str) -> None:
     pair.both("set $old = $msr")
     for name, (word, before) in FAULTS.items():
         pair.both(f"set $msr = {state}")
-        _step_over(pair, HERE, name, word, before)
+        step_over(pair, HERE, name, word, before)
         pair.both("info registers dar dsisr")
     assert pair.ours.value("trace_hits") == 0
     assert f"Steps done: {len(FAULTS)}\n" in pair.ours.status()
@@ -230,7 +230,7 @@ def test_faults_of_problem_state(pair: Oracle) -> None:
     pair.both("set $user = $msr | 0x4000")
     for name, (word, before) in PROBLEM_STATE.items():
         pair.both("set $msr = $user")
-        _step_over(pair, HERE, name, word, before)
+        step_over(pair, HERE, name, word, before)
     assert f"Steps done: {len(PROBLEM_STATE)}\n" in pair.ours.status()
 
 
@@ -249,7 +249,7 @@ def test_at_the_vector_of_their_own_interrupt(pair: Oracle) -> None:
         "bctr": ("0xd00", 0x4E800420, ["set $ctr = $here"]),
     }
     for name, (offset, word, before) in cases.items():
-        _step_over(pair, f"{base} + {offset}", name, word, before)
+        step_over(pair, f"{base} + {offset}", name, word, before)
         pair.both("stepi")
     assert f"Steps done: {2 * len(cases)}\n" in pair.ours.status()
 
@@ -337,15 +337,15 @@ def test_hypercalls_that_change_how_interrupts_are_taken(pair: Oracle) -> None:
     hypercall = ("set $r3 = 0x31c", "set $r6 = 0", "set $r7 = 0")
     for value in (0, 3):
         before = [*hypercall, f"set $r4 = {value}", "set $r5 = 3"]
-        _step_over(pair, HERE, f"AIL={value}", 0x44000022, before)
+        step_over(pair, HERE, f"AIL={value}", 0x44000022, before)
         assert pair.both("p/x $r3").endswith("= 0x0\n")
         pair.both("stepi 2")
-        _step_over(pair, HERE, "sc", 0x44000002, [])
+        step_over(pair, HERE, "sc", 0x44000002, [])
         pair.both("stepi 12")
     ile = int(pair.ours.value("$msr") & 1)
     for value in (1 - ile, ile):
         before = [*hypercall, f"set $r4 = {value}", "set $r5 = 4"]
-        _step_over(pair, HERE, f"ILE={value}", 0x44000022, before)
+        step_over(pair, HERE, f"ILE={value}", 0x44000022, before)
         pair.both("stepi 2")
 
 
@@ -392,6 +392,6 @@ def test_in_hypervisor_state(
         for name, (word, before) in cases.items():
             assert pair.ours.value("$msr") >> 60 & 1 == 1
             pair.both("set $msr = $old")
-            _step_over(pair, "0x20100", name, word, before)
+            step_over(pair, "0x20100", name, word, before)
             pair.both("info registers hsrr0 hsrr1")
         assert f"Steps done: {len(cases)}\n" in pair.ours.status()

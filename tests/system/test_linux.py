@@ -14,6 +14,7 @@ from fixtures import linux
 from fixtures.linux import LinuxImage
 from fixtures.qemu import QUIET, Qemu
 from tests.driver import ROOT, Gdb
+from tests.kernel import assert_healthy, attach
 
 pytestmark = pytest.mark.linux
 
@@ -58,54 +59,6 @@ def gdb(tmp_path: Path, door: str) -> Iterator[Gdb]:
         yield gdb
 
 
-def assert_healthy(guest: Qemu) -> None:
-    """The guest works and its log is clean."""
-    seen = len(guest.console())
-    guest.enter("health")
-    text = guest.wait_console("loops=", start=seen, timeout=30)[seen:]
-    assert "oops=0 faults=0" in text, text
-
-
-def attach(gdb: Gdb, guest: Qemu, image: LinuxImage) -> None:
-    output = gdb.connect(guest.target, image.vmlinux)
-    assert "stepping by the Trace interrupt" in output
-    # With the guest in user space gdb cannot read the kernel's code, and would put `break FUNCTION`
-    # at the global entry, which calls inside the kernel pass by.  This one is only called there.
-    gdb.command("tbreak sys_openat")
-    assert "emporary breakpoint" in gdb.command("continue", 60)
-    assert "little-endian" in gdb.status()
-    assert "LPCR[AIL]: 3" in gdb.status()
-
-
-SUCCESSORS = """
-python
-def follow(count):
-    taken = 0
-    for number in range(count):
-        frame = gdb.newest_frame()
-        pc = frame.pc()
-        text = frame.architecture().disassemble(pc)[0]["asm"].split("<")[0]
-        lr, ctr = (int(frame.read_register(name)) & ~3 for name in ("lr", "ctr"))
-        gdb.execute("stepi", to_string=True)
-        new = gdb.newest_frame().pc()
-        wanted = {pc + 4}
-        word = text.split()[0]
-        if word[0] == "b" and word != "brd":
-            if "lr" in word:
-                wanted.add(lr & (1 << 64) - 1)
-            elif "ctr" in word:
-                wanted.add(ctr & (1 << 64) - 1)
-            else:
-                wanted.add(int(text.split(",")[-1].split()[-1], 16))
-        if text.startswith(("lwarx", "ldarx")):
-            wanted.update(pc + 4 * n for n in range(2, 17))
-        assert new in wanted, "step %d: %#x %s came to %#x" % (number, pc, text, new)
-        taken += new != pc + 4
-    print("followed", count, "with", taken, "jumps")
-end
-"""
-
-
 @pytest.mark.parametrize("door", ["wire", "commands"])
 def test_steps_in_kernel_code(gdb: Gdb, start: Callable[..., Qemu], image: LinuxImage) -> None:
     guest = start()
@@ -113,9 +66,6 @@ def test_steps_in_kernel_code(gdb: Gdb, start: Callable[..., Qemu], image: Linux
     gdb.command("break do_sys_openat2")
     assert "Breakpoint 2, " in gdb.command("continue", 60)
     assert "Trace vector now: 0xc000000000004d00" in gdb.status()
-    for line in SUCCESSORS.strip().splitlines():
-        gdb.send(line)
-    gdb.finish()
     output = gdb.command("python follow(200)", 120)
     assert re.search(r"followed 200 with [1-9][0-9]* jumps", output), output
     assert gdb.value("$msr") & SE == 0

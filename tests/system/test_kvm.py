@@ -1,0 +1,394 @@
+# SPDX-License-Identifier: MIT
+"""Real KVM HV (see fixtures/kvm_hv.py): bare-metal guests against the oracle, and Linux guests.
+
+There is no native stepping under KVM HV: the oracle's native side is QEMU TCG, as in the other
+tests.  In Linux each step has to come to a successor, and the guest has to stay well.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.bare_metal import SOURCES, Program
+from fixtures.kvm_hv import Host
+from fixtures.linux import READY, LinuxImage
+from fixtures.qemu import Guest, Qemu
+from tests.driver import Gdb, is_running, layers_of
+from tests.kernel import assert_healthy, attach
+from tests.oracle import Oracle, oracle, variant_name
+from tests.system.test_every_step import walk_both
+from tests.system.test_instructions import CASES, HERE, step_over
+from tests.system.test_run_control import SCRIPTS
+
+pytestmark = [pytest.mark.kvm, pytest.mark.timeout(600)]
+
+SE = 0x400
+LONG = 300  # seconds; the host is emulated, and may have to share its processor
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Host]:
+    with Host() as host:
+        yield host
+
+
+@pytest.fixture
+def gdb(tmp_path: Path) -> Iterator[Gdb]:
+    with Gdb(tmp_path, timeout=LONG) as gdb:
+        yield gdb
+
+
+# Bare metal
+
+LITTLE: dict[str, Any] = {"endian": "le"}
+BIG: dict[str, Any] = {"endian": "be", "ail": 3}
+
+
+@pytest.fixture
+def kvm_boot(host: Host, boot: Callable[..., Qemu]) -> Iterator[Callable[..., Guest]]:
+    """kvm_boot(program, steps=...): a guest of the emulator for the oracle, else one of KVM HV."""
+    guests: list[Guest] = []
+
+    def start(program: Program, *, steps: bool) -> Guest:
+        if steps:
+            return boot(program, steps=True)
+        guests.append(host.bare(program.image))
+        return guests[-1]
+
+    yield start
+    for guest in guests:
+        guest.close()
+
+
+@contextmanager
+def started(directory: Path, boot: Callable[..., Guest], elf: Path) -> Iterator[Oracle]:
+    """Both sides at the program's start; at reset KVM's registers are not those of the emulator."""
+    with oracle(directory, boot, elf, ["-d", str(SOURCES)]) as pair:
+        for gdb in (pair.native, pair.ours):
+            gdb.command("python gdb.Breakpoint('_start', internal=True, temporary=True)")
+            gdb.command("continue")
+        yield pair
+
+
+@pytest.fixture
+def pair(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    programs: Callable[..., Program],
+    kvm_boot: Callable[..., Guest],
+) -> Iterator[Oracle]:
+    """Both sides on `demo`, in the variant that the test is given as a parameter."""
+    program = programs("demo", **request.param)
+    start = partial(kvm_boot, program)
+    with started(tmp_path, start, program.elf) as pair:
+        yield pair
+
+
+on_demo = pytest.mark.parametrize("pair", [LITTLE, BIG], ids=variant_name, indirect=True)
+
+
+@pytest.mark.parametrize("variant", [LITTLE, BIG], ids=variant_name)
+def test_every_register_after_every_step(
+    variant: dict[str, Any],
+    tmp_path: Path,
+    programs: Callable[..., Program],
+    kvm_boot: Callable[..., Guest],
+) -> None:
+    program = programs("steps", **variant)
+    with started(tmp_path, partial(kvm_boot, program), program.elf) as pair:
+        walk_both(pair, "done", tmp_path, clobbered=("cr", "ctr", "srr0", "srr1"))
+        assert pair.ours.value("trace_hits") == 0
+
+
+@on_demo
+def test_instructions(pair: Oracle) -> None:
+    for command in ("tbreak work", "continue", f"set {HERE} = $pc", "set $old = $msr"):
+        pair.both(command)
+    # What a hypercall leaves in volatile registers is not the same; the program above has some.
+    cases = {name: case for name, case in CASES.items() if name != "sc 1"}
+    for name, (word, before) in cases.items():
+        pair.both("set $msr = $old")
+        step_over(pair, HERE, name, word, before)
+    assert pair.ours.value("trace_hits") == 0
+    assert f"Steps done: {len(cases)}\n" in pair.ours.status()
+
+
+@pytest.mark.parametrize(
+    ("pair", "name"),
+    [
+        *((LITTLE, name) for name in ("steps", "continue hits again", "finish", "conditions")),
+        *((BIG, name) for name in ("steps", "until and advance", "ignore counts", "dprintf")),
+        *((LITTLE, name) for name in ("jump return call", "step into a breakpoint")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else variant_name(value),
+    indirect=["pair"],
+)
+def test_transcript(pair: Oracle, name: str) -> None:
+    output = pair.run(SCRIPTS[name])
+    assert "reakpoint" in output
+    assert pair.ours.value("trace_hits") == 0
+
+
+def test_plain_gdb_loses_the_guest(
+    host: Host, tmp_path: Path, programs: Callable[..., Program]
+) -> None:
+    """That the stub does ignore steps, and so what the other tests show is ours."""
+    program = programs("demo", **LITTLE)
+    with (
+        host.bare(program.image) as guest,
+        Gdb(tmp_path, name="plain", extension=False) as gdb,
+    ):
+        gdb.connect(guest.target, program.elf)
+        gdb.command("break work")
+        for command in ("stepi", "continue"):
+            assert "Breakpoint 1, work" in gdb.command("continue")
+            rounds = gdb.value("round")
+            gdb.send(command)
+            time.sleep(3)
+            assert "SIGINT" in gdb.interrupt(60), command
+            assert gdb.value("round") > rounds + 100
+        assert "already hit 2 times" in gdb.command("info breakpoints")
+
+
+def test_mode_auto_knows_it(host: Host, gdb: Gdb, programs: Callable[..., Program]) -> None:
+    program = programs("demo", **BIG)
+    with host.bare(program.image) as guest:
+        assert "stepping by the Trace interrupt" in gdb.connect(guest.target, program.elf)
+        assert "the accelerator is KVM" in gdb.status()
+        # No hardware breakpoints in KVM HV: the stub says so, and gdb.
+        gdb.command("hbreak work")
+        assert "Cannot insert hardware breakpoint 1" in gdb.command("continue")
+        gdb.command("delete")
+        assert gdb.value("round") == 0
+        gdb.command("break *0xc00")  # a vector, which is reached at another address while AIL=3
+        gdb.command("break work")
+        assert "work (n=0)" in gdb.command("continue")
+
+
+# Linux
+
+
+class Linux:
+    """A Linux guest that several tests use, one after the other."""
+
+    def __init__(self, host: Host, smp: int) -> None:
+        self.image: LinuxImage = host.image.linux
+        self.smp = smp
+        self.guest = host.linux(smp=smp)
+        self.guest.release()
+        self.guest.wait_console(READY, LONG)
+        self.guest.enter("module")
+        text = self.guest.wait_console("MODULE", LONG)
+        while (found := re.search(r"MODULE (0x[0-9a-f]+)\s", text)) is None:
+            text = self.guest.wait_console("\n", LONG)
+        self.module = int(found[1], 16)
+
+    def stop_at(self, gdb: Gdb, where: str, condition: str = "") -> str:
+        """Let it run to a place; what gdb says."""
+        assert "emporary breakpoint" in gdb.command(f"tbreak {where} {condition}")
+        output = gdb.command("continue")
+        assert "emporary breakpoint" in output, output
+        return output
+
+
+@pytest.fixture(scope="module")
+def guests(host: Host) -> Iterator[Callable[[int], Linux]]:
+    """guests(smp): the guest with that many vCPUs, which ends when another one is asked for."""
+    running: list[Linux] = []
+
+    def give(smp: int) -> Linux:
+        if not running or running[0].smp != smp:
+            running[:] = [Linux(host, smp)]
+        return running[0]
+
+    yield give
+    for linux in running:
+        linux.guest.close()
+
+
+@pytest.fixture
+def linux(
+    request: pytest.FixtureRequest, guests: Callable[[int], Linux], gdb: Gdb
+) -> Iterator[Linux]:
+    """A guest with gdb stopped in its kernel; in the end gdb detaches, and the guest is well."""
+    linux = guests(getattr(request, "param", 1))
+    attach(gdb, linux.guest, linux.image)
+    yield linux
+    gdb.command("delete")
+    assert gdb.value("$msr") & SE == 0
+    assert "Outstanding: none" in gdb.status()
+    assert "detached" in gdb.command("detach")
+    assert_healthy(linux.guest)
+
+
+def enter_user_space(linux: Linux, gdb: Gdb) -> None:
+    """Stop in linux-user.S, at `called`.
+
+    A breakpoint under KVM is a word in the memory of the program that runs at the moment, so first
+    that has to be this one: nobody else calls getpid.
+    """
+    gdb.command(f"add-symbol-file {linux.image.user}")
+    linux.stop_at(gdb, "sys_getpid")
+    linux.stop_at(gdb, "*&called")
+
+
+def followed(gdb: Gdb, count: int) -> None:
+    """That many steps, each to a successor of the instruction before; other vCPUs stand still."""
+    gdb.command("set scheduler-locking step")
+    output = gdb.command(f"python follow({count})")
+    gdb.command("set scheduler-locking replay")
+    assert re.search(rf"followed {count} with [1-9][0-9]* jumps", output), output
+
+
+def test_500_steps_in_kernel_code(linux: Linux, gdb: Gdb) -> None:
+    linux.stop_at(gdb, "do_sys_openat2")
+    assert "Trace vector now: 0xc000000000004d00" in gdb.status()
+    followed(gdb, 500)
+
+
+def test_run_control_in_the_kernel(linux: Linux, gdb: Gdb) -> None:
+    gdb.command("break do_sys_openat2")  # 2, as attach() has set one
+    for _ in range(5):
+        assert "Breakpoint 2, " in gdb.command("continue")
+    assert "already hit 5 times" in gdb.command("info breakpoints")
+    gdb.command("delete")
+    gdb.command("break ksys_read if $r5 == 123456")
+    gdb.command('dprintf kernel_clone,"cloned\\n"')
+    gdb.command("break do_sys_openat2")
+    gdb.command("ignore 5 5")
+    output = gdb.command("continue")
+    assert "Breakpoint 5, " in output and "cloned" in output, output
+    assert "already hit 6 times" in gdb.command("info breakpoints 5")
+    gdb.command("delete")
+    linux.stop_at(gdb, "ksys_read")
+    output = gdb.command("finish")
+    assert "Run till exit" in output and re.search(r"\n0x[0-9a-f]+ in \w+ \(", output), output
+    gdb.command("nexti 20")
+
+
+@pytest.mark.parametrize(("call", "back"), [("call", "called"), ("vectored", "vectored_back")])
+def test_system_call_by_steps(call: str, back: str, linux: Linux, gdb: Gdb) -> None:
+    """From user space into the kernel, through it, and back."""
+    enter_user_space(linux, gdb)
+    linux.stop_at(gdb, f"*&{call}")
+    pid = gdb.value("$r16")
+    gdb.command("stepi")
+    assert gdb.pc in (0xC000000000004C00, 0xC000000000003000)
+    output = gdb.command(f"python follow(1500, {gdb.value('&' + back)})")
+    assert re.search("followed [1-9][0-9]* with [1-9][0-9]* jumps", output), output
+    assert gdb.pc == gdb.value("&" + back)
+    assert gdb.value("$r3") == pid
+    gdb.command("stepi")
+    assert gdb.pc == gdb.value("&" + back) + 4
+
+
+def test_page_fault(linux: Linux, gdb: Gdb) -> None:
+    enter_user_space(linux, gdb)
+    linux.stop_at(gdb, "*&fault")
+    for where in ("faulted", "faulted + 4"):
+        gdb.command("stepi")
+        assert gdb.pc == gdb.value(f"(long)&{where}")
+    assert gdb.value("$r18") == gdb.value("$r14")
+    linux.stop_at(gdb, "*&atomic")
+    gdb.command("stepi")  # a reservation and its store are one step, as natively
+    assert gdb.value("$r18") == gdb.value("$r14") + 1
+
+
+def test_conditional_breakpoint_in_user_space(linux: Linux, gdb: Gdb) -> None:
+    enter_user_space(linux, gdb)
+    linux.stop_at(gdb, "*&round")
+    rounds = gdb.value("$r14")
+    linux.stop_at(gdb, "*&last", f"if $r14 == {rounds + 10}")
+    assert gdb.value("$r14") == rounds + 10
+
+
+def test_idle(linux: Linux, gdb: Gdb) -> None:
+    """H_CEDE, the hypercall in which a vCPU waits for an interrupt."""
+    linux.stop_at(gdb, "plpar_hcall_norets_notrace", "if $r3 == 0xe0")
+    for _ in range(10):
+        if "sc      1" in gdb.command("x/i $pc"):
+            break
+        gdb.command("stepi")
+    here = gdb.pc
+    gdb.command("stepi")
+    assert gdb.pc == here + 4
+    assert gdb.value("$r3") == 0
+    followed(gdb, 50)
+
+
+def test_kernel_module(linux: Linux, gdb: Gdb) -> None:
+    gdb.command(f"add-symbol-file {linux.image.module} {linux.module:#x}")
+    gdb.command("break dummy_get_stats64")
+    for _ in range(3):
+        assert "dummy_get_stats64" in gdb.command("continue")
+        assert gdb.pc >> 48 == 0xC008
+    followed(gdb, 30)
+    gdb.command("delete")
+    linux.stop_at(gdb, "dummy_get_stats64")
+    output = gdb.command("finish")
+    assert "in dev_get_stats ()" in output, output
+
+
+@pytest.mark.parametrize("linux", [1, 2], indirect=True)
+def test_interrupting(linux: Linux, gdb: Gdb) -> None:
+    for number in range(6):
+        gdb.send("stepi 1000000" if number % 2 else "continue")
+        time.sleep(0.5 + 0.3 * number)
+        output = gdb.interrupt(60)
+        # "Quit", natively too: gdb was busy with itself between two steps.
+        assert "SIGINT" in output or "Quit" in output, output
+        assert gdb.value("$msr") & SE == 0
+
+
+def test_reattaching(linux: Linux, gdb: Gdb, tmp_path: Path) -> None:
+    """detach, another gdb that is killed while it steps, and the first again."""
+    gdb.command("break do_sys_openat2")
+    gdb.command("continue")
+    gdb.command("stepi 3")
+    assert "detached" in gdb.command("detach")
+    assert_healthy(linux.guest)
+    with Gdb(tmp_path, name="killed", timeout=LONG) as other:
+        attach(other, linux.guest, linux.image)
+        (layer,) = layers_of(other)
+        other.send("stepi 1000000")
+        time.sleep(2)
+        other.kill()
+    end = time.monotonic() + 60
+    while is_running(layer) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not is_running(layer)
+    gdb.connect(linux.guest.target)
+    assert gdb.value("$msr") & SE == 0
+    assert "Breakpoint" in gdb.command("continue")
+    gdb.command("stepi 3")
+
+
+@pytest.mark.parametrize("linux", [2], indirect=True)
+def test_500_steps_on_each_vcpu(linux: Linux, gdb: Gdb) -> None:
+    for vcpu in (1, 2):
+        gdb.command(f"tbreak do_sys_openat2 thread {vcpu}")
+        assert "emporary breakpoint" in gdb.command("continue")
+        assert gdb.value("$_thread") == vcpu
+        followed(gdb, 500)
+
+
+@pytest.mark.parametrize("linux", [2], indirect=True)
+def test_breakpoints_on_both_vcpus(linux: Linux, gdb: Gdb) -> None:
+    gdb.command("break do_sys_openat2")
+    seen = set()
+    for _ in range(12):
+        assert "hit Breakpoint 2" in gdb.command("continue")
+        seen.add(gdb.value("$_thread"))
+        here = gdb.pc
+        gdb.command("stepi")
+        assert gdb.pc == here + 4
+        gdb.command("nexti 5")
+    assert seen == {1, 2}
