@@ -50,6 +50,7 @@ class CommandsDoor:
         self.pc = 0
         """Where the guest is, in `behind_gdb`."""
         self._moved = False
+        self._thread: bytes | None = None
         self.busy = False
         """Whether the guest is being moved behind gdb's back."""
 
@@ -64,15 +65,22 @@ class CommandsDoor:
         with interrupts_held(), self._busy():
             self.pc = gdb.newest_frame().pc()  # also has gdb select the thread in the stub
             thread = thread_id(gdb.selected_thread())
+            self._thread = thread
             self.stub.changed(thread)
             self.engine.breakpoints = {b"0,%x,4" % address: address for address in planted}
             self._moved = False
             try:
                 yield
             finally:
-                self.stub.select(thread)
-                if self._moved:
-                    flush()
+                self.flush()
+
+    def flush(self) -> None:
+        """Have gdb see where the guest is now."""
+        self.stub.select(self._thread)
+        if self._moved:
+            gdb.execute("maintenance flush register-cache", to_string=True)
+            gdb.execute("maintenance flush dcache", to_string=True)
+            self._moved = False
 
     @contextmanager
     def _busy(self) -> Iterator[None]:
@@ -122,7 +130,7 @@ class CommandsDoor:
         if self.stub.instruction(self.pc).kind is Kind.TRAP:
             # gdb takes it for a breakpoint of the program's, and would resume behind it
             # (gdb/infrun.c resume_1, "permanent breakpoint"): there is no event then.
-            flush()
+            self.flush()
             print_location(same_frame=same_frame)
             return
         if hide:
@@ -151,6 +159,7 @@ class CommandsDoor:
         for thread in gdb.selected_inferior().threads():
             if thread_id(thread) == stop.thread:
                 thread.switch()
+        self._thread = stop.thread
         self.stub.select(stop.thread)
         self.pc = self.stub.read("pc")
         self.show(same_frame=False)
@@ -164,7 +173,7 @@ class CommandsDoor:
         """A command of gdb's that resumes, while the guest cannot leave the instruction at pc."""
         thread = self.stub.thread
         self.stub.insert(self.pc)
-        flush()
+        self.flush()
         self.guards.mode, self.guards.stayed = mode, False
         try:
             gdb.execute(f"with scheduler-locking on -- {command}")
@@ -242,12 +251,6 @@ def print_location(*, same_frame: bool) -> None:
     else:
         gdb.write(gdb.execute("frame", to_string=True).replace("#0  ", "", 1))
     gdb.execute("display")
-
-
-def flush() -> None:
-    """Have gdb forget what it has read of the guest."""
-    gdb.execute("maintenance flush register-cache", to_string=True)
-    gdb.execute("maintenance flush dcache", to_string=True)
 
 
 @contextmanager

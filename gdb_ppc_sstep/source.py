@@ -107,6 +107,12 @@ def function_at(pc: int) -> str | None:
     return f"{blocks[-1].function}@{blocks[-1].start:#x}" if blocks else None
 
 
+def is_assembler(pc: int) -> bool:
+    """Whether the code at an address is an assembler's, or has no debugging information."""
+    symtab = gdb.find_pc_line(pc).symtab
+    return symtab is None or symtab.filename.endswith((".S", ".s"))
+
+
 def symbol_at(pc: int) -> str | None:
     """The name of the symbol before an address, with or without debugging information."""
     text = gdb.execute(f"info symbol {pc:#x}", to_string=True)
@@ -123,8 +129,7 @@ def body_of(entry: int) -> int:
     if not blocks:
         return entry
     block = blocks[-1]
-    sal = gdb.find_pc_line(entry)
-    if sal.symtab is not None and sal.symtab.filename.endswith((".S", ".s")):
+    if is_assembler(entry):
         return entry
     body = _after_prologue(block)
     if body is None:

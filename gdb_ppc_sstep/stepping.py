@@ -29,13 +29,19 @@ class Calls(enum.Enum):
 class _Frame:
     """What gdb's frame id tells apart, as far as a step can change it."""
 
-    def __init__(self, pc: int, left: int, inlined: tuple[Inlined, ...]) -> None:
+    def __init__(
+        self, pc: int, left: int, inlined: tuple[Inlined, ...], unwound: gdb.Frame | None
+    ) -> None:
+        """unwound: gdb's own, where the code does not say enough."""
         self._function = source.function_at(pc) or source.symbol_at(pc)
+        self._unwound = unwound
         self._left = left
         self.inlined = inlined
 
     def is_same(self, other: _Frame) -> bool:
         """Whether the frame ids would be equal."""
+        if self._unwound is not None and other._unwound is not None:
+            return self._unwound == other._unwound
         return self._is_same_call(other) and self.inlined == other.inlined
 
     def is_inside(self, other: _Frame) -> bool:
@@ -70,6 +76,8 @@ class Stepping:
             shown, frame = shown + 1, frame.older()
         self._hidden = len(inlined) - shown
         """How many inlined calls begin here and are not yet shown as frames."""
+        self._symbol: str | None = None  # of code without lines that is stepped out of
+        self._can_unwind = not self._hidden  # gdb would look for hidden frames wherever pc is
 
     def run(self) -> None:
         """Do it, and have gdb report the stop.
@@ -83,7 +91,8 @@ class Stepping:
             self._door.guards.only_at(self._addresses)
             try:
                 for left in range(self._count, 0, -1):
-                    self._begin()
+                    if self._by_lines or left == 1:
+                        self._begin()
                     self._step(last=left == 1)
                 self._door.show(same_frame=self._shows_line(), hide=self._hidden)
             except Reported:
@@ -100,7 +109,7 @@ class Stepping:
         pc = self._door.pc
         self._function = source.function_at(pc)
         self._frame = self._frame_at(pc)
-        self._symbol: str | None = None  # of code without lines that is stepped out of
+        self._symbol = None
         self._line = source.line_at(pc)
         self._from = (self._line.number, self._line.file)
         if self._hidden:
@@ -117,7 +126,12 @@ class Stepping:
             )
 
     def _frame_at(self, pc: int) -> _Frame:
-        return _Frame(pc, self._left, source.inlined_at(pc)[self._hidden :])
+        unwound = None
+        if self._can_unwind and source.is_assembler(pc):
+            # gdb analyses its prologue, and may find another frame behind that.
+            self._door.flush()
+            unwound = gdb.newest_frame()
+        return _Frame(pc, self._left, source.inlined_at(pc)[self._hidden :], unwound)
 
     def _shows_line(self) -> bool:
         """gdb/infrun.c print_stop_location."""

@@ -28,7 +28,7 @@ def walk(label: str, path: str, most: int = 2000) -> None:
     pc = 0
     while len(lines) < most and pc & LOW != end:
         before = pc
-        gdb.execute("stepi", to_string=True)
+        gdb.execute("stepi")
         pc = _note(lines)
         if _is_swapped(pc):  # it cannot step on there: leave by the handler's return
             gdb.execute(f"tbreak *{before + 4}", to_string=True)
