@@ -82,6 +82,8 @@ class Engine:
         thread = self._thread(action)
         self._stub.select(thread)
         state, pc = self._stub.read("msr"), self._stub.read("pc")
+        if pc & 3:
+            raise SstepError(f"pc {pc:#x} is no multiple of 4, so there is no instruction")
         instruction = self.last = self._stub.instruction(pc)
         srrs = self._srrs()
         page = _page(thread, pc, state)

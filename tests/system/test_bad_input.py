@@ -167,6 +167,19 @@ def test_unreadable_pc(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> No
     assert gdb.pc == 0x7FFFFFFF0000
 
 
+def test_odd_pc(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:
+    to_work(gdb, boot(demo, steps=False).target, demo)
+    gdb.command("set $pc = $pc + 2")
+    before = gdb.command(REGISTERS)
+    line = f"ppc-sstep: pc {gdb.pc:#x} is no multiple of 4, so there is no instruction"
+    assert line in gdb.command("stepi")
+    assert gdb.command(REGISTERS) == before
+    gdb.command("set $pc = $pc - 2")
+    here = gdb.pc
+    gdb.command("stepi")
+    assert gdb.pc == here + 4
+
+
 def test_a_serial_line(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:
     """No socket among gdb's descriptors: not taken, one line says so, and gdb goes on with it."""
     gdb.command("set ppc-sstep door wire")
