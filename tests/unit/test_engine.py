@@ -1216,4 +1216,4 @@ def test_machine_counts_breakpoints_and_hits_them_before_the_instruction() -> No
 def test_pc_that_is_no_multiple_of_4_is_an_error() -> None:
     machine = program(m.NOP)
     machine.cpu["pc"] = TEXT + 2
-    assert f"{TEXT + 2:#x} is no multiple of 4" in unchanged(bench(machine), STEP)
+    assert f"{TEXT + 2:#x} is no multiple of 4" in unchanged(bench(machine), error=SstepError)
