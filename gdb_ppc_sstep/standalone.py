@@ -18,6 +18,7 @@ from typing import Union
 
 from .errors import SstepError
 from .layer import Layer
+from .strategy import Interrupts
 
 Address = Union[str, tuple[str, int]]  # a unix socket's path, or host and port
 
@@ -79,9 +80,12 @@ def _say(line: str) -> None:
 class Service:
     """One listening socket, and the client that is served."""
 
-    def __init__(self, stub: Address, *, ail: int | None, debug: bool) -> None:
+    def __init__(
+        self, stub: Address, *, ail: int | None, interrupts: Interrupts, debug: bool
+    ) -> None:
         self._stub = stub
         self._ail = ail
+        self._interrupts = interrupts
         self._debug = debug
         self._client: socket.socket | None = None
         self._stopping = False
@@ -106,6 +110,7 @@ class Service:
                 layer.logging = self._debug
                 layer.greet()
                 layer.engine.ail = self._ail
+                layer.engine.interrupts = self._interrupts
                 layer.run()
         except (SstepError, OSError) as error:
             _say(f"gdb-ppc-sstep: {_shown(self._stub)}: {error}")
@@ -145,6 +150,13 @@ def main(arguments: list[str] | None = None) -> int:
         choices=(0, 2, 3),
         help="LPCR[AIL] of the guest, for a stub that does not give LPCR (Linux guests: 3)",
     )
+    parser.add_argument(
+        "--interrupts",
+        choices=[choice.value for choice in Interrupts],
+        default=Interrupts.INTO.value,
+        help="what a step shows of an interrupt that its instruction takes: the first instruction "
+        "of its handler (default), or what that returns to",
+    )
     parser.add_argument("--debug", action="store_true", help="log packets and decisions to stderr")
     parser.add_argument(
         "--gdbinit",
@@ -162,7 +174,12 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         _say(f"gdb-ppc-sstep: {_shown(options.listen)}: {error}")
         return 1
-    service = Service(options.connect, ail=options.ail, debug=options.debug)
+    service = Service(
+        options.connect,
+        ail=options.ail,
+        interrupts=Interrupts(options.interrupts),
+        debug=options.debug,
+    )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, service.stop)
     with server:

@@ -2,7 +2,7 @@
 """Hundreds of random commands: native gdb's output, registers and breakpoints after each.
 
 A seed decides the program's variant and all commands; `pytest tests/system/test_random_walks.py
---seed N` runs one again.
+--seed S` runs one again, and --soak N makes N times as many.
 """
 
 from __future__ import annotations
@@ -20,17 +20,16 @@ from tests.oracle import Oracle, oracle
 
 pytestmark = pytest.mark.bare
 
-COMMANDS, SEEDS = 150, range(1, 4)
-SOAK_COMMANDS, SOAK_SEEDS = 500, range(101, 121)
+COMMANDS, WALKS = 150, 3
 
 FUNCTIONS = ("leaf", "tail", "twice", "inlines", "turned", "initial", "ackermann", "plain")
 CONDITIONS = ("total % 2 == 0", "total % 3 == 1", "round % 3 == 1", "total == -1", "$pc == 0")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    seed = metafunc.config.getoption("seed")
-    soak = [pytest.param(one, marks=pytest.mark.soak) for one in SOAK_SEEDS]
-    metafunc.parametrize("seed", [*SEEDS, *soak] if seed is None else [seed])
+    seed, times = metafunc.config.getoption("seed"), metafunc.config.getoption("soak")
+    first, count = (1, WALKS) if seed is None else (seed, 1)
+    metafunc.parametrize("seed", range(first, first + count * times))
 
 
 class Walk:
@@ -124,14 +123,12 @@ def pair(
         yield pair
 
 
-@pytest.mark.timeout(600)
-def test_walk(seed: int, pair: Oracle, request: pytest.FixtureRequest) -> None:
-    commands = SOAK_COMMANDS if seed in SOAK_SEEDS else COMMANDS
+def test_walk(seed: int, pair: Oracle) -> None:
     try:
-        Walk(seed, pair).go(commands)
+        Walk(seed, pair).go(COMMANDS)
     except AssertionError:
         print(f"pytest {Path(__file__).name} --seed {seed}   # runs this walk again; its commands:")
         print("\n".join(pair.commands))
         raise
     assert pair.ours.value("trace_hits") == 0
-    assert len(pair.commands) >= commands
+    assert len(pair.commands) >= COMMANDS
