@@ -59,9 +59,14 @@ def is_statement(pc: int) -> bool:
         name = re.escape(symtab.filename)
         text = gdb.execute(f"maintenance info line-table {name}$", to_string=True)
         known = _statements[key] = {}
-        for row in re.finditer(r"^\d+ +\d+ +0x([0-9a-f]+) +(Y?)", text, re.MULTILINE):
-            address = int(row[1], 16)
-            known[address] = known.get(address, False) or row[2] == "Y"
+        column = 0
+        for line in text.splitlines():
+            row = re.match(r"\d+ +\d+ +0x([0-9a-f]+) ", line)
+            if row is not None:
+                address = int(row[1], 16)
+                known[address] = known.get(address, False) or line[column : column + 1] == "Y"
+            elif line.startswith("INDEX "):  # how many columns come before depends on gdb
+                column = line.index("IS-STMT")
     return known.get(pc, True)
 
 
