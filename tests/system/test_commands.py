@@ -324,7 +324,7 @@ def test_a_native_program_afterwards(gdb: Gdb, boot: Callable[..., Qemu], demo: 
     gdb.command("disconnect")
     gdb.command("file /bin/sleep")
     gdb.command("set args 1000")
-    if "process" not in gdb.command("starti", 60):
+    if "Program stopped" not in gdb.command("starti", 60):
         pytest.skip("no ptrace here")
     assert "step this one in a new gdb" in gdb.command("stepi")
     gdb.send("continue")
