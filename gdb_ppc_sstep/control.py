@@ -117,9 +117,7 @@ class _Ail(gdb.Parameter):
 
 
 class _Interrupts(gdb.Parameter):
-    """What a step shows of an interrupt that its instruction takes instead of completing.
-
-    into  the first instruction of the guest's handler, as native stepping does.  This is the
+    """into  the first instruction of the guest's handler, as native stepping does.  This is the
           default.
     over  what the handler returns to: after a fault that it has put right (page faults, facilities
           switched on when they are first used) the next instruction, as the step then completes;

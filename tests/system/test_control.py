@@ -12,7 +12,7 @@ from tests.driver import Gdb
 
 pytestmark = pytest.mark.bare
 
-SETTINGS = ("ail", "debug-file", "door", "mode")
+SETTINGS = ("ail", "debug-file", "door", "interrupts", "mode")
 
 
 @pytest.fixture
