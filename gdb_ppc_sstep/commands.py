@@ -71,9 +71,10 @@ class _Step(gdb.Command):
                 "ppc-sstep has replaced this command for another connection, and gdb's own is "
                 "gone until gdb ends; step this one in a new gdb."
             )
-        if argument.rstrip().endswith("&"):
-            raise gdb.GdbError("ppc-sstep: no steps in the background with `door commands`.")
+        # In the background (`stepi &`, MI with mi-async) as well: it is over when this returns.
+        argument = argument.strip().rstrip("&")
         count = _number(argument) if argument.strip() else 1
+        door.guards.refresh()
         from .stepping import Stepping
 
         try:
@@ -133,9 +134,11 @@ class _Continue(gdb.Command):
                 gdb.write(said)
         if from_tty:
             gdb.write("Continuing.\n")
+        door = self._find()
+        if door is not None:
+            door.guards.refresh()
         # gdb's own, by another name; it steps off a breakpoint itself (see `guards`).
         gdb.execute(f"signal {self._signal()}" + (" &" if background else ""))
-        door = self._find()
         if door is not None and not background and door.guards.interrupted:
             door.guards.interrupted = False
             door.show_interrupted()
@@ -164,7 +167,8 @@ _HOOK = """define hook-{command}
 python __import__("gdb_ppc_sstep.sessions").sessions.{function}()
 end"""
 _HOOKED = {
-    "before_return": ("finish", "until", "advance"),
+    "before_return": ("finish", "advance"),
+    "before_until": ("until",),
     "before_leaving": ("detach", "disconnect", "kill"),
 }
 

@@ -80,40 +80,29 @@ class Guards:
         self.mode = Mode.FREE
         self.stayed = False
         """Whether the last hit was one that a breakpoint of the user's stops at."""
+        self.outdated = False
+        """Whether breakpoints have been created: guards have to be younger than they are."""
         self.interrupted = False
         """Whether Ctrl-C came during the last hit; gdb has then stopped and printed nothing."""
         self.returning: int | None = None
         """Where a command of gdb's waits for a function to return, and not in every frame."""
 
-    def refresh(self, *, renew: bool = False) -> None:
-        """Guard what has to be guarded now, and nothing else; for when the target is at rest.
-
-        renew: breakpoints have been created, and guards have to be younger than they are.
-        """
-        self._guard(renew=renew)
+    def refresh(self) -> None:
+        """Guard what has to be guarded now, and nothing else; for when the target is at rest."""
+        self.add()
         for guard in self._retired:
             if guard.is_valid():
                 guard.delete()
         self._retired.clear()
 
-    def add(self, *, renew: bool = False) -> None:
-        """`refresh` without deleting any: gdb may be walking through its breakpoints, and other
-        extensions through those of a stop event.
-        """
-        self._guard(renew=renew)
-
-    def only_at(self, addresses: frozenset[int]) -> None:
-        """Have no guards elsewhere while a command of ours steps: they would show in its stop."""
-        for address in self._guards.keys() - addresses:
-            self._retire(address)
-
-    def _guard(self, *, renew: bool) -> None:
+    def add(self) -> None:
+        """`refresh` without deleting any: other extensions may be looking at those of a stop."""
         wanted = {*users_addresses(), *self._stepper.vectors()}
         if self.returning is not None:
             wanted.add(self.returning)
         if gdb.newest_frame().pc() in wanted:
             wanted.update(self._stepper.landings())
-        for address in [one for one in self._guards if renew or one not in wanted]:
+        for address in [one for one in self._guards if self.outdated or one not in wanted]:
             self._retire(address)
         for address in wanted - self._guards.keys():
             try:
@@ -121,6 +110,12 @@ class Guards:
             except gdb.error:
                 continue  # no breakpoint of the user's can be there either
         self._hits = _hits()
+        self.outdated = False
+
+    def only_at(self, addresses: frozenset[int]) -> None:
+        """Have no guards elsewhere while a command of ours steps: they would show in its stop."""
+        for address in self._guards.keys() - addresses:
+            self._retire(address)
 
     def _retire(self, address: int) -> None:
         guard = self._guards.pop(address)

@@ -168,9 +168,7 @@ def stopped() -> None:
 def before_prompt() -> None:
     """gdb has nothing else to do: decide about a new connection, and tidy up."""
     look()
-    door = door_at_rest()
-    if door is not None:
-        door.guards.refresh()
+    _guard()
     reap()
 
 
@@ -202,10 +200,20 @@ def door_at_rest() -> CommandsDoor | None:
 
 
 def breakpoints_changed(*, created: bool) -> None:
-    """Put guards where breakpoints of the user's are now; created: some are new."""
+    """Breakpoints of the user's, or registers, have changed: guard what has to be, later.
+
+    Not now: gdb may be walking through its breakpoints, and MI would report ours with its own.
+    """
     door = door_at_rest()
     if door is not None:
-        door.guards.add(renew=created)
+        door.guards.outdated |= created
+        gdb.post_event(_guard)
+
+
+def _guard() -> None:
+    door = door_at_rest()
+    if door is not None:
+        door.guards.refresh()
 
 
 _WATCHPOINTS = (
@@ -235,6 +243,19 @@ def before_return() -> None:
         door.guards.refresh()
 
 
+def before_until() -> None:
+    """`until` to a place waits for a return as well; without one it needs steps of gdb's own.
+
+    A hook does not learn the arguments; the last line of the history is what was typed.
+    """
+    typed = gdb.execute("show commands", to_string=True).rpartition("\n  ")[2].split()[1:]
+    if door_at_rest() is not None and len(typed) == 1 and "until".startswith(typed[0]):
+        raise gdb.GdbError(
+            "ppc-sstep: `until` without a place needs `set ppc-sstep door wire`, in a new gdb."
+        )
+    before_return()
+
+
 def before_leaving() -> None:
     """The guest is about to be let go, by the user or with gdb."""
     door = door_at_rest()
@@ -244,7 +265,10 @@ def before_leaving() -> None:
 
 def at_rest(inferior: gdb.Inferior) -> bool:
     """Whether packets may be sent: there are threads and none of them runs."""
-    threads = inferior.threads()
+    try:
+        threads = inferior.threads()  # which asks the stub
+    except gdb.error:
+        return False
     return bool(threads) and not any(thread.is_running() for thread in threads)
 
 

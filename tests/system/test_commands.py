@@ -350,9 +350,17 @@ def test_where_the_wire_cannot_be_taken(
         assert gdb.pc == here + 4 + 8
 
 
-def test_watchpoints_are_refused_aloud(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:
+def test_what_it_cannot_do_is_said(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:
     gdb.connect(boot(demo, steps=False).target, demo.elf)
     assert "watchpoints need `set ppc-sstep door wire`" in gdb.command("watch total")
+    gdb.command("delete")
+    gdb.command("tbreak sum_of_squares")
+    gdb.command("continue")
+    here = gdb.pc
+    for command in ("until", "u", ""):
+        assert "without a place needs `set ppc-sstep door wire`" in gdb.command(command)
+        assert gdb.pc == here
+    assert "demo.c:17" in gdb.command("until 17")
 
 
 def test_nothing_is_left(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:

@@ -180,10 +180,10 @@ RESUMES = re.compile(
 class Mi:
     """gdb's MI interpreter on a pipe-like terminal."""
 
-    def __init__(self, *, extension: bool, asynchronous: bool) -> None:
+    def __init__(self, *, extension: bool, asynchronous: bool, door: str = "wire") -> None:
         command = ["-nx", "-q", "-i=mi3", "-d", str(SOURCES)]
         if extension:
-            command.append(f"-iex=source {EXTENSION}")
+            command += [f"-iex=source {EXTENSION}", f"-iex=set ppc-sstep door {door}"]
         self.child: pexpect.spawn[str] = pexpect.spawn(
             GDB, command, encoding="utf-8", timeout=30, echo=False
         )
@@ -258,3 +258,41 @@ def _normal(records: str, guest: Qemu) -> str:
 
 def _without_announcement(records: str) -> str:
     return "".join(line for line in records.splitlines(keepends=True) if "ppc-sstep" not in line)
+
+
+BY_COMMANDS = [
+    *("-break-insert work", "-exec-continue", "-exec-step-instruction", "-exec-next-instruction"),
+    *("-exec-next", "-exec-step", "-break-insert -c x==3 square", "-exec-continue"),
+    *("-stack-list-frames", "-exec-finish", "-exec-next", "-exec-step 3", "-break-delete 2"),
+    *("-exec-continue", "-data-list-register-values x 64 65"),
+]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "mi-async"])
+def test_stops_of_the_commands_door(
+    asynchronous: bool, programs: Callable[..., Program], boot: Callable[..., Qemu]
+) -> None:
+    """Each command has one *stopped, in the frame where native stepping has it."""
+    program = programs("demo")
+    frames: list[list[str]] = []
+    for ours in (False, True):
+        guest = boot(program, steps=not ours)
+        mi = Mi(extension=ours, asynchronous=asynchronous, door="commands")
+        try:
+            mi.command(f"-file-exec-and-symbols {program.elf}")
+            mi.command(f"-target-select remote {guest.target}")
+            records = [mi.command(one) for one in BY_COMMANDS]
+        finally:
+            mi.child.close(force=True)
+        for command, record in zip(BY_COMMANDS, records):
+            assert record.count("*stopped") == command.startswith("-exec"), record
+        # The reason of a step's end is "location-reached" here (see `CommandsDoor.show`).
+        frames.append(
+            [
+                re.sub(r"\*stopped,(?!.*frame)|reason=\"[^\"]*\",(bkptno=\"\d+\",)?", "", line)
+                for record in records
+                for line in record.splitlines()
+                if line.startswith(("*stopped", "^done"))
+            ]
+        )
+    assert frames[0] == frames[1]
