@@ -163,14 +163,16 @@ class _Continue(gdb.Command):
         return _Stopped.signal if passed.split()[3] == "Yes" else "0"
 
 
-_HOOK = """define hook-{command}
-python __import__("gdb_ppc_sstep.sessions").sessions.{function}()
-end"""
-_HOOKED = {
-    "before_return": ("finish", "advance"),
-    "before_until": ("until",),
-    "before_leaving": ("detach", "disconnect", "kill"),
-}
+class _Hook(gdb.Command):
+    """What the hooks of the ppc64 single-step extension call; for nobody else."""
+
+    def __init__(self, actions: dict[str, Callable[[], None]]) -> None:
+        super().__init__("maintenance ppc-sstep", gdb.COMMAND_MAINTENANCE)
+        self._actions = actions
+
+    def invoke(self, argument: str, _from_tty: bool) -> None:
+        self._actions[argument]()
+
 
 _installed: list[gdb.Command] = []
 
@@ -180,8 +182,8 @@ def installed() -> bool:
     return bool(_installed)
 
 
-def install(find: Find) -> None:
-    """Replace gdb's built-ins, for good."""
+def install(find: Find, before: dict[str, Callable[[], None]]) -> None:
+    """Replace gdb's built-ins, for good.  before: what to do before others, by their names."""
     if _installed:
         return
     from .stepping import Calls
@@ -193,11 +195,11 @@ def install(find: Find) -> None:
             _StepLine("step", find, Calls.BY_LINES, by_lines=True),
             _Next("next", find, Calls.OVER, by_lines=True),
             _Continue(find),
+            _Hook(before),
         )
     )
-    for function, names in _HOOKED.items():
-        for command in names:
-            try:
-                gdb.execute(f"show user hook-{command}", to_string=True)
-            except gdb.error:  # there is none: a user's own is left alone
-                gdb.execute(_HOOK.format(command=command, function=function))
+    for command in before:
+        try:
+            gdb.execute(f"show user hook-{command}", to_string=True)
+        except gdb.error:  # there is none: a user's own is left alone
+            gdb.execute(f"define hook-{command}\nmaintenance ppc-sstep {command}\nend")

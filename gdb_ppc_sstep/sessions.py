@@ -96,7 +96,14 @@ class Session:
         from .door import CommandsDoor
 
         self.door = CommandsDoor(self.connection, self._log)
-        commands.install(_door)
+        commands.install(
+            _door,
+            {
+                **dict.fromkeys(("finish", "advance"), before_return),
+                "until": before_until,
+                **dict.fromkeys(("detach", "disconnect", "kill"), before_leaving),
+            },
+        )
         self.door.guards.refresh()
 
     def _activate(self, active: bool) -> None:

@@ -357,7 +357,7 @@ def test_what_it_cannot_do_is_said(gdb: Gdb, boot: Callable[..., Qemu], demo: Pr
     gdb.command("tbreak sum_of_squares")
     gdb.command("continue")
     here = gdb.pc
-    for command in ("until", "u", ""):
+    for command in ("until", "u"):
         assert "without a place needs `set ppc-sstep door wire`" in gdb.command(command)
         assert gdb.pc == here
     assert "demo.c:17" in gdb.command("until 17")
