@@ -48,20 +48,19 @@ def _note(lines: list[str]) -> int:
     return values["pc"]
 
 
-def follow(count: int, end: int | None = None) -> None:
-    """`stepi` COUNT times, or until pc is at `end`; each must come to a successor."""
-    taken = number = 0
+def follow(count: int) -> None:
+    """`stepi` COUNT times; each must come to a successor."""
+    taken = 0
     # gdb reads a function's prologue at every stop: on a slow stub that takes most of the time.
     step = "with trust-readonly-sections on -- stepi"
-    while number < count and (end is None or _frame_pc() != end):
-        number += 1
+    for number in range(count):
         pc = _frame_pc()
         wanted = _successors(pc)
         gdb.execute(step, to_string=True)
         new = _frame_pc()
         assert new in wanted, f"step {number}: {pc:#x} came to {new:#x}, not to {wanted}"
         taken += new != pc + 4
-    gdb.write(f"followed {number} with {taken} jumps\n")
+    gdb.write(f"followed {count} with {taken} jumps\n")
 
 
 def _frame_pc() -> int:
