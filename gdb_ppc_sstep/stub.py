@@ -15,6 +15,9 @@ from .description import Register
 from .errors import StubRefused
 from .rsp import Resume, StopReply, plain
 
+KVM_BREAKPOINT = 0x00DDDD00
+"""The word that QEMU puts in memory for a breakpoint with KVM (Linux KVMPPC_INST_SW_BREAKPOINT)."""
+
 
 class Link(Protocol):
     """How packets get to the stub."""
@@ -126,6 +129,18 @@ class Stub:
 
     def instruction(self, address: int) -> isa.Instruction:
         """The instruction at an address, in the byte order of the selected thread."""
+        word = self._word(address)
+        if self.kvm and word == KVM_BREAKPOINT:
+            # A breakpoint of gdb's hides it; or the guest's code has this word, which is refused.
+            with suppress(StubRefused):
+                self.remove(address)
+                try:
+                    word = self._word(address)
+                finally:
+                    self.insert(address)
+        return isa.decode(word)
+
+    def _word(self, address: int) -> int:
         if self._order is None:
             self.read("msr")
         assert self._order is not None
@@ -135,7 +150,7 @@ class Stub:
             raw = b""
         if len(raw) != 4:
             raise StubRefused(f"cannot read the instruction at {address:#x}")
-        return isa.decode(int.from_bytes(raw, self._order))
+        return int.from_bytes(raw, self._order)
 
     @property
     def order(self) -> str:

@@ -373,6 +373,9 @@ class Machine:
             piece = self.memory.get(self._physical(address + len(raw)) & ~3)
             if piece is None:
                 return b"E14"
+            if self.kvm and self.breakpoints[address + len(raw) & ~3]:
+                little = self._order() == "little"
+                piece = bytes.fromhex("00dddd00")[:: -1 if little else 1]  # what QEMU writes there
             raw += piece
         return raw[:length].hex().encode()
 

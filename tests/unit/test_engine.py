@@ -561,6 +561,20 @@ def test_breakpoints_that_qemu_does_not_believe() -> None:
     assert all(packet.startswith(b"vCont;s") for packet in machine.resumes)
 
 
+def test_instruction_under_a_breakpoint_with_kvm() -> None:
+    """Its word is in memory; here it hides an instruction that is not traced as others are."""
+    machine = program(m.RFID)
+    machine.kvm = True
+    machine.cpu.update(srr0=TEXT + 4, srr1=KERNEL)
+    native = machine.native()
+    machine.breakpoints[TEXT] = 1
+    on = bench(machine)
+    on.engine.breakpoints = {b"0,%x,4" % TEXT: TEXT}
+    on.step()
+    assert machine.changed(native) == {}
+    on.clean([TEXT])
+
+
 @pytest.mark.parametrize(
     ("kvm", "lpcr", "hv"), [(True, 3, True), (True, 0, False), (False, 3, False)]
 )
