@@ -127,7 +127,10 @@ def test_instructions(pair: Oracle) -> None:
     ("pair", "name"),
     [
         *((LITTLE, name) for name in ("steps", "continue hits again", "finish", "conditions")),
-        *((BIG, name) for name in ("steps", "until and advance", "ignore counts", "dprintf")),
+        *(
+            (BIG, name)
+            for name in ("steps", "until and advance to a place", "ignore counts", "dprintf")
+        ),
         *((LITTLE, name) for name in ("jump return call", "step into a breakpoint")),
     ],
     ids=lambda value: value if isinstance(value, str) else variant_name(value),
@@ -311,6 +314,11 @@ def test_system_call(call: str, leave: str, saved: str, back: str, linux: Linux,
 
 def test_page_fault(linux: Linux, gdb: Gdb) -> None:
     enter_user_space(linux, gdb)
+    linux.stop_at(gdb, "*&fault")
+    gdb.command("stepi")
+    assert gdb.pc == 0xC000000000004300
+    linux.stop_at(gdb, "*&faulted")
+    gdb.command("set ppc-sstep interrupts over")
     linux.stop_at(gdb, "*&fault")
     for where in ("faulted", "faulted + 4"):
         gdb.command("stepi")
