@@ -110,12 +110,20 @@ def test_every_register_after_every_step(
         assert pair.ours.value("trace_hits") == 0
 
 
+NOT_UNDER_KVM = {
+    "sc 1": "volatile registers are left otherwise by another hypervisor; steps.S has some",
+    "mtmsrd that clears SE": "the status in SRR1 of the guest's own Trace interrupt: 0 in QEMU 7.2",
+    "mfmsr with SE": "the same",
+    "rfebb": "KVM does not keep an EBBRR that is written from outside: it goes elsewhere",
+}
+
+
 @on_demo
 def test_instructions(pair: Oracle) -> None:
     for command in ("tbreak work", "continue", f"set {HERE} = $pc", "set $old = $msr"):
         pair.both(command)
-    # What a hypercall leaves in volatile registers is not the same; the program above has some.
-    cases = {name: case for name, case in CASES.items() if name != "sc 1"}
+    cases = {name: case for name, case in CASES.items() if name not in NOT_UNDER_KVM}
+    assert len(cases) == len(CASES) - len(NOT_UNDER_KVM)
     for name, (word, before) in cases.items():
         pair.both("set $msr = $old")
         step_over(pair, HERE, name, word, before)
