@@ -8,6 +8,7 @@ instruction leads, and MSR[SE] must not be seen.
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
 
 import gdb
@@ -60,6 +61,20 @@ class Follower:
             if len(words) > 6 and words[6].isdigit():
                 self.numbers.setdefault(words[0], int(words[6]))  # SPRs repeat LR and CTR
         self.seen: Counter[str] = Counter()
+        self.places: set[int] = set()
+        self.restarts = self._restart_table()
+
+    def _restart_table(self) -> list[tuple[int, int, int]]:
+        """Linux's __restart_table: begin, end, and where a handler returns to instead of there.
+
+        (search_kernel_restart_table in arch/powerpc/lib/restart_table.c)
+        """
+        begin, end = (
+            int(gdb.parse_and_eval(f"(unsigned long)&{name}___restart_table"))
+            for name in ("__start", "__stop")
+        )
+        table = gdb.selected_inferior().read_memory(begin, end - begin)
+        return list(struct.iter_unpack("<3Q", bytes(table)))
 
     def _send(self, packet: str) -> str:
         return self.connection.send_packet(packet).decode("latin-1")
@@ -73,7 +88,7 @@ class Follower:
         for number in range(count):
             raw = self._send(f"m{pc:x},4")
             if raw.startswith("E"):
-                raise Lost(f"step {number}: no memory at {pc:#x}")
+                pc, raw = self._fault(pc)
             word = int.from_bytes(bytes.fromhex(raw), "little")
             before = (
                 {name: self._read(name) for name in (LR, CTR, SRR0)} if word >> 26 == 19 else {}
@@ -84,15 +99,51 @@ class Follower:
             new, state = self._read(PC), self._read(MSR)
             if state & SE:
                 raise Lost(f"step {number}: {pc:#x} {word:08x} leaves MSR[SE] set")
-            if new not in _successors(word, pc, before):
+            if new not in _successors(word, pc, before) and not self._restarted(pc, new):
                 self._in_handler(number, pc, word, new, before)
+            self.places.add(pc)
             self.seen["jumps"] += new != pc + 4
             self.seen["in user space"] += bool(state & PR)
-            self.seen["returns"] += word in (0x4C000024, 0x4C000224, 0x4C0000A4)
+            self.seen["rfid"] += word == 0x4C000024
+            self.seen["rfscv"] += word == 0x4C0000A4
             self.seen["atomic"] += word >> 26 == 31 and word >> 1 & 0x3FF in LARX
             pc = new
-        told = ", ".join(f"{value} {name}" for name, value in sorted(self.seen.items()))
-        gdb.write(f"followed {count}: {told}\n")
+        gdb.write(f"followed {count}\n")
+
+    def tell(self) -> None:
+        """Print what the steps of all calls were."""
+        self.seen["places"] = len(self.places)
+        gdb.write(", ".join(f"{value} {name}" for name, value in sorted(self.seen.items())) + "\n")
+
+    def _fault(self, pc: int) -> tuple[int, str]:
+        """Run into the fault of an address that Linux maps when it is executed; pc and its word.
+
+        gdb and ours have no step for what they cannot read.
+        """
+        vectors = (VECTORS + 0x400, VECTORS + 0x480)
+        for vector in vectors:
+            self._send(f"Z0,{vector:x},4")
+        reply = self._send("vCont;c")
+        for vector in vectors:
+            self._send(f"z0,{vector:x},4")
+        new = self._read(PC)
+        if not reply.startswith("T05") or new not in vectors or self._read(SRR0) != pc:
+            raise Lost(f"no memory at {pc:#x}, and running from there ends with {reply}")
+        self.seen["fetched"] += 1
+        return new, self._send(f"m{new:x},4")
+
+    def _restarted(self, pc: int, new: int) -> bool:
+        """Whether an interrupt came, and Linux has returned from it to where the code begins again.
+
+        So the step has done the first instruction there.
+        """
+        for begin, end, again in self.restarts:
+            if begin <= pc < end:
+                word = int.from_bytes(bytes.fromhex(self._send(f"m{again:x},4")), "little")
+                if new in _successors(word, again, {}):
+                    self.seen["restarted"] += 1
+                    return True
+        return False
 
     def _in_handler(
         self, number: int, pc: int, word: int, new: int, before: dict[str, int]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,8 @@ from tests.kernel import assert_healthy, attach
 pytestmark = pytest.mark.linux
 
 SE = 0x400
+# Time goes by the guest's instructions, 64 ns each, and by the host's clock while it idles.
+COUNTED = ("-icount", "shift=6")
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +32,9 @@ def image() -> LinuxImage:
 def start(image: LinuxImage) -> Iterator[Callable[..., Qemu]]:
     guests: list[Qemu] = []
 
-    def boot(*, steps: bool = False, smp: int = 1) -> Qemu:
+    def boot(*, steps: bool = False, smp: int = 1, arguments: Sequence[str] = ()) -> Qemu:
         guest = Qemu(
-            linux.qemu_arguments(image),
+            [*linux.qemu_arguments(image), *arguments],
             steps=steps,
             machine=f"pseries,{QUIET},x-vof=on",
             memory="512M",
@@ -77,38 +79,109 @@ def test_steps_in_kernel_code(gdb: Gdb, start: Callable[..., Qemu], image: Linux
     assert_healthy(guest)
 
 
-STEPS = 20_000
+# Where walks begin, in turn.  "FROM USER": where a timer interrupt in user space has come from.
+FROM_USER = "*0xc000000000004900 if ($srr1 & 0x4000)"
+STARTS = [
+    *("sys_openat", "ksys_read", "kernel_clone", "do_page_fault", "do_exit", "schedule"),
+    *("vm_mmap_pgoff", "timer_interrupt", "syscall_exit_prepare", "system_call_vectored_common"),
+    *("interrupt_return_srr_user", "interrupt_return_srr_kernel", FROM_USER),
+]
+STEPS = 2 * len(STARTS) * 650
 
 
 @pytest.mark.timeout(100_000)
+@pytest.mark.parametrize(
+    ("clock", "starts", "steps", "wanted"),
+    [
+        (COUNTED, 2 * STARTS, STEPS, "jumps atomic rfid rfscv places in_user_space"),
+        ((), [FROM_USER, "sys_openat"], 4000, "jumps atomic in_user_space"),
+    ],
+    ids=["by its instructions", "by the host"],
+)
 def test_many_steps_through_the_kernel(
-    request: pytest.FixtureRequest, gdb: Gdb, start: Callable[..., Qemu], image: LinuxImage
+    request: pytest.FixtureRequest,
+    gdb: Gdb,
+    start: Callable[..., Qemu],
+    image: LinuxImage,
+    clock: tuple[str, ...],
+    starts: list[str],
+    steps: int,
+    wanted: str,
 ) -> None:
-    """From a system call on, wherever the guest goes, interrupts on: see follow.py."""
-    guest = start()
+    """20 000 and more, wherever the guest goes, interrupts on: see follow.py.
+
+    Steps take longer than the guest's timer by the host's clock, so most of them are in interrupt
+    code.  With a clock that counts its instructions they go where the guest would.
+    """
+    guest = start(arguments=clock)
     attach(gdb, guest, image)
     gdb.command(f"source {ROOT / 'tests' / 'follow.py'}")
-    # Steps take longer than the guest's timer, so what begins in its interrupt code stays there.
-    # This one begins in user space, where a timer interrupt has come from.
-    for where in ("*0xc000000000004900 if ($srr1 & 0x4000)", "*$srr0"):
-        gdb.command(f"tbreak {where}")
-        assert "emporary breakpoint" in gdb.command("continue", 60)
+    gdb.command("python follower = Follower()")
     begun = int(gdb.status().partition("Steps done: ")[2].split()[0])
-    output = gdb.command("python Follower().follow(2000)", 60)
-    assert re.search(r"[1-9]\d* in user space", output), output
-    gdb.command("maint flush register-cache")
-    gdb.command("tbreak sys_openat")
-    assert "emporary breakpoint" in gdb.command("continue", 60)
-    count = STEPS * request.config.getoption("--soak")
-    output += gdb.command(f"python Follower().follow({count})", count / 40)
+    each = steps // len(starts)
+    for where in starts * request.config.getoption("--soak"):
+        for place in (where, "*$srr0") if where == FROM_USER else (where,):
+            gdb.command(f"tbreak {place}")
+            assert "emporary breakpoint" in gdb.command("continue", 60)
+        output = gdb.command(f"python follower.follow({each})", each / 20)
+        assert output == f"followed {each}\n", f"from {where}: {output}"
+        gdb.command("maint flush register-cache")
+    output = gdb.command("python follower.tell()")
     print(output)
-    assert f"followed {count}: " in output, output
-    for what in ("jumps", "atomic"):
-        assert re.search(rf"[1-9]\d* {what}", output), output
-    gdb.command("maint flush register-cache")
+    for what in wanted.split():
+        assert re.search(rf"[1-9]\d* {what.replace('_', ' ')}\b", output), output
     status = gdb.status()
     assert "Outstanding: none" in status, status
-    assert int(status.partition("Steps done: ")[2].split()[0]) >= begun + 2000 + count
+    assert int(status.partition("Steps done: ")[2].split()[0]) >= begun + steps
+    gdb.command("detach")
+    assert_healthy(guest)
+
+
+@pytest.mark.parametrize("setting", ["into", "over"])
+def test_instructions_that_the_kernel_executes(
+    setting: str, gdb: Gdb, start: Callable[..., Qemu], image: LinuxImage
+) -> None:
+    """mfpvr and a little-endian lmw, which user space may not: Linux emulates them.
+
+    It then looks for MSR[SE] in the interrupted context (emulate_single_step): there must be none,
+    or the program gets a SIGTRAP.
+    """
+    guest = start()
+    attach(gdb, guest, image)
+    gdb.command(f"add-symbol-file {image.user}")
+    gdb.command(f"set ppc-sstep interrupts {setting}")
+    for where, vector in ("privileged", 0x700), ("unaligned", 0x600):
+        gdb.command(f"tbreak *&{where} if $r14 > 0")
+        assert "emporary breakpoint" in gdb.command("continue", 60)
+        here = gdb.pc
+        gdb.command("stepi")
+        if setting == "into":
+            assert gdb.pc == 0xC000000000004000 + vector
+            assert (gdb.value("$srr0"), gdb.value("$srr1") & SE) == (here, 0)
+            gdb.command(f"tbreak *{here + 4}")
+            assert "emporary breakpoint" in gdb.command("continue", 60)
+        assert gdb.pc == here + 4
+        assert gdb.value("$msr") & SE == 0
+    assert gdb.value("$r30") == gdb.value("$r14")
+    gdb.command("tbreak ksys_read")
+    assert "emporary breakpoint" in gdb.command("continue", 60)
+    # In the kernel too: it puts right what it has done itself.
+    here, before = gdb.pc, (gdb.value("$r30"), gdb.value("$r31"))
+    word = gdb.value("{unsigned int}$pc")
+    wanted = gdb.value("{unsigned long}$r1")
+    gdb.command("set {unsigned int}$pc = 0xbbc10000")  # lmw r30,0(r1)
+    gdb.command("stepi")
+    if setting == "into":
+        assert gdb.pc == 0xC000000000004600
+        gdb.command(f"tbreak *{here + 4}")
+        assert "emporary breakpoint" in gdb.command("continue", 60)
+    assert gdb.pc == here + 4
+    assert gdb.value("$r31") << 32 | gdb.value("$r30") == wanted
+    gdb.command(f"set {{unsigned int}}{here} = {word:#x}")
+    gdb.command(f"set $r30 = {before[0]:#x}")
+    gdb.command(f"set $r31 = {before[1]:#x}")
+    gdb.command(f"set $pc = {here}")
+    assert "Outstanding: none" in gdb.status()
     gdb.command("detach")
     assert_healthy(guest)
 
