@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from fixtures.bare_metal import SOURCES, Program
+from fixtures.bare_metal import SOURCES, Program, assemble
 from fixtures.qemu import Qemu
+from tests.driver import Gdb
 from tests.oracle import Oracle, oracle, variant_name
 
 pytestmark = pytest.mark.bare
@@ -305,6 +306,92 @@ def test_interrupted_in_a_handler(pair: Oracle) -> None:
     assert "Outstanding: none" in gdb.status()
 
 
+# Another task goes on where one was interrupted, with its own stack: r1, SRR0, SRR1 are exchanged.
+SWITCH = """
+mfsprg 20,3; mtsprg 3,1; mr 1,20; mfsprg 20,2; mfsrr0 21; mtsprg 2,21; mtsrr0 20
+mfsprg 20,1; mfsrr1 21; mtsprg 1,21; mtsrr1 20; rfid
+"""
+
+
+@pytest.mark.parametrize(
+    ("offset", "word"), [(0xC00, 0x44000002), (0x300, 0xEB160000)], ids=["sc", "ld 24,0(22)"]
+)
+@pytest.mark.parametrize("pair", TRANSLATED, ids=variant_name, indirect=True)
+def test_over_a_handler_that_switches_tasks(
+    pair: Oracle, offset: int, word: int, tmp_path: Path
+) -> None:
+    """The other task comes by where the step is to end, and is passed: its stack is another."""
+    gdb = pair.ours
+    gdb.command("set ppc-sstep interrupts over")
+    endian: Literal["le", "be"] = "le" if "little" in gdb.status() else "be"
+    code, _ = assemble(SWITCH.replace(";", "\n"), endian, tmp_path)
+    (tmp_path / "switch").write_bytes(code)
+    base = gdb.value("(long)vectors_4000")
+    for vector in {offset, 0xC00}:
+        gdb.command(f"restore {tmp_path / 'switch'} binary {base + vector}")
+    here, stack, msr = gdb.value(HERE), gdb.value("$r1"), gdb.value("$msr")
+    # The other task: mr 22,23 (where it begins); addi 25,25,1; sc
+    for place, one in enumerate((word, 0x7EF6BB78, 0x3B390001, 0x44000002)):
+        gdb.command(f"set {{unsigned int}}({HERE} + {4 * place}) = {one:#x}")
+    for name, value in {
+        "sprg1": msr,
+        "sprg2": here + 4,
+        "sprg3": 0x5000,
+        "r22": 0x40000000,
+        "r23": here,
+        "r25": 0,
+    }.items():
+        gdb.command(f"set ${name} = {value:#x}")
+    gdb.command("stepi")
+    assert (gdb.pc, gdb.value("$r1"), gdb.value("$msr")) == (here + 4, stack, msr)
+    assert gdb.value("$r25") == 1
+    assert (gdb.value("$sprg2"), gdb.value("$sprg3")) == (here + 16, 0x5000)
+    assert gdb.value("$sprg1") & SE == 0
+    if offset == 0x300:
+        assert gdb.value("$r24") == gdb.value(f"*(unsigned long *){HERE}")
+    assert "Outstanding: none" in gdb.status()
+    assert gdb.value("trace_hits") == 0
+
+
+@pytest.mark.parametrize("pair", TRANSLATED, ids=variant_name, indirect=True)
+def test_over_a_handler_that_skips(pair: Oracle) -> None:
+    """Of a fault: it returns behind the instruction, with the step's SE; the next one is done."""
+    gdb = pair.ours
+    gdb.command("set ppc-sstep interrupts over")
+    here, msr = gdb.value(HERE), gdb.value("$msr")
+    # mfsrr0 21; addi 21,21,4; mtsrr0 21; rfid
+    dsi = gdb.value("(long)vectors_4000 + 0x300")
+    for place, word in enumerate((0x7EBA02A6, 0x3AB50004, 0x7EBA03A6, 0x4C000024)):
+        gdb.command(f"set {{unsigned int}}({dsi} + {4 * place}) = {word:#x}")
+    for place, word in enumerate((0xEB160000, 0x60000000, 0x60000000)):
+        gdb.command(f"set {{unsigned int}}({HERE} + {4 * place}) = {word:#x}")
+    gdb.command("set $r22 = 0x40000000")
+    gdb.command("stepi")
+    assert (gdb.pc, gdb.value("$msr")) == (here + 8, msr)
+    assert "Outstanding: none" in gdb.status()
+    assert gdb.value("trace_hits") == 0
+
+
+@pytest.mark.parametrize("pair", TRANSLATED, ids=variant_name, indirect=True)
+def test_a_vector_that_is_not_mapped(pair: Oracle) -> None:
+    """With PID=1 the process table's entry 0, of the upper half, can be emptied.
+
+    QEMU's TCG stops at a breakpoint before it fetches.  Under KVM it cannot be planted: an error.
+    """
+    pair.both("set $msr = $msr")
+    for offset in (0, 8):
+        pair.both(f"set *(unsigned long *)(0x1000010 + {offset}) = *(long *)(0x1000000 + {offset})")
+    step_over(pair, HERE, "mtspr PID", 0x7E900BA6, ["set $r20 = 1"])
+    pair.both("set *(unsigned long *)0x1000000 = 0")
+    step_over(pair, HERE, "mtspr PID", 0x7E900BA6, ["set $r20 = 1"])
+    assert "Cannot access" in pair.both("x/i 0xc000000000004d00")
+    cases = ("nop", 0x60000000), ("ld", 0xEAB50000), ("sc", 0x44000002)
+    for name, word in cases:
+        step_over(pair, HERE, name, word, ["set $r21 = $here"])
+    assert pair.both("p/x $pc").strip().endswith("0xc000000000004c00")
+    assert pair.ours.value("trace_hits") == 0
+
+
 @pytest.mark.parametrize("word", [0x7C210B78, 0x7F7BDB78], ids=["or 1,1,1", "yield"])
 def test_hints(pair: Oracle, word: int) -> None:
     """One step is one instruction; natively TCG does the next one as well (gen_pause)."""
@@ -347,6 +434,39 @@ def test_hypercalls_that_change_how_interrupts_are_taken(pair: Oracle) -> None:
         before = [*hypercall, f"set $r4 = {value}", "set $r5 = 4"]
         step_over(pair, HERE, f"ILE={value}", 0x44000022, before)
         pair.both("stepi 2")
+
+
+DECREMENTER = 0x4000000  # an eighth of a second
+
+
+def test_over_a_hypercall_that_sleeps(pair: Oracle) -> None:
+    """H_CEDE: until the decrementer's interrupt, whose handler then runs; or until Ctrl-C."""
+    gdb = pair.ours
+    vector = int(_base(pair), 16) + 0x900
+    # mtsprg 0,20; lis 20,0x7fff; mtdec 20; mfsprg 20,0; rfid
+    handler = (0x7E9043A6, 0x3E807FFF, 0x7E9603A6, 0x7E9042A6, 0x4C000024)
+    for place, word in enumerate(handler):
+        gdb.command(f"set {{unsigned int}}({vector} + {4 * place}) = {word:#x}")
+    here, msr = gdb.value(HERE), gdb.value("$msr")
+    for offset, word in enumerate((0x7E9603A6, 0x44000022, 0x44000022)):  # mtdec 20; sc 1; sc 1
+        gdb.command(f"set {{unsigned int}}({HERE} + {4 * offset}) = {word:#x}")
+    gdb.command(f"set $r20 = {DECREMENTER:#x}")
+    gdb.command("set $r3 = 0xe0")
+    gdb.command("stepi")
+    begin = time.monotonic()
+    gdb.command("stepi")
+    assert time.monotonic() - begin > 0.1
+    assert (gdb.pc, gdb.value("$r3"), gdb.value("$r20")) == (here + 8, 0, DECREMENTER)
+    assert gdb.value("$msr") == msr | 0x8000  # as H_CEDE leaves it
+    assert gdb.value("$srr0") == here + 8
+    assert gdb.value("$srr1") & SE == 0
+    gdb.command("set $r3 = 0xe0")
+    gdb.send("stepi")
+    time.sleep(0.5)
+    assert "SIGINT" in gdb.interrupt()
+    assert gdb.pc == here + 12
+    assert gdb.value("$msr") & SE == 0
+    assert "Outstanding: none" in gdb.status()
 
 
 HYPERVISOR_CASES: dict[str, tuple[int, list[str]]] = {
@@ -395,3 +515,48 @@ def test_in_hypervisor_state(
             step_over(pair, "0x20100", name, word, before)
             pair.both("info registers hsrr0 hsrr1")
         assert f"Steps done: {len(cases)}\n" in pair.ours.status()
+
+
+@pytest.mark.parametrize("enabled", [False, True], ids=["EE=0", "EE=1"])
+def test_stop_until_the_decrementer(
+    enabled: bool, tmp_path: Path, programs: Callable[..., Program], boot: Callable[..., Qemu]
+) -> None:
+    """In hypervisor state; with PSSCR[EC]=0 any interrupt wakes it, and it goes on behind `stop`.
+
+    Ctrl-C meanwhile; and with EE=1 the interrupt is taken first, and its handler returns there.
+    """
+    program = programs("demo", endian="be")
+    with boot(program, steps=False, machine="powernv9", memory="2G") as guest, Gdb(tmp_path) as gdb:
+        gdb.connect(guest.target, program.elf)
+        handler = (0x7E9043A6, 0x3E807FFF, 0x7E9603A6, 0x7E9042A6, 0x4C000024)
+        for place, word in enumerate(handler):
+            gdb.command(f"set {{unsigned int}}({0x900 + 4 * place}) = {word:#x}")
+        # mtspr PSSCR,21; mtdec 20; stop; nop
+        code = (0x7EB7D3A6, 0x7E9603A6, 0x4C0002E4, 0x60000000)
+        for place, word in enumerate(code):
+            gdb.command(f"set {{unsigned int}}({0x20100 + 4 * place}) = {word:#x}")
+        gdb.command("set $msr = $msr & ~0x8000")
+        msr = gdb.value("$msr")
+        for decrementer in (DECREMENTER, 0x7FFF0000):
+            gdb.command("set $pc = 0x20100")
+            gdb.command(f"set $r20 = {decrementer:#x}")
+            gdb.command("set $r21 = 0")
+            gdb.command("set $sprg0 = 0")  # the handler puts r20 there
+            gdb.command("stepi 2")
+            assert gdb.pc == 0x20108
+            if enabled:
+                gdb.command("set $msr = $msr | 0x8000")
+            begin = time.monotonic()
+            gdb.send("stepi")
+            if decrementer == DECREMENTER:
+                gdb.finish()
+                assert time.monotonic() - begin > 0.1
+                assert (gdb.pc, gdb.value("$msr")) == (0x2010C, msr | 0x8000 * enabled)
+                assert gdb.value("$sprg0") == decrementer * enabled
+            else:
+                time.sleep(0.5)
+                assert "SIGINT" in gdb.interrupt()
+                assert gdb.pc == 0x2010C  # QEMU has it there while it sleeps
+            assert gdb.value("$r20") == decrementer
+            assert gdb.value("$msr") & SE == 0
+            assert "Outstanding: none" in gdb.status()
