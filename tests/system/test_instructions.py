@@ -436,6 +436,51 @@ def test_hypercalls_that_change_how_interrupts_are_taken(pair: Oracle) -> None:
         pair.both("stepi 2")
 
 
+def test_rfid_to_the_other_byte_order(pair: Oracle) -> None:
+    """Where gdb reads registers swapped, natively as well: no more can be done from there."""
+    msr = pair.ours.value("$msr")
+    before = ["set $srr0 = $pc + 8", "set $srr1 = $msr ^ 1"]
+    step_over(pair, HERE, "rfid", 0x4C000024, before)
+    order = ("big", "little")[~msr & 1]
+    assert f"Byte order: {order}-endian" in pair.ours.status()
+    swapped = int.from_bytes(pair.ours.pc.to_bytes(8, "big"), "little")
+    assert swapped == int(pair.both("output/d (long)$here + 8"))
+
+
+PREFIXED = [
+    ("pli, before a boundary", 56, (0x06001234, 0x3A805678)),
+    ("pli, over it", 60, (0x06001234, 0x3A805678)),  # Alignment interrupt
+    ("pld, before a boundary", 56, (0x04100000, 0xE6800010)),
+    ("pld, over it", 60, (0x04100000, 0xE6800010)),
+]
+
+
+@pytest.mark.parametrize(
+    "setting", [{"endian": "le", "ail": 3}, {"endian": "be"}], ids=variant_name
+)
+def test_prefixed_instructions_at_a_64_byte_boundary(
+    setting: dict[str, Any],
+    tmp_path: Path,
+    programs: Callable[..., Program],
+    boot: Callable[..., Qemu],
+) -> None:
+    program = programs("demo", **setting)
+    with oracle(tmp_path, partial(boot, program, cpu="POWER10"), program.elf) as pair:
+        pair.both("tbreak work")
+        pair.both("continue")
+        pair.both("set $old = $msr")
+        for name, offset, words in PREFIXED:
+            pair.both("set $msr = $old")
+            before = [f"set {{unsigned int}}($pc + 4) = {words[1]:#x}"]
+            step_over(pair, f"0x40000 + {offset}", name, words[0], before)
+            arrived = pair.ours.pc & 0xFFFFFF
+            assert arrived == (0x40040 if offset == 56 else _base_of(pair) + 0x600)
+
+
+def _base_of(pair: Oracle) -> int:
+    return int(_base(pair), 16) & 0xFFFFFF
+
+
 DECREMENTER = 0x4000000  # an eighth of a second
 
 

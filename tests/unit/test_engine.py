@@ -1231,3 +1231,37 @@ def test_pc_that_is_no_multiple_of_4_is_an_error() -> None:
     machine = program(m.NOP)
     machine.cpu["pc"] = TEXT + 2
     assert f"{TEXT + 2:#x} is no multiple of 4" in unchanged(bench(machine), error=SstepError)
+
+
+# -- transactions (POWER8): MSR[TS], bits 29:30
+
+
+@pytest.mark.parametrize("ts", [1 << 33, 1 << 34], ids=["suspended", "transactional"])
+@pytest.mark.parametrize("state", [KERNEL, USER], ids=["kernel", "user"])
+def test_step_in_a_transaction(state: int, ts: int) -> None:
+    """As any other: its Trace interrupt, which has TS in SRR1, is ours, and TS is put back."""
+    machine = program(m.addi(4, 5, -3), state=state | ts)
+    native = machine.native()
+    one = bench(machine)
+    one.step()
+    assert machine.vcpus == native
+    assert machine.vcpus[0]["msr"] == state | ts
+    one.clean()
+
+
+@pytest.mark.parametrize("ts", [1 << 33, 1 << 34], ids=["suspended", "transactional"])
+def test_step_that_ends_a_transaction(ts: int) -> None:
+    """A stop aborts it: the step ends at its failure handler, by a Trace interrupt that is ours."""
+    machine = program(m.addi(4, 5, -3), m.NOP, m.NOP, state=KERNEL | ts)
+    machine.interrupt_at = {(0, TEXT): 0x500}
+    saved = machine.vcpus[0]["srr0"], machine.vcpus[0]["srr1"]
+    # The interrupt returns to the failure handler, two instructions on, in no transaction.
+    handler = (m.mtspr("srr0", 8), m.mtspr("srr1", 9), m.RFID)
+    machine.put(VIRTUAL | 0x500, *handler)
+    machine.vcpus[0].update(r8=TEXT + 8, r9=KERNEL | SE)
+    one = bench(machine)
+    one.step()
+    assert machine.vcpus[0]["pc"] == TEXT + 12
+    assert machine.vcpus[0]["msr"] == KERNEL
+    assert (machine.vcpus[0]["srr0"], machine.vcpus[0]["srr1"]) == saved
+    one.clean()
