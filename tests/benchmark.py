@@ -52,14 +52,20 @@ class Case(NamedTuple):
 
 
 def _breakpoints(count: int) -> tuple[str, ...]:
-    return (f"python for n in range({count}): gdb.Breakpoint(f'*((char *)&unreached + {{4 * n}})')",)
-
+    each = "gdb.Breakpoint(f'*((char *)&unreached + {4 * n})')"
+    return (f"python for n in range({count}): {each}",)
 
 
 CASES = [
     Case("stepi", "loop", ("stepi",), times=50, per=50),
     Case("stepi 2000", "loop", ("stepi 2000",), per=2000),
-    Case("nexti 20 over 5 calls", "calls", ("nexti 20",), ("tbreak leaf", "continue", "up 1"), per=20),
+    Case(
+        "nexti 20 over 5 calls",
+        "calls",
+        ("nexti 20",),
+        ("tbreak leaf", "continue", "up 1"),
+        per=20,
+    ),
     Case("next over 20 lines", "straight", ("next 20",), per=20),
     Case("next over a loop of 1000", "loop", ("next",), ("next",)),
     Case("step through 50 calls", "calls", ("step 150",), per=50),
@@ -242,7 +248,9 @@ class Results:
             ratios = [value / native if value and native else None for value in cells[1:]]
             lines.append(
                 f"{case:42}"
-                + "".join("         -" if cell is None else f"{1000 * cell:10.3f}" for cell in cells)
+                + "".join(
+                    f"{'-':>10}" if cell is None else f"{1000 * cell:10.3f}" for cell in cells
+                )
                 + "".join("        -" if ratio is None else f"{ratio:9.2f}" for ratio in ratios)
             )
         return "\n".join(lines)
