@@ -24,17 +24,17 @@ def _on_connection_removed(event: gdb.ConnectionEvent) -> None:
 
 def _on_breakpoint_created(breakpoint: gdb.Breakpoint) -> None:
     if breakpoint.visible:
-        sessions.breakpoints_changed(created=True)
+        sessions.breakpoints_changed()
         sessions.warn_of(breakpoint)
 
 
 def _on_breakpoint_changed(breakpoint: gdb.Breakpoint) -> None:
     if breakpoint.visible:
-        sessions.breakpoints_changed(created=False)
+        sessions.breakpoints_changed()
 
 
 def _on_register_changed(_event: gdb.RegisterChangedEvent) -> None:
-    sessions.breakpoints_changed(created=False)
+    sessions.breakpoints_changed()
 
 
 def _on_exit(_event: gdb.GdbExitingEvent) -> None:

@@ -31,11 +31,15 @@ class Mode(enum.Enum):
 
 
 class _Guard(gdb.Breakpoint):
-    """One guard; it never stops noisily."""
+    """One guard; it never stops noisily.
 
-    def __init__(self, guards: Guards, address: int) -> None:
+    users: the numbers of the user's breakpoints at the address, all older than the guard.
+    """
+
+    def __init__(self, guards: Guards, address: int, users: frozenset[int]) -> None:
         super().__init__(f"*{address:#x}", internal=True)
         self.silent = True
+        self.users = users
         self._guards = guards
         self._address = address
 
@@ -80,8 +84,6 @@ class Guards:
         self.mode = Mode.FREE
         self.stayed = False
         """Whether the last hit was one that a breakpoint of the user's stops at."""
-        self.outdated = False
-        """Whether breakpoints have been created: guards have to be younger than they are."""
         self.interrupted = False
         """Whether Ctrl-C came during the last hit; gdb has then stopped and printed nothing."""
         self.returning: int | None = None
@@ -97,20 +99,22 @@ class Guards:
 
     def add(self) -> None:
         """`refresh` without deleting any: other extensions may be looking at those of a stop."""
-        wanted = {*users_addresses(), *self._stepper.vectors()}
+        wanted = dict.fromkeys(self._stepper.vectors(), frozenset[int]())
         if self.returning is not None:
-            wanted.add(self.returning)
+            wanted[self.returning] = frozenset()
+        wanted.update(_users())
         if gdb.newest_frame().pc() in wanted:
-            wanted.update(self._stepper.landings())
-        for address in [one for one in self._guards if self.outdated or one not in wanted]:
-            self._retire(address)
-        for address in wanted - self._guards.keys():
+            for address in self._stepper.landings():
+                wanted.setdefault(address, frozenset())
+        for address, guard in list(self._guards.items()):
+            if address not in wanted or not wanted[address] <= guard.users:
+                self._retire(address)
+        for address in wanted.keys() - self._guards.keys():
             try:
-                self._guards[address] = _Guard(self, address)
+                self._guards[address] = _Guard(self, address, wanted[address])
             except gdb.error:
                 continue  # no breakpoint of the user's can be there either
         self._hits = _hits()
-        self.outdated = False
 
     def only_at(self, addresses: frozenset[int]) -> None:
         """Have no guards elsewhere while a command of ours steps: they would show in its stop."""
@@ -128,7 +132,7 @@ class Guards:
         """With a guard at an address, whatever is there."""
         added = address not in self._guards
         if added:
-            self._guards[address] = _Guard(self, address)
+            self._guards[address] = _Guard(self, address, frozenset())
         try:
             yield
         finally:
@@ -166,8 +170,16 @@ class Guards:
 
 def users_addresses() -> frozenset[int]:
     """Where the user's enabled breakpoints and dprintfs are."""
-    rows = table.parse(gdb.execute("info breakpoints", to_string=True))
-    return frozenset(row.address for row in rows if row.enabled and row.address is not None)
+    return frozenset(_users())
+
+
+def _users() -> dict[int, frozenset[int]]:
+    """The same, with the numbers of those that are at each address."""
+    found: dict[int, frozenset[int]] = {}
+    for row in table.parse(gdb.execute("info breakpoints", to_string=True)):
+        if row.enabled and row.address is not None:
+            found[row.address] = found.get(row.address, frozenset()) | {row.number}
+    return found
 
 
 def _hits() -> dict[int, tuple[int, int]]:

@@ -206,18 +206,23 @@ def door_at_rest() -> CommandsDoor | None:
     return None if session.door.busy or not at_rest(inferior) else session.door
 
 
-def breakpoints_changed(*, created: bool) -> None:
+_guard_later = False
+
+
+def breakpoints_changed() -> None:
     """Breakpoints of the user's, or registers, have changed: guard what has to be, later.
 
     Not now: gdb may be walking through its breakpoints, and MI would report ours with its own.
     """
-    door = door_at_rest()
-    if door is not None:
-        door.guards.outdated |= created
+    global _guard_later
+    if not _guard_later and door_at_rest() is not None:
+        _guard_later = True
         gdb.post_event(_guard)
 
 
 def _guard() -> None:
+    global _guard_later
+    _guard_later = False
     door = door_at_rest()
     if door is not None:
         door.guards.refresh()

@@ -92,6 +92,38 @@ def test_stops_within_a_count(pair: Oracle) -> None:
     """)
 
 
+def test_breakpoints_at_one_address(pair: Oracle) -> None:
+    """Later ones decide as well as the first, which already has a guard."""
+    pair.run("""
+        break square if x == 9
+        tbreak work
+        continue
+        break square if x == 3
+        continue
+        next 2
+        break square
+        disable 3
+        continue
+        enable 3
+        step 30
+        delete 1
+        continue
+        info breakpoints
+    """)
+
+
+def test_a_thousand_breakpoints(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:
+    gdb.connect(boot(demo, steps=False).target, demo.elf)
+    gdb.command("tbreak work")
+    gdb.command("continue")
+    here = gdb.pc
+    each = "gdb.execute(f'break *((char *)&work + {4 * n + 0x10000})', to_string=True)"
+    gdb.command(f"python for n in range(1000): {each}", 60)
+    gdb.command("stepi", 30)
+    assert gdb.pc == here + 4
+    assert gdb.command("info breakpoints").count("breakpoint ") == 1000
+
+
 def test_functions_without_lines(
     tmp_path: Path, programs: Callable[..., Program], boot: Callable[..., Qemu]
 ) -> None:
