@@ -67,6 +67,18 @@ def boot() -> Iterator[Callable[..., Qemu]]:
         guest.close()
 
 
+@pytest.fixture
+def demo(programs: Callable[..., Program]) -> Program:
+    """fixtures/bare/demo.c as most tests want it."""
+    return programs("demo")
+
+
+@pytest.fixture
+def guest(boot: Callable[..., Qemu], demo: Program) -> Qemu:
+    """A guest that runs it, whose stub ignores steps."""
+    return boot(demo, steps=False)
+
+
 @pytest.fixture(scope="session")
 def ail2(programs: Callable[..., Program]) -> bool:
     """Whether the machine grants LPCR[AIL]=2: QEMU 7.2 does, QEMU 10 does not."""

@@ -17,11 +17,6 @@ pytestmark = pytest.mark.bare
 
 
 @pytest.fixture
-def demo(programs: Callable[..., Program]) -> Program:
-    return programs("demo")
-
-
-@pytest.fixture
 def gdb(tmp_path: Path) -> Iterator[Gdb]:
     with Gdb(tmp_path, arguments=("-d", str(SOURCES))) as gdb:
         yield gdb

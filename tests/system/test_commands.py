@@ -26,11 +26,6 @@ SE = 0x400
 
 
 @pytest.fixture
-def demo(programs: Callable[..., Program]) -> Program:
-    return programs("demo")
-
-
-@pytest.fixture
 def gdb(tmp_path: Path) -> Iterator[Gdb]:
     with Gdb(tmp_path, door="commands", arguments=("-d", str(SOURCES))) as gdb:
         yield gdb

@@ -28,16 +28,6 @@ PIPE = f"| exec {sys.executable} {ROOT}/tests/pipe.py"
 
 
 @pytest.fixture
-def demo(programs: Callable[..., Program]) -> Program:
-    return programs("demo")
-
-
-@pytest.fixture
-def guest(boot: Callable[..., Qemu], demo: Program) -> Qemu:
-    return boot(demo, steps=False)
-
-
-@pytest.fixture
 def gdb(tmp_path: Path) -> Iterator[Gdb]:
     with Gdb(tmp_path, arguments=("-d", str(SOURCES))) as gdb:
         yield gdb

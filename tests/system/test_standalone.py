@@ -61,16 +61,6 @@ def address(process: subprocess.Popen[str]) -> str:
     return found[1]
 
 
-@pytest.fixture
-def demo(programs: Callable[..., Program]) -> Program:
-    return programs("demo")
-
-
-@pytest.fixture
-def guest(boot: Callable[..., Qemu], demo: Program) -> Qemu:
-    return boot(demo, steps=False)
-
-
 @pytest.mark.parametrize("listen", ["0", "[::1]:0", "unix"])
 def test_gdb_without_the_extension(
     listen: str, tmp_path: Path, boot: Callable[..., Qemu], guest: Qemu, demo: Program
