@@ -35,7 +35,7 @@ class _ShowGroup(gdb.Command):
         super().__init__("show ppc-sstep", gdb.COMMAND_RUNNING, prefix=True)
 
     def invoke(self, _argument: str, _from_tty: bool) -> None:
-        for name in ("mode", "door", "ail", "interrupts", "debug-file"):
+        for name in ("mode", "door", "ail", "interrupts", "mask-interrupts", "debug-file"):
             gdb.execute(f"show ppc-sstep {name}")
 
 
@@ -145,6 +145,30 @@ class _Interrupts(gdb.Parameter):
 
     def get_show_string(self, value: str) -> str:
         return f"Steps go {value} interrupts that their instruction takes."
+
+
+class _MaskInterrupts(gdb.Parameter):
+    """on   interrupts from outside (timer, devices, other vCPUs) wait until the guest is
+         continued, as in native stepping: MSR[EE] is 0 for the instruction, and the guest
+         does not see that.  This is the default.
+    off  their handlers run first, whenever they are due.
+
+    In problem state MSR[EE] is always 1: there they are never kept waiting."""
+
+    set_doc = "Set whether interrupts from outside wait for a step."
+    show_doc = "Show whether interrupts from outside wait for a step."
+
+    def __init__(self) -> None:
+        super().__init__("ppc-sstep mask-interrupts", gdb.COMMAND_RUNNING, gdb.PARAM_BOOLEAN)
+        self.value = Settings.mask_interrupts
+
+    def get_set_string(self) -> str:
+        Settings.mask_interrupts = bool(self.value)
+        sessions.tell_settings()
+        return ""
+
+    def get_show_string(self, value: str) -> str:
+        return f"Masking of interrupts while an instruction is stepped is {value}."
 
 
 class _Debug(gdb.Parameter):
@@ -276,5 +300,15 @@ def register() -> None:
     _Group("set ppc-sstep", "Set how the ppc64 single-step extension works.")
     _ShowGroup()
     _Group("ppc-sstep", "Commands of the ppc64 single-step extension.")
-    for kind in (_Mode, _Door, _Ail, _Interrupts, _Debug, _DebugFile, _Probe, _Info):
+    for kind in (
+        _Mode,
+        _Door,
+        _Ail,
+        _Interrupts,
+        _MaskInterrupts,
+        _Debug,
+        _DebugFile,
+        _Probe,
+        _Info,
+    ):
         kind()

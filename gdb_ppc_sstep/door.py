@@ -196,7 +196,7 @@ class CommandsDoor:
 
     def vectors(self) -> tuple[int, ...]:
         """See `guards.Stepper`."""
-        return tuple(one.vector for one in self.engine.outstanding)
+        return self.engine.guarded
 
     def step_off(self, planted: frozenset[int]) -> bool:
         """See `guards.Stepper`."""

@@ -32,19 +32,42 @@ _CONTEXT = msr.SF | msr.HV | msr.PR | msr.IR | msr.DR | msr.LE
 
 
 class Armed(NamedTuple):
-    """A vCPU whose MSR[SE] we set and whose Trace interrupt we have not yet collected.
+    """A vCPU whose MSR we changed for a step, which we have not yet undone.
 
-    state, srr0 and srr1 are the registers before the step, MSR[SE] as the guest had it.
+    state, srr0 and srr1 are the registers before the step, written is what we made of the MSR.
+    vector: where its Trace interrupt is collected, None when MSR[SE] is not ours.  successors:
+    where the instruction may come to.
     """
 
     thread: bytes | None
     instruction: Instruction
     pc: int
     state: int
+    written: int
     srr0: int
     srr1: int
-    vector: int
+    vector: int | None
     successors: tuple[int, ...]
+
+    @property
+    def masked(self) -> bool:
+        """Whether MSR[EE] is cleared."""
+        return bool((self.state ^ self.written) & msr.EE)
+
+    def unmasked(self) -> Armed | None:
+        """The same with MSR[EE] as it was; None if nothing is changed then."""
+        written = self.written | self.state & msr.EE
+        return None if written == self.state else self._replace(written=written)
+
+    def before(self, state: int) -> int:
+        """An MSR without our changes, of the time before the instruction has completed."""
+        ours = self.state ^ self.written
+        return state & ~ours | self.state & ours
+
+    def after(self, state: int) -> int:
+        """An MSR without our changes, of the time after that: what it sets itself stays."""
+        ours = (self.state ^ self.written) & ~self.instruction.sets
+        return state & ~ours | self.state & ours
 
 
 class Engine:
@@ -67,7 +90,14 @@ class Engine:
         self.breakpoints: Mapping[bytes, int] = {}
         """gdb's breakpoints that are planted: addresses, by what follows `Z` in the packet."""
         self.interrupts = Interrupts.INTO
+        self.mask_interrupts = True
+        """Whether MSR[EE] is cleared for a step, so that no interrupt from outside comes first."""
         self._fetched: tuple[bytes | None, int, int] | None = None  # see _page
+
+    @property
+    def guarded(self) -> tuple[int, ...]:
+        """The vectors at which the Trace interrupts of outstanding steps are collected."""
+        return tuple(one.vector for one in self.outstanding if one.vector is not None)
 
     # -- resuming
 
@@ -114,11 +144,10 @@ class Engine:
             request = _only(thread)
         else:
             request = everybody
-        armed = None
-        if plan.trace is not None and srrs is not None:
-            successors = isa.successors(instruction, pc, state, self._stub.read)
-            armed = Armed(thread, instruction, pc, state, *srrs, plan.trace, successors)
+        armed = self._armed(thread, instruction, pc, state, plan, srrs)
         landing = Landing(plan.stops, armed, thread, pc, plan.faults)
+        if armed is not None and armed.masked:
+            landing = landing._replace(through=plan.through)
         with self._lifted(blocking):
             stop = self._run(request, landing)
         self._fetched = page
@@ -127,6 +156,29 @@ class Engine:
             following = isa.in_mode(pc + instruction.length, state)
             return self._return(everybody, landing, following, state)
         return stop
+
+    def _armed(
+        self,
+        thread: bytes | None,
+        instruction: Instruction,
+        pc: int,
+        state: int,
+        plan: strategy.Plan,
+        srrs: tuple[int, int] | None,
+    ) -> Armed | None:
+        """What is to be changed in the MSR for a step, if anything."""
+        written = state | (msr.SE if plan.trace is not None else 0)
+        # In the handler of an interrupt that it takes, MSR[EE] has to be put right in SRR1.
+        if self.mask_interrupts and plan.masks and (srrs or not plan.handlers):
+            written &= ~msr.EE
+        if written == state:
+            return None
+        if plan.trace is None:
+            successors = plan.inside + plan.stops
+        else:
+            successors = isa.successors(instruction, pc, state, self._stub.read)
+        saved = srrs or (0, 0)
+        return Armed(thread, instruction, pc, state, written, *saved, plan.trace, successors)
 
     def _in_handler(self, stop: StopReply, thread: bytes | None, plan: strategy.Plan) -> bool:
         """Whether a step has stopped at the vector of an interrupt that its instruction took."""
@@ -200,16 +252,18 @@ class Engine:
         releasing: nor is the guest resumed again once nothing is outstanding.
         """
         stops, needed = (landing.stops, landing.needed) if landing else ((), 0)
-        faults = landing.faults if landing else ()
-        armed = landing.armed if landing else None
+        faults = landing.faults + landing.through if landing else ()
+        arming = True
         while True:
-            guards = tuple(one.vector for one in self.outstanding)
-            with self._planted(stops[:needed] + guards, stops[needed:] + faults):
-                if armed is not None:
-                    self._stub.select(armed.thread)
-                    self._stub.write("msr", armed.state | msr.SE)
-                    self.outstanding.append(armed)
-                    armed = None
+            with self._planted(stops[:needed] + self.guarded, stops[needed:] + faults) as complete:
+                if arming and landing is not None and landing.armed is not None:
+                    armed = landing.armed if complete else landing.armed.unmasked()
+                    landing = landing._replace(armed=armed)
+                    if armed is not None:
+                        self._stub.select(armed.thread)
+                        self._stub.write("msr", armed.written)
+                        self.outstanding.append(armed)
+                arming = False
                 stop = self._stub.run(request)
             self._log(f"stop {stop.payload.decode('latin-1')}")
             shown = self._settle(stop, landing)
@@ -221,10 +275,10 @@ class Engine:
                 return stopped(stop.thread, signal=2)
 
     @contextmanager
-    def _planted(self, needed: tuple[int, ...], others: tuple[int, ...]) -> Iterator[None]:
+    def _planted(self, needed: tuple[int, ...], others: tuple[int, ...]) -> Iterator[bool]:
         """Temporary breakpoints while the guest runs; none of them is left behind.
 
-        others: those that the stub may refuse.
+        others: those that the stub may refuse.  Gives whether there are all.
         """
         planted: list[int] = []
         wanted = dict.fromkeys(needed, True)
@@ -239,7 +293,7 @@ class Engine:
                     self._log(f"not planted, and not needed: {refused}")
                     continue
                 planted.append(address)
-            yield
+            yield len(planted) == len(wanted)
         finally:
             for address in reversed(planted):
                 try:
@@ -258,14 +312,14 @@ class Engine:
             return stop
         armed = landing.armed if landing else None
         shown: StopReply | None = stop
-        elsewhere: list[tuple[bytes | None, int, int]] = []
+        elsewhere: list[bytes | None] = []
         for thread in dict.fromkeys([stop.thread, *(one.thread for one in self.outstanding)]):
             if not self.outstanding:
                 break
             self._stub.select(thread)
             state, pc = self._stub.read("msr"), self._stub.read("pc")
             if pc not in [one.vector for one in self.outstanding]:
-                elsewhere.append((thread, pc, state))
+                elsewhere.append(thread)
                 continue
             srrs = self._srrs()
             owner = self._owner(thread, pc, srrs)
@@ -282,9 +336,11 @@ class Engine:
         if shown is None and armed is not None and armed not in self.outstanding:
             shown = stopped(armed.thread)  # another vCPU's stop hid the end of the step
         if shown is not None:
-            for thread, pc, state in elsewhere:
+            for thread in elsewhere:
                 self._stub.select(thread)
-                self._disarm(landing, thread, pc, state)
+                self._disarm(landing, thread, self._stub.read("pc"), self._stub.read("msr"))
+            # MSR[EE] alone is undone in the vCPU itself or at the vector.
+            self.outstanding[:] = [one for one in self.outstanding if one.vector is not None]
             if landing is not None and armed not in self.outstanding:
                 self.steps += 1
             self._stub.select(shown.thread)  # as gdb counts on
@@ -295,11 +351,12 @@ class Engine:
 
         That is another vCPU, a handler of an interrupt that came in between, or another task.
         """
-        if not stop.is_breakpoint or not (landing.faults or landing.frame):
+        faults = landing.faults + landing.through
+        if not stop.is_breakpoint or not (faults or landing.frame):
             return False
         self._stub.select(stop.thread)
         pc = self._stub.read("pc")
-        if pc not in landing.stops + landing.faults or self._breakpoints_at(pc):
+        if pc not in landing.stops + faults or self._breakpoints_at(pc):
             return False
         if landing.armed is not None and pc == landing.armed.vector:
             return False  # see _owner
@@ -310,14 +367,17 @@ class Engine:
             return frame.stack != landing.frame.stack or bool(
                 (frame.state ^ landing.frame.state) & _CONTEXT
             )
-        if pc not in landing.faults:
+        if pc not in faults:
             return False
         saved = self._saved(pc)
         if saved is None:
             return False
+        ours = landing.armed is None or _interrupted(landing.armed, *saved)
+        if ours and pc in landing.faults and saved[0] == landing.pc:
+            return False
         if landing.armed is not None:
-            return not _interrupted(landing.armed, *saved)
-        return saved[0] != landing.pc
+            self._clean_srr1(landing.armed, pc, keep=msr.SE)  # it comes back to the step
+        return True
 
     def _owner(
         self, thread: bytes | None, vector: int, srrs: tuple[int, int] | None
@@ -341,14 +401,12 @@ class Engine:
     def _collect(self, armed: Armed, thread: bytes | None, srr0: int, srr1: int) -> None:
         """Undo a Trace interrupt that we caused, in the selected thread."""
         instruction, read, write = armed.instruction, self._stub.read, self._stub.write
-        state = msr.after_trace(srr1)
-        if not instruction.writes_se:  # else what is there now is the guest's own
-            state &= ~msr.SE
+        state = armed.after(msr.after_trace(srr1))
         restored = {"srr0": armed.srr0, "srr1": armed.srr1}
         if instruction.kind is Kind.MTSPR and instruction.spr in isa.SRR:
             restored[isa.SRR[instruction.spr]] = read(instruction.rt)
         if instruction.kind is Kind.MFMSR:
-            restored[instruction.rt] = read(instruction.rt) & ~msr.SE
+            restored[instruction.rt] = armed.before(read(instruction.rt))
         for name, value in restored.items():
             write(name, value)
         write("pc", srr0)
@@ -357,23 +415,23 @@ class Engine:
         self._log(f"collected {_name(thread)}: pc={srr0:#x} msr={state:#x}")
 
     def _disarm(self, landing: Landing | None, thread: bytes | None, pc: int, state: int) -> None:
-        """Take MSR[SE] back in the selected thread, where it has not done its work and lies open.
+        """Undo in the selected thread what a step changed in the MSR, where that lies open.
 
         That is in the MSR of a vCPU that has not executed the instruction or has come back to it,
-        and in SRR1 at the very first instruction of an interrupt handler.  Anywhere else it is in
-        a frame that only the handler knows, and stays outstanding.
+        or has arrived without a Trace interrupt, and in SRR1 at the very first instruction of an
+        interrupt handler.  Anywhere else it is in a frame that only the handler knows, and stays
+        outstanding.
         """
         for armed in reversed(self.outstanding):
             arriving = landing is not None and armed is landing.armed and thread == armed.thread
             if landing and arriving and pc in landing.stops:
                 how = "arrived without a Trace interrupt"
-                if state & msr.SE and not armed.instruction.writes_se:  # else it is the guest's own
-                    self._stub.write("msr", state & ~msr.SE)
-                elif msr.is_vector(pc):
-                    self._clean_srr1(armed, pc)
-            elif state & msr.SE and pc == armed.pc and not (state ^ armed.state) & _CONTEXT:
-                self._clean_srr1(armed)
-                self._stub.write("msr", state & ~msr.SE)
+                if not msr.is_vector(pc) or not self._clean_srr1(armed, pc):
+                    self._write_state(state, armed.after(state))
+            elif self._is_before(armed, thread, pc, state):
+                if armed.vector is not None:
+                    self._clean_srr1(armed)
+                self._write_state(state, armed.before(state))
                 how = "disarmed in MSR"
             elif msr.is_vector(pc) and self._clean_srr1(armed, pc):
                 how = "disarmed in SRR1"
@@ -383,15 +441,31 @@ class Engine:
             self._log(f"{_name(thread)} at {pc:#x}: {how}")
             return
 
-    def _clean_srr1(self, armed: Armed, vector: int = msr.TRACE) -> bool:
-        """Take our SE out of the selected thread's SRR1, if that is of an interrupt of the step.
+    @staticmethod
+    def _is_before(armed: Armed, thread: bytes | None, pc: int, state: int) -> bool:
+        """Whether a vCPU with this pc and MSR stands where a step began, or within what it does."""
+        if (state ^ armed.state) & _CONTEXT:
+            return False
+        if armed.vector is None:
+            return thread == armed.thread and pc in (armed.pc, *armed.successors)
+        return pc == armed.pc and bool(state & msr.SE)
 
-        vector: of that interrupt; some have registers of their own (HSRR1).
+    def _write_state(self, old: int, new: int) -> None:
+        if new != old:
+            self._stub.write("msr", new)
+
+    def _clean_srr1(self, armed: Armed, vector: int = msr.TRACE, keep: int = 0) -> bool:
+        """Undo a step's changes in the selected thread's SRR1, if an interrupt of it saved that.
+
+        vector: of that interrupt; some have registers of their own (HSRR1).  keep: bits of the MSR
+        that are not undone.
         """
         saved = self._saved(vector)
         if saved is None or not _interrupted(armed, *saved):
             return False
-        self._stub.write(msr.saved_in(vector)[1], saved[1] & ~msr.SE)
+        address, state = saved
+        undone = armed.before(state) if address == armed.pc else armed.after(state)
+        self._stub.write(msr.saved_in(vector)[1], undone & ~keep | state & keep)
         return True
 
     def _leave(self, thread: bytes | None, pc: int, state: int) -> StopReply | None:
@@ -521,9 +595,9 @@ class Frame(NamedTuple):
 class Landing(NamedTuple):
     """Where a step will stop.
 
-    armed: the step itself, when MSR[SE] is set for it.  thread, pc: what is stepped.  faults: see
-    `strategy.Plan`.  frame: at `stops` only this execution is meant.  needed: how many of the
-    stops, from the first on, the stub must take.
+    armed: the step itself, when the MSR is changed for it.  thread, pc: what is stepped.  faults,
+    through: see `strategy.Plan`.  frame: at `stops` only this execution is meant.  needed: how many
+    of the stops, from the first on, the stub must take.
     """
 
     stops: tuple[int, ...]
@@ -533,6 +607,7 @@ class Landing(NamedTuple):
     faults: tuple[int, ...] = ()
     frame: Frame | None = None
     needed: int = 1
+    through: tuple[int, ...] = ()
 
 
 def _page(thread: bytes | None, pc: int, state: int) -> tuple[bytes | None, int, int]:
@@ -546,7 +621,8 @@ def _interrupted(armed: Armed, address: int, state: int) -> bool:
     It may be at the next instruction: QEMU's TCG takes no Trace interrupt after `or 1,1,1`, `wait`
     and the like, which leave its loop.
     """
-    return bool(state & msr.SE) and address in (armed.pc, *armed.successors)
+    ours = msr.SE if armed.vector is not None else msr.EE
+    return not (state ^ armed.written) & ours and address in (armed.pc, *armed.successors)
 
 
 def _first(thread: bytes | None) -> bytes | None:

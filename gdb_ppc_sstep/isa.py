@@ -12,7 +12,7 @@ import enum
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .msr import MASK32, MASK64, SF
+from .msr import EE, MASK32, MASK64, SE, SF
 
 Reader = Callable[[str], int]
 """Value of a register by gdb's name for it ("r3", "lr", "ctr", "srr0", ...)."""
@@ -123,6 +123,13 @@ class Instruction(NamedTuple):
     def writes_se(self) -> bool:
         """Whether it writes the whole MSR: mtmsr and mtmsrd with L=0 (L=1: only EE and RI)."""
         return self.kind in (Kind.MTMSR, Kind.MTMSRD) and not self.field(15, 15)
+
+    @property
+    def sets(self) -> int:
+        """Which of MSR[SE] and MSR[EE] it sets to what a register says."""
+        if self.writes_se:
+            return SE | EE
+        return EE if self.kind in (Kind.MTMSR, Kind.MTMSRD) else 0
 
     @property
     def privileged(self) -> bool:
@@ -236,7 +243,8 @@ def branch(
     return (target if taken else following), tuple(written.items())
 
 
-_LEAVES = RETURNS | {Kind.SYSTEM_CALL, Kind.SYSTEM_CALL_VECTORED, Kind.RFEBB}
+LEAVES = RETURNS | {Kind.SYSTEM_CALL, Kind.SYSTEM_CALL_VECTORED, Kind.RFEBB}
+"""What goes elsewhere and takes the MSR with it."""
 
 
 def _no_register(name: str) -> int:
@@ -247,28 +255,36 @@ LONGEST = 128
 """Instructions that an atomic sequence may have; gdb's own limit is 16."""
 
 
-def atomic_sequence(pc: int, msr: int, code: Callable[[int], Instruction]) -> tuple[int, ...]:
-    """Where the sequence that begins with the larx at `pc` is left.
+class Sequence(NamedTuple):
+    """An atomic sequence: where it is left, and its instructions by address."""
 
-    That is behind its first store-conditional, and where branches lead out of it; an indirect
-    branch, or what leaves by an interrupt, is a place of its own.  Empty without a store.  code
-    gives the instruction at an address.  As gdb's rs6000-tdep.c ppc_deal_with_atomic_sequence,
-    which knows one branch only.
+    exits: tuple[int, ...]
+    code: dict[int, Instruction]
+
+
+def atomic_sequence(pc: int, msr: int, code: Callable[[int], Instruction]) -> Sequence | None:
+    """The sequence that begins with the larx at `pc`, None without a store-conditional.
+
+    It is left behind its first store-conditional, and where branches lead out of it; an indirect
+    branch, or what leaves by an interrupt, is a place of its own.  code gives the instruction at an
+    address.  As gdb's rs6000-tdep.c ppc_deal_with_atomic_sequence, which knows one branch only.
     """
+    read: dict[int, Instruction] = {}
     targets: list[int] = []
     inside: list[int] = []
     place = pc
     for _ in range(LONGEST):
-        instruction = code(place)
+        instruction = read[place] = code(place)
         following = in_mode(place + instruction.length, msr)
         if instruction.stores_conditionally:
-            return (following, *(t for t in targets if not pc <= t <= place), *inside)
+            outside = (target for target in targets if not pc <= target <= place)
+            return Sequence((following, *outside, *inside), read)
         if instruction.kind is Kind.BRANCH and instruction.word >> 26 != 19:
             targets.append(successors(instruction, place, msr, _no_register)[-1])
-        elif instruction.kind is Kind.BRANCH or instruction.kind in _LEAVES:
+        elif instruction.kind is Kind.BRANCH or instruction.kind in LEAVES:
             inside.append(place)
         place = following
-    return ()
+    return None
 
 
 def trap_taken(instruction: Instruction, read: Reader) -> bool:

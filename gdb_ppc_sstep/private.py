@@ -45,6 +45,8 @@ def answer(layer: Layer, payload: bytes) -> bytes:
         layer.engine.ail = int(value) if value else None
     elif name == "interrupts":
         layer.engine.interrupts = Interrupts(value)
+    elif name == "mask-interrupts":
+        layer.engine.mask_interrupts = value == "1"
     else:
         return b""
     return b"OK"

@@ -23,6 +23,7 @@ class Settings:
     door = "auto"
     ail = "auto"
     interrupts = Interrupts.INTO.value
+    mask_interrupts = True
     debug = False
     debug_file = ""
 
@@ -126,9 +127,11 @@ class Session:
         if self.door is not None:
             self.door.engine.ail = None if Settings.ail == "auto" else int(Settings.ail)
             self.door.engine.interrupts = Interrupts(Settings.interrupts)
+            self.door.engine.mask_interrupts = Settings.mask_interrupts
         if self.layer is not None:
             self._set("ail", "" if Settings.ail == "auto" else Settings.ail)
             self._set("interrupts", Settings.interrupts)
+            self._set("mask-interrupts", "1" if Settings.mask_interrupts else "0")
             self._set("log-file", Settings.debug_file.encode().hex())
             self._set("log", "1" if Settings.debug else "0")
 

@@ -81,11 +81,18 @@ class Service:
     """One listening socket, and the client that is served."""
 
     def __init__(
-        self, stub: Address, *, ail: int | None, interrupts: Interrupts, debug: bool
+        self,
+        stub: Address,
+        *,
+        ail: int | None,
+        interrupts: Interrupts,
+        mask_interrupts: bool,
+        debug: bool,
     ) -> None:
         self._stub = stub
         self._ail = ail
         self._interrupts = interrupts
+        self._mask_interrupts = mask_interrupts
         self._debug = debug
         self._client: socket.socket | None = None
         self._stopping = False
@@ -111,6 +118,7 @@ class Service:
                 layer.greet()
                 layer.engine.ail = self._ail
                 layer.engine.interrupts = self._interrupts
+                layer.engine.mask_interrupts = self._mask_interrupts
                 layer.run()
         except (SstepError, OSError) as error:
             _say(f"gdb-ppc-sstep: {_shown(self._stub)}: {error}")
@@ -157,6 +165,12 @@ def main(arguments: list[str] | None = None) -> int:
         help="what a step shows of an interrupt that its instruction takes: the first instruction "
         "of its handler (default), or what that returns to",
     )
+    parser.add_argument(
+        "--mask-interrupts",
+        choices=("on", "off"),
+        default="on",
+        help="whether interrupts from outside wait while an instruction is stepped (default: on)",
+    )
     parser.add_argument("--debug", action="store_true", help="log packets and decisions to stderr")
     parser.add_argument(
         "--gdbinit",
@@ -178,6 +192,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.connect,
         ail=options.ail,
         interrupts=Interrupts(options.interrupts),
+        mask_interrupts=options.mask_interrupts == "on",
         debug=options.debug,
     )
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -40,6 +40,10 @@ class Plan(NamedTuple):
     taken: those of `stops` that are the vectors of an interrupt that the instruction is to take.
     faults: the vectors of what the instruction may take instead, which end the step if they are
         taken by it; others may pass there.
+    through: those of interrupts that do not end it: of the rest of an atomic sequence, and where
+        the handler comes back by itself.  They matter only where MSR[EE] is cleared.
+    masks: whether MSR[EE] may be cleared for it (see `_maskable`).
+    inside: addresses of the rest of an atomic sequence.
     state: (pc, msr) to write, when the instruction is emulated and the guest does not run.
     registers: others to write then, by name; CFAR only where the stub has it.
     """
@@ -48,8 +52,16 @@ class Plan(NamedTuple):
     trace: int | None = None
     taken: tuple[int, ...] = ()
     faults: tuple[int, ...] = ()
+    through: tuple[int, ...] = ()
+    masks: bool = False
+    inside: tuple[int, ...] = ()
     state: tuple[int, int] | None = None
     registers: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def handlers(self) -> tuple[int, ...]:
+        """Where it may be in a handler of an interrupt that its instructions take."""
+        return self.taken + self.faults + self.through
 
 
 class Interrupts(enum.Enum):
@@ -85,10 +97,10 @@ def plan(
     does could not be undone.  fetched: whether an instruction of the same page has just been
     executed, so that this one's fetch is no fault.
     """
-    unit: tuple[int, ...] = ()
+    unit: isa.Sequence | None = None
     if instruction.reserves and code is not None and not guest_traces(instruction, state):
         unit = isa.atomic_sequence(pc, state, code)
-    planned = Plan(unit) if unit else _by_kind(instruction, pc, state, read, vector)
+    planned = Plan(unit.exits) if unit else _by_kind(instruction, pc, state, read, vector)
     if planned.state is None and (
         pc in planned.stops or (planned.trace is not None and not traceable)
     ):
@@ -96,13 +108,43 @@ def plan(
         planned = _arriving(instruction, pc, state, read)
     if planned.state is not None:
         return planned
+    inside = {place: one for place, one in unit.code.items() if place != pc} if unit else {}
+    offsets = list(faults.vectors(instruction, state))
+    if state & msr.IR and not fetched:
+        offsets += faults.FETCH
+    through = [offset for one in inside.values() for offset in faults.vectors(one, state)]
+    if interrupts is Interrupts.OVER:
+        # The handler returns to the instruction, with our MSR[SE]: so the step needs no help.
+        through += [offset for offset in offsets if offset in faults.RESOLVED]
+        offsets = [offset for offset in offsets if offset not in faults.RESOLVED]
+
+    def places(offsets: list[int], other: tuple[int, ...]) -> tuple[int, ...]:
+        vectors = dict.fromkeys(vector(offset, state) for offset in offsets)
+        return tuple(place for place in vectors if place != pc and place not in other)
+
+    ending = places(offsets, planned.stops)
     return planned._replace(
-        faults=tuple(
-            place
-            for place in _faults(instruction, state, vector, fetched, interrupts)
-            if place != pc and place not in planned.stops
-        )
+        faults=ending,
+        through=places(through, planned.stops + ending),
+        masks=_maskable(instruction, state)
+        and (planned.trace is not None or instruction.kind is not Kind.MFMSR)
+        and all(
+            _maskable(one, state) and one.kind is not Kind.MFMSR and not one.sets
+            for one in inside.values()
+        ),
+        inside=tuple(inside),
     )
+
+
+def _maskable(instruction: Instruction, state: int) -> bool:
+    """Whether interrupts from outside may be kept away from it, by MSR[EE]=0.
+
+    Not in problem state, where MSR[EE] is always 1; not what waits for one, nor what takes the MSR
+    elsewhere than to SRR1; nor where the guest's own Trace interrupt shows it.
+    """
+    if state & (msr.EE | msr.PR) != msr.EE or guest_traces(instruction, state):
+        return False
+    return not instruction.sleeps and instruction.kind not in isa.LEAVES
 
 
 def _arriving(instruction: Instruction, pc: int, state: int, read: Reader) -> Plan:
@@ -113,18 +155,6 @@ def _arriving(instruction: Instruction, pc: int, state: int, read: Reader) -> Pl
         target, written = isa.branch(instruction, pc, state, read)
         return Plan(state=(target, state), registers=written)
     return Plan(tuple(target for target in targets if target != pc))
-
-
-def _faults(
-    instruction: Instruction, state: int, vector: Vector, fetched: bool, interrupts: Interrupts
-) -> list[int]:
-    offsets = list(faults.vectors(instruction, state))
-    if state & msr.IR and not fetched:
-        offsets += faults.FETCH
-    if interrupts is Interrupts.OVER:
-        # The handler returns to the instruction, with our MSR[SE]: so the step needs no help.
-        offsets = [offset for offset in offsets if offset not in faults.RESOLVED]
-    return [vector(offset, state) for offset in offsets]
 
 
 def _interrupt(pc: int, state: int, place: int, saved: int, status: int = 0) -> Plan:

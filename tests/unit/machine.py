@@ -48,6 +48,7 @@ SPRS = {"srr0": 26, "srr1": 27, "lr": 8, "ctr": 9, "sprg3": 275}
 FIRST_ONLY = ("srr0", "srr1", "sprg3", "pvr", "lpcr")  # in QEMU 7.2
 
 NOP = 0x60000000
+LWARX, STWCX = 0x7C601828, 0x7C60192D  # lwarx r3,0,r3 and stwcx. r3,0,r3
 RFID = 0x4C000024
 SC = 0x44000002
 TRAP = 0x7FE00008
@@ -117,6 +118,7 @@ class Machine:
     Set by a test before it runs:
       stop_at: a stop reply for a vCPU that is about to execute an address (once).
       interrupt_at: the offset of an interrupt that is taken there instead (once).
+      pending: the offset of an interrupt from outside, taken once MSR[EE] is 1, by vCPU.
       faults: data addresses whose first access is a data storage interrupt.
       frozen: vCPUs that do not get on while they run.
       turns: which vCPU executes an instruction next, again and again.
@@ -144,6 +146,7 @@ class Machine:
         self.executed = 0
         self.stop_at: dict[tuple[int, int], bytes] = {}
         self.interrupt_at: dict[tuple[int, int], int] = {}
+        self.pending: dict[int, int] = {}
         self.faults: set[int] = set()
         self.frozen: set[int] = set()
         self.turns = list(range(vcpus))
@@ -415,6 +418,8 @@ class Machine:
         cpu = self.vcpus[n]
         pc, old = cpu["pc"], cpu["msr"]
         offset = self.interrupt_at.pop((n, pc), None)
+        if offset is None and old & EE:
+            offset = self.pending.pop(n, None)
         if offset is not None:
             self.interrupt(n, offset, pc)
             return
@@ -457,7 +462,7 @@ class Machine:
         if word == hint(rt):
             cpu["pc"] = following
             return False
-        if word == NOP:
+        if word in (NOP, LWARX, STWCX):  # the reservation is never lost
             pass
         elif opcode == 14:
             cpu[f"r{rt}"] = (immediate + (cpu[f"r{ra}"] if ra else 0)) & ALL
