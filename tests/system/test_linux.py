@@ -110,10 +110,10 @@ def test_many_steps_through_the_kernel(
     steps: int,
     wanted: str,
 ) -> None:
-    """20 000 one after the other, and from many places, interrupts on: see follow.py.
+    """20 000 one after the other, and from many places, interrupts masked and not: see follow.py.
 
-    Steps take longer than the guest's timer by the host's clock, so most of them are in interrupt
-    code.  With a clock that counts its instructions they go where the guest would.
+    Steps take longer than the guest's timer by the host's clock, so without masking most of them
+    are in interrupt code.  With a clock that counts its instructions they go where the guest would.
     """
     guest = start(arguments=clock)
     attach(gdb, guest, image)
@@ -124,7 +124,10 @@ def test_many_steps_through_the_kernel(
     gdb.command("set $rfscv = (unsigned long)$_")
     begun = int(gdb.status().partition("Steps done: ")[2].split()[0])
     each = steps // len(starts)
-    for where in starts * request.config.getoption("--soak"):
+    starts = starts * request.config.getoption("--soak")
+    for number, where in enumerate(starts):
+        masked = "on" if number < len(starts) // 2 else "off"
+        gdb.command(f"set ppc-sstep mask-interrupts {masked}")
         for place in (where, "*$srr0") if where == FROM_USER else (where,):
             gdb.command(f"tbreak {place}")
             assert "emporary breakpoint" in gdb.command("continue", 60)
@@ -138,6 +141,32 @@ def test_many_steps_through_the_kernel(
     status = gdb.status()
     assert "Outstanding: none" in status, status
     assert int(status.partition("Steps done: ")[2].split()[0]) >= begun + steps
+    gdb.command("detach")
+    assert_healthy(guest)
+
+
+@pytest.mark.parametrize("masked", [True, False], ids=["masked", "not masked"])
+def test_interrupts_wait_for_steps(
+    masked: bool, gdb: Gdb, start: Callable[..., Qemu], image: LinuxImage
+) -> None:
+    guest = start()
+    attach(gdb, guest, image)
+    gdb.command(f"set ppc-sstep mask-interrupts {'on' if masked else 'off'}")
+    gdb.command(f"source {ROOT / 'tests' / 'follow.py'}")
+    gdb.command("python follower = Follower()")
+    ticked = False
+    for _ in range(5 if masked else 50):
+        gdb.command("tbreak sys_openat")
+        assert "emporary breakpoint" in gdb.command("continue", 60)
+        gdb.command("maint packet Z0,c000000000004900,4")  # where a decrementer interrupt comes to
+        assert gdb.command("python follower.follow(500)", 60) == "followed 500\n"
+        gdb.command("maint packet z0,c000000000004900,4")
+        gdb.command("maint flush register-cache")
+        ticked = " to 0x900" in gdb.command("python follower.tell()")
+        if ticked:
+            break
+    assert ticked is not masked
+    gdb.command("delete")
     gdb.command("detach")
     assert_healthy(guest)
 
