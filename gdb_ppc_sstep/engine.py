@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-from . import isa, msr, strategy
+from . import isa, lent, msr, strategy
 from .errors import SstepError, StubGone, StubRefused
 from .isa import Instruction, Kind
+from .lent import Lent
 from .rsp import Action, Resume, StopReply, stopped, thread_id
 from .strategy import Interrupts
 from .stub import Stub
@@ -92,6 +93,7 @@ class Engine:
         self.interrupts = Interrupts.INTO
         self.mask_interrupts = True
         """Whether MSR[EE] is cleared for a step, so that no interrupt from outside comes first."""
+        self._lent: dict[tuple[str, bool, bool], Lent] = {}  # see _lender
         self._fetched: tuple[bytes | None, int, int] | None = None  # see _page
 
     @property
@@ -115,13 +117,13 @@ class Engine:
         if pc & 3:
             raise SstepError(f"pc {pc:#x} is no multiple of 4, so there is no instruction")
         instruction = self.last = self._stub.instruction(pc)
-        srrs = self._srrs()
+        srrs = self._given_srrs()
         page = _page(thread, pc, state)
         plan = strategy.plan(
             instruction,
             pc,
             state,
-            self._stub.read,
+            self._read,
             self.vectors(),
             traceable=srrs is not None,
             code=self._stub.instruction,
@@ -169,7 +171,8 @@ class Engine:
         """What is to be changed in the MSR for a step, if anything."""
         written = state | (msr.SE if plan.trace is not None else 0)
         # In the handler of an interrupt that it takes, MSR[EE] has to be put right in SRR1.
-        if self.mask_interrupts and plan.masks and (srrs or not plan.handlers):
+        reached = srrs or not plan.handlers or self._reaches_srrs(state)
+        if self.mask_interrupts and plan.masks and reached:
             written &= ~msr.EE
         if written == state:
             return None
@@ -212,7 +215,7 @@ class Engine:
     def landings(self) -> tuple[int, ...]:
         """Where the next instruction of the selected thread may arrive, one after another."""
         state, pc = self._stub.read("msr"), self._stub.read("pc")
-        instruction, read = self._stub.instruction(pc), self._stub.read
+        instruction, read = self._stub.instruction(pc), self._read
         plan = strategy.plan(instruction, pc, state, read, self.vectors())
         if plan.state is not None:
             return (plan.state[0],)
@@ -321,7 +324,7 @@ class Engine:
             if pc not in [one.vector for one in self.outstanding]:
                 elsewhere.append(thread)
                 continue
-            srrs = self._srrs()
+            srrs = self._saved(msr.TRACE)
             owner = self._owner(thread, pc, srrs)
             only_ours = thread == stop.thread and stop.is_breakpoint
             if owner is not None and srrs is not None:
@@ -465,7 +468,7 @@ class Engine:
             return False
         address, state = saved
         undone = armed.before(state) if address == armed.pc else armed.after(state)
-        self._stub.write(msr.saved_in(vector)[1], undone & ~keep | state & keep)
+        self._write(msr.saved_in(vector)[1], undone & ~keep | state & keep)
         return True
 
     def _leave(self, thread: bytes | None, pc: int, state: int) -> StopReply | None:
@@ -474,9 +477,7 @@ class Engine:
         The stop for gdb if it was stopped for anything else meanwhile.
         """
         instruction = self._stub.instruction(pc)
-        plan = strategy.plan(
-            instruction, pc, state, self._stub.read, self.vectors(), traceable=False
-        )
+        plan = strategy.plan(instruction, pc, state, self._read, self.vectors(), traceable=False)
         if plan.state is not None:
             self._emulate(plan)
             return None
@@ -499,7 +500,7 @@ class Engine:
         for name, value in plan.registers:
             try:
                 if name != "cfar" or self._stub.has(name):
-                    self._stub.write(name, value)
+                    self._write(name, value)
             except StubRefused as refused:
                 if name != "cfar":
                     raise
@@ -558,20 +559,102 @@ class Engine:
         finally:
             self._stub.select(selected)
 
-    def _srrs(self) -> tuple[int, int] | None:
+    def _given_srrs(self) -> tuple[int, int] | None:
         """SRR0 and SRR1 of the selected thread, None where the stub keeps them to itself."""
         for name in ("srr0", "srr1"):
             if not self._stub.has(name):
                 raise StubRefused(f"the stub's target description has no register {name}")
-        return self._saved(msr.TRACE)
+        try:
+            return self._stub.read("srr0"), self._stub.read("srr1")
+        except StubRefused:
+            return None  # QEMU 7.2 on every vCPU but the first
 
     def _saved(self, vector: int) -> tuple[int, int] | None:
         """What the interrupt of a vector saved, address and MSR; None where that is not known."""
         address, state = msr.saved_in(vector)
         try:
-            return self._stub.read(address), self._stub.read(state)
+            return self._read(address), self._read(state)
         except StubRefused:
-            return None  # QEMU 7.2 on every vCPU but the first
+            return None
+
+    # -- what the stub keeps to itself
+
+    def _read(self, name: str) -> int:
+        """A register of the selected thread; SRR0 and SRR1 even where the stub does not give them.
+
+        StubRefused: nothing gives it.
+        """
+        try:
+            return self._stub.read(name)
+        except StubRefused:
+            found = self._lender(name, writes=False)
+            if found is None:
+                raise
+        return self._execute(found)
+
+    def _write(self, name: str, value: int) -> None:
+        """Set a register of the selected thread; SRR0 and SRR1 as in `_read`."""
+        if name in isa.SRR.values():
+            try:
+                self._stub.read(name)
+            except StubRefused:
+                found = self._lender(name, writes=True)
+                if found is None:
+                    raise
+                self._execute(found, value)
+                return
+        self._stub.write(name, value)
+
+    def _reaches_srrs(self, state: int) -> bool:
+        """Whether a handler's SRR0 and SRR1 can be read and SRR1 written, from code like this."""
+        if state & msr.PR:
+            return False
+        wanted = (("srr0", False), ("srr1", False), ("srr1", True))
+        return all(self._lender(name, writes=writes) is not None for name, writes in wanted)
+
+    def _lender(self, name: str, *, writes: bool) -> Lent | None:
+        """An instruction of the guest's that the selected thread can execute (see `lent`)."""
+        if not self._stub.has(name) or name not in isa.SRR.values():
+            return None
+        state = self._stub.read("msr")
+        key = name, writes, msr.relocates(state)
+        known = self._lent.get(key)
+        if state & msr.PR:
+            return None
+        if known is not None and self._stub.instruction(known.address).word == known.word:
+            return known
+        for block in lent.blocks(state, self.vectors()(msr.TRACE, state)):
+            code = self._stub.memory(block, lent.BLOCK)
+            for found in lent.search(code, block, self._stub.order):
+                if (found.name, found.writes) == (name, writes):
+                    self._lent[key] = found
+                    return found
+        return None
+
+    def _execute(self, found: Lent, value: int | None = None) -> int:
+        """Have the selected thread execute this alone; what is in the general register then.
+
+        value: what is put there before.  All other registers stay as they are.
+        """
+        thread, register, end = self._stub.thread, found.register, found.address + 4
+        kept = {name: self._stub.read(name) for name in (register, "pc", "msr")}
+        quiet = kept["msr"] & ~(msr.EE | msr.SE | msr.BE)
+        try:
+            if value is not None:
+                self._stub.write(register, value)
+            self._stub.write("pc", found.address)
+            self._stub.write("msr", quiet)
+            with self._lifted(self._breakpoints_at(found.address)), self._planted((end,), ()):
+                while self._stub.read("pc") == found.address:
+                    self._stub.run(_only(thread))  # a Ctrl-C may come before it is executed
+                    self._stub.select(thread)
+            if self._stub.read("pc") != end:
+                raise StubRefused(f"{_name(thread)} does not execute {found.address:#x}")
+            return self._stub.read(register)
+        finally:
+            with suppress(StubGone):
+                for name, before in kept.items():
+                    self._stub.write(name, before)
 
     def _frame(self) -> Frame:
         return Frame(self._stub.read("r1"), self._stub.read("msr"))

@@ -141,19 +141,21 @@ class Stub:
         return isa.decode(word)
 
     def _word(self, address: int) -> int:
-        if self._order is None:
-            self.read("msr")
-        assert self._order is not None
-        try:
-            raw = self._hex(b"m%x,4" % address, "")
-        except StubRefused:
-            raw = b""
+        raw = self.memory(address, 4)
         if len(raw) != 4:
             raise StubRefused(f"cannot read the instruction at {address:#x}")
-        return int.from_bytes(raw, self._order)
+        return int.from_bytes(raw, self.order)
+
+    def memory(self, address: int, length: int) -> bytes:
+        """Memory as the selected thread sees it; empty where it cannot be read."""
+        self.synchronise()
+        try:
+            return self._hex(b"m%x,%x" % (address, length), "")
+        except StubRefused:
+            return b""
 
     @property
-    def order(self) -> str:
+    def order(self) -> Literal["little", "big"]:
         """ "little" or "big": the selected thread's byte order."""
         if self._order is None:
             self.read("msr")

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+"""Instructions that the guest has already, and that give what the stub keeps to itself.  Pure.
+
+QEMU 7.2 gives special-purpose registers of the first vCPU only (fixed in QEMU 8).  But the code at
+the interrupt vectors of any guest reads SRR0 and SRR1, and mostly writes them: such an instruction,
+executed on a vCPU that stands still otherwise, carries the register to a general one or back.
+Nothing is written to the guest's memory for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from . import isa, msr
+from .isa import Kind
+
+BLOCK = 0x400
+"""Bytes in which code is looked through."""
+
+
+class Lent(NamedTuple):
+    """An mfspr, or an mtspr if `writes`, of the register `name`; its general one is `register`."""
+
+    name: str
+    writes: bool
+    address: int
+    register: str
+    word: int
+
+
+def blocks(state: int, vector: int) -> Iterator[int]:
+    """Where to look, with MSR `state` and the vector of an interrupt taken with it: addresses of
+    `BLOCK` bytes each.  None in problem state, and where the vectors' code is not mapped.
+    """
+    if state & msr.PR or bool(state & msr.IR) != bool(state & msr.DR):
+        return
+    if msr.relocates(state) and vector < 0x18000:
+        return
+    bases = [vector & ~0xFFF]
+    if vector >> 60:
+        bases.insert(0, 0xC000000000000000)  # where Linux has the code of its real-mode vectors
+    for base in bases:
+        yield from range(base, base + 0x1000, BLOCK)
+
+
+def search(code: bytes, address: int, order: Literal["little", "big"]) -> Iterator[Lent]:
+    """What can be used of the code at an address."""
+    for offset in range(0, len(code) - 3, 4):
+        word = int.from_bytes(code[offset : offset + 4], order)
+        instruction = isa.decode(word)
+        if instruction.kind in (Kind.MFSPR, Kind.MTSPR) and instruction.spr in isa.SRR:
+            writes = instruction.kind is Kind.MTSPR
+            name = isa.SRR[instruction.spr]
+            yield Lent(name, writes, address + offset, instruction.rt, word)
