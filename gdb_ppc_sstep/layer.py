@@ -53,6 +53,8 @@ prompt gdb sends no interrupt; so one that is followed by a resume at once is me
 one that is not has been answered by a prompt.
 """
 
+NOT_KEPT = b"E.ppc-sstep: the stub does not keep this register of this vCPU"
+
 Log = Callable[[str], None]
 
 
@@ -397,6 +399,9 @@ class Layer:
                 self.stub.synchronise()
             if kind in (b"G", b"P"):
                 self.stub.changed(self._gdb_thread)
+            if kind == b"P" and not self.stub.keeps(int(payload[1:].partition(b"=")[0], 16)):
+                self._wire.to_gdb(NOT_KEPT)
+                return
             if kind == b"z":
                 self._breakpoints.pop(payload[1:], None)
             if self.stub.kvm and payload[:2] in (b"Z0", b"z0"):

@@ -134,6 +134,14 @@ class Resume(NamedTuple):
         """The action that asks for a step.  gdb asks for at most one (all-stop mode)."""
         return next((action for action in self.actions if action.steps), None)
 
+    @property
+    def alone(self) -> bytes | None:
+        """The thread that is resumed while all others stand still, None if there are several."""
+        if len(self.actions) != 1:
+            return None
+        thread = self.actions[0].thread
+        return None if thread is None or thread.endswith(b"-1") else thread
+
     def continued(self) -> Resume:
         """The same with every step made a continue: the form a stub obeys."""
         return Resume(tuple(action.continued() for action in self.actions), self.vcont)

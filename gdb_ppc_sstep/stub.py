@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 from . import description, isa, msr
 from .description import Register
 from .errors import StubRefused
-from .rsp import Resume, StopReply, plain
+from .rsp import Resume, StopReply, plain, stopped
 
 KVM_BREAKPOINT = 0x00DDDD00
 """The word that QEMU puts in memory for a breakpoint with KVM (Linux KVMPPC_INST_SW_BREAKPOINT)."""
@@ -89,6 +89,10 @@ class Stub:
         stop = StopReply.parse(self._link.resume(resume.payload()))
         # A stub selects the thread that it reports (QEMU gdb_set_stop_cpu), and gdb counts on it.
         self.thread = stop.thread
+        if stop.signal == 2 and resume.alone not in (None, stop.thread):
+            # QEMU names the first vCPU when it is interrupted.  gdb does not expect a stop of a
+            # thread that was not resumed: 13.1 ends with an internal error (skip_inline_frames).
+            return stopped(resume.alone, signal=2)
         return stop
 
     def read(self, name: str) -> int:
@@ -122,6 +126,14 @@ class Stub:
         self._done(b"P%x=%s" % (register.number, raw.hex().encode()), f"to write {name}")
         if name == "msr":
             self._order = "little" if value & msr.LE else "big"
+
+    def keeps(self, number: int) -> bool:
+        """Whether the stub has a register of the selected thread at all.
+
+        QEMU 7.2 answers OK to a `P` of an SPR of any vCPU but the first, and does nothing
+        (gdb_set_spr_reg looks for the register by a number that only the first vCPU has).
+        """
+        return not self._link.call(b"p%x" % number).startswith(b"E")
 
     def has(self, name: str) -> bool:
         """Whether the target description has a register."""

@@ -7,6 +7,7 @@ With QEMU 7.2 the stub gives SPRs of the first vCPU only, so the others are step
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu
 from tests.driver import Gdb
-from tests.oracle import Oracle, oracle
+from tests.oracle import Oracle, oracle, variant_name
 
 VARIANTS: list[dict[str, Any]] = [{"endian": "le"}, {"endian": "be"}, {"endian": "le", "ail": 3}]
 
@@ -160,3 +161,45 @@ def test_no_hit_is_lost_and_none_counted_twice(gdb: Gdb, smp: int, command: str)
         assert numbers == list(range(1, len(numbers) + 1)), rounds
     counted = re.search(r"already hit (\d+) times", gdb.command("info breakpoints"))
     assert counted is not None and int(counted[1]) == hits + 1
+
+
+@pytest.mark.parametrize("variant", VARIANTS[1:2], ids=variant_name)
+def test_vcpu_that_is_not_yet_started(
+    tmp_path: Path, boot: Callable[..., Qemu], program: Program
+) -> None:
+    """It waits for its start; a step of it ends by Ctrl-C, and leaves it as it was."""
+    with Gdb(tmp_path) as gdb:
+        gdb.connect(boot(program, steps=False, smp=2).target, program.elf)
+        gdb.command("tbreak main")
+        gdb.command("continue")
+        gdb.command("thread 2")
+        gdb.command("set $pc = &early")
+        before = gdb.command("info registers")
+        for locking in "on", "off":
+            gdb.command(f"set scheduler-locking {locking}")
+            gdb.send("stepi")
+            time.sleep(0.5)
+            assert "SIGINT" in gdb.interrupt()
+            gdb.command("thread 2")
+            assert gdb.command("info registers") == before
+        gdb.command("thread 1")
+        gdb.command("tbreak work_2")
+        assert "Thread 2 hit" in gdb.command("continue")
+        assert "Outstanding: none" in gdb.status()
+
+
+def test_register_that_the_stub_does_not_keep(gdb: Gdb) -> None:
+    """QEMU 7.2 says OK to a write and does nothing."""
+    remote = gdb.command("maint print remote-registers")
+    number = next(
+        words[6] for words in map(str.split, remote.splitlines()) if words[:1] == ["srr0"]
+    )
+    write = f"maint packet P{int(number):x}=0000000000001234"
+    assert 'received: "OK"' in gdb.command(write)
+    gdb.command("thread 2")
+    gdb.command("p $pc")  # has gdb select it
+    output = gdb.command(write)
+    if "Could not fetch" in gdb.command("p/x $srr0"):
+        assert "the stub does not keep this register of this vCPU" in output
+    else:
+        assert 'received: "OK"' in output  # QEMU 8 and later

@@ -831,6 +831,18 @@ def test_vcpu_without_srr1_masks_what_cannot_fault() -> None:
     on.clean()
 
 
+def test_ctrl_c_is_told_of_a_thread_that_was_resumed() -> None:
+    """QEMU's stop reply names the first vCPU; gdb ends with an internal error then."""
+    machine = program(m.SELF, vcpus=2)
+    machine.stop_at[1, TEXT] = CTRL_C
+    on = bench(machine)
+    stop = on.resume(b"vCont;c:p1.2")
+    assert (stop.signal, stop.thread) == (2, b"p1.2")
+    machine.stop_at[1, TEXT] = CTRL_C
+    assert on.resume(CONTINUE).thread == b"p1.1"
+    on.clean()
+
+
 # -- SRR0 and SRR1 of other vCPUs, with QEMU 7.2
 
 LENDING = 0xC000000000000000  # where Linux has the code of its real-mode vectors

@@ -765,7 +765,7 @@ def test_thread_is_restored_for_every_packet_that_depends_on_it(
     rig.gdb.ask(b"vCont;s:p1.2;c:p1.-1")
     rig.server.packets.clear()
     rig.gdb.ask(packet)
-    assert rig.server.packets == [b"Hgp1.1", packet]
+    assert (rig.server.packets[0], rig.server.packets[-1]) == (b"Hgp1.1", packet)
 
 
 def test_after_a_step_the_thread_that_stopped_is_selected(start: Start) -> None:
@@ -794,6 +794,16 @@ def test_status_does_not_change_the_thread(start: Start) -> None:
     rig.gdb.ask(b"Hgp1.2")
     rig.gdb.ask(b"qppc-sstep.status")
     assert number(rig.gdb.ask(b"p9")) == 0x1002
+
+
+def test_write_that_the_stub_ignores_is_no_ok(start: Start) -> None:
+    machine = two_vcpus()
+    machine.first_only = True
+    rig = start(machine)
+    write = b"P%x=0000000000001234" % m.NUMBERS["srr0"]
+    assert rig.gdb.ask(b"Hgp1.1") == rig.gdb.ask(write) == b"OK"
+    rig.gdb.ask(b"Hgp1.2")
+    assert rig.gdb.ask(write).startswith(b"E.ppc-sstep: ")
 
 
 def test_registers_written_by_gdb_count_in_the_next_step(start: Start) -> None:
