@@ -363,13 +363,10 @@ class Engine:
             return False
         if landing.armed is not None and pc == landing.armed.vector:
             return False  # see _owner
+        if landing.frame is not None:
+            return not self._frame().is_of(landing.frame, moved=stop.thread != landing.thread)
         if stop.thread != landing.thread:
             return True
-        if landing.frame is not None:
-            frame = self._frame()
-            return frame.stack != landing.frame.stack or bool(
-                (frame.state ^ landing.frame.state) & _CONTEXT
-            )
         if pc not in faults:
             return False
         saved = self._saved(pc)
@@ -657,7 +654,8 @@ class Engine:
                     self._stub.write(name, before)
 
     def _frame(self) -> Frame:
-        return Frame(self._stub.read("r1"), self._stub.read("msr"))
+        kept = tuple(self._stub.read(f"r{number}") for number in range(14, 32))
+        return Frame(self._stub.read("r1"), self._stub.read("msr"), kept)
 
     def _thread(self, action: Action) -> bytes | None:
         """The one thread that an action means; "any" and "all" mean the current one."""
@@ -669,10 +667,24 @@ class Engine:
 
 
 class Frame(NamedTuple):
-    """What tells one execution of some code from another.  stack: r1.  state: the MSR."""
+    """What tells one execution of some code from another.
+
+    stack: r1.  state: the MSR.  kept: r14 to r31, which handlers and system calls keep.
+    """
 
     stack: int
     state: int
+    kept: tuple[int, ...]
+
+    def is_of(self, other: Frame, *, moved: bool) -> bool:
+        """Whether it is the same execution; moved: on another vCPU, to which a task may have gone.
+
+        On the same vCPU a handler may have changed registers, such as the target of a load that
+        it has done in the program's stead.
+        """
+        if self.stack != other.stack or (self.state ^ other.state) & _CONTEXT:
+            return False
+        return not moved or self.kept == other.kept
 
 
 class Landing(NamedTuple):

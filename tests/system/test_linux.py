@@ -274,6 +274,29 @@ def test_sigkill_in_mid_step(tmp_path: Path, start: Callable[..., Qemu], image: 
     assert_healthy(guest)
 
 
+def test_step_over_a_system_call_that_sleeps(
+    gdb: Gdb, start: Callable[..., Qemu], image: LinuxImage
+) -> None:
+    """It may come back on the other vCPU; the stop is then told in that thread."""
+    guest = start(smp=2)
+    attach(gdb, guest, image)
+    gdb.command(f"add-symbol-file {image.user}")
+    gdb.command("set ppc-sstep interrupts over")
+    nanosleep = gdb.value("(long)&call") - 16
+    gdb.command(f"break *{nanosleep}")
+    for _ in range(20):
+        assert "hit Breakpoint 2" in gdb.command("continue", 60)
+        assert gdb.value("{unsigned int}$pc") == 0x44000002
+        rounds, thread = gdb.value("$r14"), gdb.value("$_thread")
+        output = gdb.command("stepi", 60)
+        assert gdb.pc == nanosleep + 4, output
+        assert (gdb.value("$r14"), gdb.value("$r3")) == (rounds, 0)
+        assert (gdb.value("$_thread") != thread) == ("[Switching to " in output), output
+    gdb.command("delete")
+    gdb.command("detach")
+    assert_healthy(guest)
+
+
 @pytest.mark.parametrize("door", ["wire", "commands"])
 def test_two_vcpus(gdb: Gdb, start: Callable[..., Qemu], image: LinuxImage) -> None:
     guest = start(smp=2)

@@ -988,6 +988,19 @@ def test_step_over_an_interrupt_passes_another_task() -> None:
     on.clean()
 
 
+def test_step_over_an_interrupt_ends_on_the_vcpu_that_the_task_has_gone_to() -> None:
+    """Others that come by there are passed: they have other registers."""
+    machine = program(m.SC, m.addi(14, 14, 1), m.b(-4), vcpus=2)
+    machine.put(VIRTUAL | 0xC00, m.SELF)
+    machine.vcpus[1].update(machine.cpu, pc=TEXT + 4, r14=machine.cpu["r14"] - 3)
+    on = bench(machine)
+    on.engine.interrupts = OVER
+    assert on.step().thread == b"p1.2"
+    assert machine.vcpus[1]["pc"] == TEXT + 4
+    assert machine.vcpus[1]["r14"] == machine.cpu["r14"]
+    on.clean()
+
+
 def test_step_over_a_fault_ends_behind_the_instruction() -> None:
     machine = faulting()
     before = machine.state()[0]
