@@ -106,6 +106,16 @@ class Instruction(NamedTuple):
         return self.word >> 26 == 31 and self.field(21, 30) in (694, 726, 150, 214, 182)
 
     @property
+    def begins_transaction(self) -> bool:
+        """Whether it is tbegin."""
+        return self.word >> 26 == 31 and self.field(21, 30) == 654
+
+    @property
+    def ends_transaction(self) -> bool:
+        """Whether it is tend."""
+        return self.word >> 26 == 31 and self.field(21, 30) == 686
+
+    @property
     def sleeps(self) -> bool:
         """Whether the thread may sleep: nap, doze, sleep, rvwinkle, stop, wait."""
         opcode, extended = self.word >> 26, self.field(21, 30)
@@ -256,19 +266,24 @@ LONGEST = 128
 
 
 class Sequence(NamedTuple):
-    """An atomic sequence: where it is left, and its instructions by address."""
+    """What a stop within would spoil: where it is left, and its instructions by address."""
 
     exits: tuple[int, ...]
     code: dict[int, Instruction]
 
 
 def atomic_sequence(pc: int, msr: int, code: Callable[[int], Instruction]) -> Sequence | None:
-    """The sequence that begins with the larx at `pc`, None without a store-conditional.
+    """The sequence that begins at `pc`: of a larx to its store-conditional, or a transaction of a
+    tbegin. to its tend.; None for anything else, and where the end is not found.
 
-    It is left behind its first store-conditional, and where branches lead out of it; an indirect
-    branch, or what leaves by an interrupt, is a place of its own.  code gives the instruction at an
-    address.  As gdb's rs6000-tdep.c ppc_deal_with_atomic_sequence, which knows one branch only.
+    It is left behind its end, and where branches lead out of it; an indirect branch, or what leaves
+    by an interrupt, is a place of its own.  But calls in a transaction come back.  code gives the
+    instruction at an address.  As gdb's rs6000-tdep.c ppc_deal_with_atomic_sequence, which knows
+    one branch and no transactions.
     """
+    first = code(pc)
+    if not (first.reserves or first.begins_transaction):
+        return None
     read: dict[int, Instruction] = {}
     targets: list[int] = []
     inside: list[int] = []
@@ -276,10 +291,13 @@ def atomic_sequence(pc: int, msr: int, code: Callable[[int], Instruction]) -> Se
     for _ in range(LONGEST):
         instruction = read[place] = code(place)
         following = in_mode(place + instruction.length, msr)
-        if instruction.stores_conditionally:
+        ends = instruction.stores_conditionally if first.reserves else instruction.ends_transaction
+        if ends:
             outside = (target for target in targets if not pc <= target <= place)
             return Sequence((following, *outside, *inside), read)
-        if instruction.kind is Kind.BRANCH and instruction.word >> 26 != 19:
+        if instruction.links and first.begins_transaction:
+            pass
+        elif instruction.kind is Kind.BRANCH and instruction.word >> 26 != 19:
             targets.append(successors(instruction, place, msr, _no_register)[-1])
         elif instruction.kind is Kind.BRANCH or instruction.kind in LEAVES:
             inside.append(place)

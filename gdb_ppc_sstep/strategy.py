@@ -6,8 +6,9 @@ The one table of strategies:
   trace    MSR[SE]=1 and a temporary breakpoint at the Trace vector: whatever completes;
   land     temporary breakpoints where the instruction must arrive, MSR[SE] as it is: what takes an
            interrupt instead of completing, and what stands at the Trace vector itself;
-           That is also done with a whole atomic sequence (larx .. stcx.), as any interrupt in it
-           makes it begin again; gdb does so itself for the plain ones;
+           That is also done with a whole atomic sequence (larx .. stcx.) or transaction (tbegin.
+           .. tend.), as any interrupt in it makes it begin again or fail; gdb does so itself for
+           the plain ones of the first kind;
   emulate  registers are written by the ISA's rules: returns from interrupts, which are never
            followed by a Trace interrupt, and what comes to where it is.
 
@@ -98,7 +99,8 @@ def plan(
     executed, so that this one's fetch is no fault.
     """
     unit: isa.Sequence | None = None
-    if instruction.reserves and code is not None and not guest_traces(instruction, state):
+    begins = instruction.reserves or instruction.begins_transaction
+    if begins and code is not None and not guest_traces(instruction, state):
         unit = isa.atomic_sequence(pc, state, code)
     planned = Plan(unit.exits) if unit else _by_kind(instruction, pc, state, read, vector)
     if planned.state is None and (

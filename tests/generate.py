@@ -96,7 +96,7 @@ INTERRUPTS = """
 sc|li r3,0x7ffc;sc 1|scv 0|tw {n},{a},{b}|td {n},{a},{b}|twi {n},{a},{s}|tdi {n},{a},{s}|trap
 ld {d},0(r30)|stw {d},8(r30)|lbzx {d},r30,{a}|.long 0|.long 0x7c0007fe|.long 0x00000200|hrfid
 stop|nap|slbia|slbie {a}|tlbie {a},{b},0,0,0|mfspr {d},1023|mtspr 1023,{d}|mfspr {d},336
-tbegin. 0|tend. 0|rfscv_here|attn|dcbz 0,r30|lxvd2x {x},0,r30
+tbegin. 0|rfscv_here|attn|dcbz 0,r30|lxvd2x {x},0,r30
 """
 BARRIERS = """
 sync|lwsync|ptesync|isync|eieio|nop|xnop|ori 0,0,0|xori 0,0,0

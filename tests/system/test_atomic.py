@@ -112,3 +112,22 @@ def _place(pair: Oracle, text: str, endian: Literal["le", "be"], directory: Path
         f"set {{long}}{CELL + 8} = 6",
     ):
         pair.both(line)
+
+
+def test_transaction(
+    tmp_path: Path, programs: Callable[..., Program], boot: Callable[..., Qemu]
+) -> None:
+    """Under TCG it always fails, so the step of the whole ends in its failure handler."""
+    program = programs("demo")
+    with oracle(tmp_path, partial(boot, program, cpu="POWER8"), program.elf) as pair:
+        pair.both("tbreak main")
+        pair.both("continue")
+        text = "tbegin. 0; beq 1f; addi 4,4,1; tend. 0; li 5,1; 1: li 5,2"
+        _place(pair, text, "le", tmp_path)
+        pair.both("set $msr = $msr | (1UL << 32)")
+        pair.ours.command("stepi")
+        assert pair.ours.pc == CODE + 20
+        for _ in range(2):
+            pair.native.command("stepi")
+        pair.both("p $pc")
+        pair.both("stepi")

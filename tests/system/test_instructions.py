@@ -188,6 +188,7 @@ FAULTS: dict[str, tuple[int, list[str]]] = {
     "mfspr of no SPR": (0x7E9FFAA6, []),
     "mtspr of no SPR": (0x7E9FFBA6, []),
     "tbegin.": (0x7C00051D, []),
+    "tend.": (0x7C00055D, []),
     "mfdscr": (0x7E9102A6, []),
     "bctar": (0x4E800460, ["set $tar = $pc + 12"]),
     "hrfid": (0x4C000224, []),

@@ -573,6 +573,7 @@ def test_trap_by_hand(word: int, registers: dict[str, int], taken: bool) -> None
 
 # -- atomic sequences
 
+TBEGIN, TEND = 0x7C00051D, 0x7C00055D
 LARX, STCX, FILL, BNE = 0x7C601828, 0x7C60192D, 0x38630001, 0x40820000
 
 
@@ -600,6 +601,11 @@ def left_at(*words: int, pc: int = 0x1000) -> tuple[int, ...]:
         ((LARX, 0x44000002, STCX), (0x100C, 0x1004)),  # sc
         ((LARX, LARX, STCX, STCX), (0x100C,)),  # nested: the first store ends it
         ((LARX, *[FILL] * 40, STCX), (0x10A8,)),
+        ((TBEGIN, BNE | 0x40, FILL, STCX, TEND), (0x1014, 0x1044)),
+        ((TBEGIN, BNE | 8, 0x48000041, TEND), (0x1010,)),  # a call comes back
+        ((TBEGIN, FILL, STCX), ()),
+        ((FILL, LARX, STCX), ()),
+        ((LARX, FILL, TEND), ()),
         ((LARX, FILL), ()),
         ((LARX, *[FILL] * 200, STCX), ()),
     ],
