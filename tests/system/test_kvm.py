@@ -28,7 +28,7 @@ from tests.system.test_every_step import walk_both
 from tests.system.test_instructions import CASES, HERE, step_over
 from tests.system.test_run_control import SCRIPTS
 
-pytestmark = [pytest.mark.kvm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.kvm, pytest.mark.timeout(1200)]
 
 SE = 0x400
 LONG = 300  # seconds; the host is emulated, and may have to share its processor
