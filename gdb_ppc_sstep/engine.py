@@ -194,7 +194,7 @@ class Engine:
 
         It may return to the instruction or to the next one, and is recognised by the stack.
         """
-        frame = self._frame()._replace(state=state)
+        frame = self._frame(whole=True)._replace(state=state)
         returned = Landing((following, step.pc), None, step.thread, step.pc, frame=frame)
         self._log(f"over the interrupt, to {following:#x} or {step.pc:#x}")
         return self._run(request, returned)
@@ -364,7 +364,8 @@ class Engine:
         if landing.armed is not None and pc == landing.armed.vector:
             return False  # see _owner
         if landing.frame is not None:
-            return not self._frame().is_of(landing.frame, moved=stop.thread != landing.thread)
+            moved = stop.thread != landing.thread
+            return not self._frame(whole=moved).is_of(landing.frame, moved=moved)
         if stop.thread != landing.thread:
             return True
         if pc not in faults:
@@ -653,8 +654,9 @@ class Engine:
                 for name, before in kept.items():
                     self._stub.write(name, before)
 
-    def _frame(self) -> Frame:
-        kept = tuple(self._stub.read(f"r{number}") for number in range(14, 32))
+    def _frame(self, *, whole: bool) -> Frame:
+        numbers = range(14, 32) if whole else ()
+        kept = tuple(self._stub.read(f"r{number}") for number in numbers)
         return Frame(self._stub.read("r1"), self._stub.read("msr"), kept)
 
     def _thread(self, action: Action) -> bytes | None:
@@ -669,7 +671,7 @@ class Engine:
 class Frame(NamedTuple):
     """What tells one execution of some code from another.
 
-    stack: r1.  state: the MSR.  kept: r14 to r31, which handlers and system calls keep.
+    stack: r1.  state: the MSR.  kept: r14 to r31, which handlers and system calls keep, or nothing.
     """
 
     stack: int
