@@ -28,8 +28,21 @@ NOT_HOME = (
     "may see its Trace interrupt"
 )
 
+# How far below the stack pointer of an interrupted step the frame of a signal's handler may be.
+_SIGNAL_FRAME = 1 << 16
+
 # What has to be the same for a Trace interrupt to come from the context that was armed.
 _CONTEXT = msr.SF | msr.HV | msr.PR | msr.IR | msr.DR | msr.LE
+
+
+class Task(NamedTuple):
+    """What tells tasks of a guest apart, as far as a stub shows it.
+
+    stack: r1.  space: the PID register, for problem state; None where it is not to be had.
+    """
+
+    stack: int
+    space: int | None
 
 
 class Armed(NamedTuple):
@@ -37,7 +50,7 @@ class Armed(NamedTuple):
 
     state, srr0 and srr1 are the registers before the step, written is what we made of the MSR.
     vector: where its Trace interrupt is collected, None when MSR[SE] is not ours.  successors:
-    where the instruction may come to.
+    where the instruction may come to.  task: None where no other task can come in between.
     """
 
     thread: bytes | None
@@ -49,6 +62,7 @@ class Armed(NamedTuple):
     srr1: int
     vector: int | None
     successors: tuple[int, ...]
+    task: Task | None = None
 
     @property
     def masked(self) -> bool:
@@ -180,8 +194,10 @@ class Engine:
             successors = plan.inside + plan.stops
         else:
             successors = isa.successors(instruction, pc, state, self._stub.read)
+        mixed = written & msr.EE or self.interrupts is Interrupts.OVER
+        task = self._task(state) if mixed else None
         saved = srrs or (0, 0)
-        return Armed(thread, instruction, pc, state, written, *saved, plan.trace, successors)
+        return Armed(thread, instruction, pc, state, written, *saved, plan.trace, successors, task)
 
     def _in_handler(self, stop: StopReply, thread: bytes | None, plan: strategy.Plan) -> bool:
         """Whether a step has stopped at the vector of an interrupt that its instruction took."""
@@ -386,18 +402,28 @@ class Engine:
         """Which armed step a thread's Trace interrupt with these SRR0 and SRR1 belongs to, if any.
 
         Recognised by where it came from, on whichever vCPU; else (a handler may have changed the
-        address to return to) by coming from the same vCPU and state of the machine.
+        address to return to) by coming from the same vCPU and state of the machine.  In either case
+        from the same task: while a step is in a handler, another task may be one that the guest
+        itself traces.
         """
-        if srrs is None:
-            return None
         candidates = [one for one in reversed(self.outstanding) if one.vector == vector]
+        if srrs is None or not candidates:
+            return None
+        task = self._task(srrs[1])
         for one in candidates:
-            if srrs[0] in one.successors:
+            if srrs[0] in one.successors and _same_task(one, task):
                 return one
         for one in candidates:
-            if one.thread == thread and not (srrs[1] ^ one.state) & _CONTEXT:
+            if one.thread != thread or (srrs[1] ^ one.state) & _CONTEXT:
+                continue
+            if _same_task(one, task, below=_SIGNAL_FRAME):
                 return one
         return None
+
+    def _task(self, state: int) -> Task:
+        """The task that the selected thread is in, or was at an interrupt that saved `state`."""
+        space = self._optional_here("pid") if state & msr.PR else None
+        return Task(self._stub.read("r1"), space)
 
     def _collect(self, armed: Armed, thread: bytes | None, srr0: int, srr1: int) -> None:
         """Undo a Trace interrupt that we caused, in the selected thread."""
@@ -557,6 +583,13 @@ class Engine:
         finally:
             self._stub.select(selected)
 
+    def _optional_here(self, name: str) -> int | None:
+        """A register of the selected thread, None where the stub does not give it."""
+        try:
+            return self._stub.read(name) if self._stub.has(name) else None
+        except StubRefused:
+            return None
+
     def _given_srrs(self) -> tuple[int, int] | None:
         """SRR0 and SRR1 of the selected thread, None where the stub keeps them to itself."""
         for name in ("srr0", "srr1"):
@@ -705,6 +738,19 @@ class Landing(NamedTuple):
     frame: Frame | None = None
     needed: int = 1
     through: tuple[int, ...] = ()
+
+
+def _same_task(armed: Armed, task: Task, below: int = 1) -> bool:
+    """Whether a Trace interrupt that was taken in `task` may be of an armed step.
+
+    below: by how much less than this the stack pointer may have been lowered meanwhile.
+    """
+    before = armed.task
+    if before is None:
+        return True
+    if None not in (before.space, task.space) and before.space != task.space:
+        return False
+    return armed.instruction.may_write_r1 or 0 <= before.stack - task.stack < below
 
 
 def _page(thread: bytes | None, pc: int, state: int) -> tuple[bytes | None, int, int]:

@@ -130,6 +130,14 @@ class Instruction(NamedTuple):
         return self.word >> 26 == 31 and self.field(21, 31) == 444 << 1 and same
 
     @property
+    def may_write_r1(self) -> bool:
+        """Whether it may change the stack pointer: r1 is RT or RA, or one of several targets."""
+        if self.kind is Kind.BRANCH:
+            return False
+        string = self.word >> 26 == 31 and self.field(21, 30) in (533, 597)
+        return string or self.length == 8 or self.field(6, 10) <= 1 or self.field(11, 15) == 1
+
+    @property
     def writes_se(self) -> bool:
         """Whether it writes the whole MSR: mtmsr and mtmsrd with L=0 (L=1: only EE and RI)."""
         return self.kind in (Kind.MTMSR, Kind.MTMSRD) and not self.field(15, 15)

@@ -3,7 +3,8 @@
 
 By bare packets: `vCont;s`, and `p` and `m` for what it looks at.  Where the guest goes depends on
 its interrupts, so there is no other run to compare with; each step must have come to where its
-instruction leads, and MSR[SE] must not be seen.
+instruction leads, and MSR[SE] must not be seen, but where the guest has set it itself: a return
+from interrupt brings it, and the next instruction ends at the Trace vector.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ ALL = (1 << 64) - 1
 SE, PR = 0x400, 0x4000
 LARX = {20, 52, 84, 116, 276}
 VECTORS = 0xC000000000004000  # LPCR[AIL]=3
-PC, MSR, LR, CTR, SRR0 = "pc", "msr", "lr", "ctr", "srr0"
+TRACE = VECTORS + 0xD00
+RFID, RFSCV = 0x4C000024, 0x4C0000A4
+PC, MSR, LR, CTR, SRR0, SRR1 = "pc", "msr", "lr", "ctr", "srr0", "srr1"
 
 
 class Lost(Exception):
@@ -84,28 +87,36 @@ class Follower:
 
     def follow(self, count: int) -> None:
         """Make so many steps.  Lost: one went astray."""
-        pc = self._read(PC)
+        pc, state = self._read(PC), self._read(MSR)
         for number in range(count):
             raw = self._send(f"m{pc:x},4")
             if raw.startswith("E"):
                 pc, raw = self._fault(pc)
             word = int.from_bytes(bytes.fromhex(raw), "little")
-            before = (
-                {name: self._read(name) for name in (LR, CTR, SRR0)} if word >> 26 == 19 else {}
-            )
+            names = (LR, CTR, SRR0, SRR1) if word >> 26 == 19 else ()
+            before = {name: self._read(name) for name in names}
+            traced = state & SE and word not in (RFID, RFSCV)
+            returned = {RFID: before.get(SRR1, 0), RFSCV: before.get(CTR, 0)}.get(word, 0)
             reply = self._send("vCont;s:p1.1;c:p1.-1")
             if not reply.startswith("T05"):
                 raise Lost(f"step {number}: {pc:#x} {word:08x} ends with {reply}")
             new, state = self._read(PC), self._read(MSR)
-            if state & SE:
+            if state & SE and not returned & SE:
                 raise Lost(f"step {number}: {pc:#x} {word:08x} leaves MSR[SE] set")
-            if new not in _successors(word, pc, before) and not self._restarted(pc, new):
+            self.seen["with the guest's own MSR[SE]"] += bool(state & SE)
+            if traced and new == TRACE:
+                if self._read(SRR0) not in _successors(word, pc, before):
+                    raise Lost(f"step {number}: {pc:#x} {word:08x} is traced at a wrong place")
+                self.seen["traced by the guest"] += 1
+            elif traced or (
+                new not in _successors(word, pc, before) and not self._restarted(pc, new)
+            ):
                 self._in_handler(number, pc, word, new, before)
             self.places.add(pc)
             self.seen["jumps"] += new != pc + 4
             self.seen["in user space"] += bool(state & PR)
-            self.seen["rfid"] += word == 0x4C000024
-            self.seen["rfscv"] += word == 0x4C0000A4
+            self.seen["rfid"] += word == RFID
+            self.seen["rfscv"] += word == RFSCV
             self.seen["atomic"] += word >> 26 == 31 and word >> 1 & 0x3FF in LARX
             pc = new
         gdb.write(f"followed {count}\n")

@@ -3,16 +3,31 @@
 
 from __future__ import annotations
 
+import re
+
 from fixtures.linux import LinuxImage
-from fixtures.qemu import Guest
+from fixtures.qemu import Guest, wait_for
 from tests.driver import ROOT, Gdb
+
+
+def ask(guest: Guest, command: str) -> str:
+    """What the guest's init answers to a command (see linux-init.sh), without the first word."""
+    seen = len(guest.console())
+    guest.enter(command)
+    pattern = r"^(HEALTH|MODULE|STEPPER|PROBES?|UNKNOWN) ?(.*)\n"
+
+    def answer() -> re.Match[str] | None:
+        return re.search(pattern, guest.console()[seen:], re.MULTILINE)
+
+    wait_for(lambda: answer() is not None, f"an answer to {command}", 60)
+    found = answer()
+    assert found is not None
+    return found[2]
 
 
 def assert_healthy(guest: Guest) -> None:
     """The guest works and its log is clean."""
-    seen = len(guest.console())
-    guest.enter("health")
-    text = guest.wait_console("loops=", start=seen, timeout=60)[seen:]
+    text = ask(guest, "health")
     assert "oops=0 faults=0 user=ok" in text, text
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from fixtures import linux
 from fixtures.linux import LinuxImage
-from fixtures.qemu import QUIET, Qemu
+from fixtures.qemu import Qemu
 from tests.driver import ROOT, Gdb
 from tests.kernel import assert_healthy, attach
 
@@ -21,44 +20,6 @@ pytestmark = pytest.mark.linux
 SE = 0x400
 # Time goes by the guest's instructions, 64 ns each, and by the host's clock while it idles.
 COUNTED = ("-icount", "shift=6")
-
-
-@pytest.fixture(scope="module")
-def image() -> LinuxImage:
-    return linux.ensure()
-
-
-@pytest.fixture
-def start(image: LinuxImage) -> Iterator[Callable[..., Qemu]]:
-    guests: list[Qemu] = []
-
-    def boot(*, steps: bool = False, smp: int = 1, arguments: Sequence[str] = ()) -> Qemu:
-        guest = Qemu(
-            [*linux.qemu_arguments(image), *arguments],
-            steps=steps,
-            machine=f"pseries,{QUIET},x-vof=on",
-            memory="512M",
-            smp=smp,
-        )
-        guests.append(guest)
-        guest.release()
-        guest.wait_console(linux.READY)
-        return guest
-
-    yield boot
-    for guest in guests:
-        guest.close()
-
-
-@pytest.fixture
-def door() -> str:
-    return "wire"
-
-
-@pytest.fixture
-def gdb(tmp_path: Path, door: str) -> Iterator[Gdb]:
-    with Gdb(tmp_path, door=door) as gdb:
-        yield gdb
 
 
 @pytest.mark.parametrize("door", ["wire", "commands"])

@@ -39,13 +39,14 @@ NUMBERS = {f"r{n}": n for n in range(32)} | {
     "xer": 69,
     "srr0": 0xB2,
     "srr1": 0xB3,
+    "pid": 0xB7,
     "cfar": 0xB8,
     "sprg3": 0xC3,
     "pvr": 0xD1,
     "lpcr": 0xE3,
 }
 SPRS = {"srr0": 26, "srr1": 27, "lr": 8, "ctr": 9, "sprg3": 275}
-FIRST_ONLY = ("srr0", "srr1", "sprg3", "pvr", "lpcr")  # in QEMU 7.2
+FIRST_ONLY = ("srr0", "srr1", "sprg3", "pid", "pvr", "lpcr")  # in QEMU 7.2
 
 NOP = 0x60000000
 LWARX, STWCX = 0x7C601828, 0x7C60192D  # lwarx r3,0,r3 and stwcx. r3,0,r3

@@ -925,7 +925,7 @@ def test_step_that_comes_home_on_a_vcpu_without_srrs() -> None:
     machine.stop_at[0, DSI + 4] = CTRL_C
     assert on.resume(STEP).signal == 2
     task = machine.cpu["srr1"]
-    machine.vcpus[1].update(pc=TEXT, msr=task)
+    machine.vcpus[1].update(pc=TEXT, msr=task, r1=machine.cpu["r1"])
     machine.cpu.update(pc=TEXT + 0x100)
     machine.put(TEXT + 0x100, m.SELF)
     machine.frozen = {0}
@@ -1129,7 +1129,8 @@ def test_step_that_comes_home_on_another_vcpu_is_collected_there() -> None:
     machine = faulting(vcpus=2)
     on = interrupted_in_handler(machine)
     one, two = machine.vcpus
-    two.update(pc=DSI + 8, srr0=one["srr0"], srr1=one["srr1"], msr=one["msr"], r6=0x1234)
+    state = {name: one[name] for name in ("r1", "srr0", "srr1", "msr")}
+    two.update(state, pc=DSI + 8, r6=0x1234)
     one.update(pc=TEXT + 0x100, srr1=one["srr1"] & ~SE, msr=KERNEL)
     machine.put(TEXT + 0x100, m.SELF)
     machine.breakpoints[TEXT + 8] = 1
@@ -1226,6 +1227,39 @@ def test_guests_own_trace_interrupt_at_a_guarded_vector_is_delivered(state: int)
     assert (two["srr0"], two["srr1"]) == (OTHER + 4, state | SE | 0x40000000)
     assert len(on.engine.outstanding) == 1, "the step on the first vCPU is still to come"
     assert machine.planted == {}
+
+
+@pytest.mark.parametrize("where", [OTHER, TEXT], ids=["elsewhere", "the same address"])
+@pytest.mark.parametrize("register", ["r1", "pid"])
+def test_guests_own_trace_interrupt_of_another_task_on_the_same_vcpu(
+    register: str, where: int
+) -> None:
+    """The handler that a step was left in schedules to a task that the guest itself traces."""
+    machine = faulting()
+    machine.cpu.update(msr=USER, pid=5)
+    trace_handler(machine)
+    machine.put(OTHER, m.addi(21, 21, 1), m.b(-4))
+    on = interrupted_in_handler(machine)
+    machine.faults.clear()
+    machine.put(DSI + 0x40, m.RFID)
+    machine.cpu.update({"pc": DSI + 0x40, "srr0": where, "srr1": USER | SE, register: 6})
+    machine.stop_at[0, TRACE + 8] = CTRL_C
+    assert on.resume(CONTINUE).payload == CTRL_C
+    assert (machine.cpu["pc"], machine.cpu["r22"]) == (TRACE + 8, 1), "the guest's handler ran"
+    assert (machine.cpu["srr0"], machine.cpu["srr1"] & SE) == (where + 4, SE)
+    assert len(on.engine.outstanding) == 1, "our step is still to come"
+
+
+def test_step_that_comes_home_in_a_signal_handler_is_collected() -> None:
+    """Linux keeps SE for it; its frame is below the stack of the program."""
+    machine = faulting(handler=(m.mtspr("srr0", 23), m.addi(1, 1, -0x1000)))
+    machine.cpu.update(msr=USER, r23=TEXT + 0x200)
+    machine.put(TEXT + 0x200, *[m.addi(24, 24, 1)] * 2, m.SELF)
+    on = bench(machine)
+    on.engine.interrupts = OVER
+    on.step()
+    assert (machine.cpu["pc"], machine.cpu["msr"]) == (TEXT + 0x204, USER)
+    on.clean()
 
 
 def test_guests_own_trace_interrupts_go_on_and_on_at_a_guarded_vector() -> None:

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+"""Linux guests under TCG, and a gdb for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from fixtures import linux
+from fixtures.linux import LinuxImage
+from fixtures.qemu import QUIET, Qemu
+from tests.driver import Gdb
+
+
+@pytest.fixture(scope="session")
+def image() -> LinuxImage:
+    return linux.ensure()
+
+
+@pytest.fixture
+def start(image: LinuxImage) -> Iterator[Callable[..., Qemu]]:
+    """start(smp=..., append=...): a Linux guest that runs and has booted."""
+    guests: list[Qemu] = []
+
+    def boot(
+        *, steps: bool = False, smp: int = 1, append: str = "", arguments: Sequence[str] = ()
+    ) -> Qemu:
+        guest = Qemu(
+            [*linux.qemu_arguments(image, append=append), *arguments],
+            steps=steps,
+            machine=f"pseries,{QUIET},x-vof=on",
+            memory="512M",
+            smp=smp,
+        )
+        guests.append(guest)
+        guest.release()
+        guest.wait_console(linux.READY)
+        return guest
+
+    yield boot
+    for guest in guests:
+        guest.close()
+
+
+@pytest.fixture
+def door() -> str:
+    return "wire"
+
+
+@pytest.fixture
+def gdb(tmp_path: Path, door: str) -> Iterator[Gdb]:
+    with Gdb(tmp_path, door=door) as gdb:
+        yield gdb
