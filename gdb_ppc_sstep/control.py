@@ -236,6 +236,32 @@ class _Probe(gdb.Command):
             gdb.write(line + "\n")
 
 
+class _Clean(gdb.Command):
+    """Undo what a session that was killed in a step has left in the guest.
+
+    Usage: ppc-sstep clean
+
+    It takes vCPUs off their Trace vector, to where they were interrupted, and clears MSR[SE].
+    Do not use it where the guest is single-stepping itself (ptrace, kprobes, KGDB)."""
+
+    def __init__(self) -> None:
+        super().__init__("ppc-sstep clean", gdb.COMMAND_RUNNING)
+
+    def invoke(self, argument: str, _from_tty: bool) -> None:
+        _no_arguments("ppc-sstep clean", argument)
+        session = _current()
+        if not sessions.at_rest(gdb.selected_inferior()):
+            raise gdb.GdbError("The target is running; interrupt it first.")
+        if session.layer is None and session.door is None:
+            raise gdb.GdbError(f"The connection is not taken: {session.why}.")
+        found = session.left(clean=True)
+        for one in found:
+            masked = "" if one["state"] & (msr.EE | msr.PR) else "; MSR[EE]=0, set it if it was 1"
+            gdb.write(f"{one['what']}: now at {one['home']:#x} with MSR[SE]=0{masked}.\n")
+        if not found:
+            gdb.write("Nothing to clean.\n")
+
+
 class _Info(gdb.Command):
     """Show what the ppc64 single-step extension does with the current connection.
 
@@ -309,6 +335,7 @@ def register() -> None:
         _Debug,
         _DebugFile,
         _Probe,
+        _Clean,
         _Info,
     ):
         kind()

@@ -119,6 +119,12 @@ class CommandsDoor:
         with self.behind_gdb():
             return private.status(self.engine, self.stub, active=active)
 
+    def left(self, *, clean: bool) -> list[dict[str, object]]:
+        """See `private.left`; the guest is at rest."""
+        with self.behind_gdb():
+            self._moved = clean
+            return private.left(self.engine, clean=clean)
+
     # -- gdb told
 
     def show(self, *, same_frame: bool, hide: int = 0) -> None:

@@ -109,6 +109,8 @@ class Engine:
         """Whether MSR[EE] is cleared for a step, so that no interrupt from outside comes first."""
         self._lent: dict[tuple[str, bool, bool], Lent] = {}  # see _lender
         self._fetched: tuple[bytes | None, int, int] | None = None  # see _page
+        self._unsettled: tuple[StopReply, Landing | None] | None = None  # see recover
+        self._collecting: tuple[Armed, bytes | None, int, int] | None = None
 
     @property
     def guarded(self) -> tuple[int, ...]:
@@ -122,6 +124,7 @@ class Engine:
 
         SstepError: nothing was resumed, and the guest is as it was.
         """
+        self.recover()
         action = request.stepping
         if action is None:
             return self._run(request, None)
@@ -254,14 +257,16 @@ class Engine:
         gdb lifts one by itself where it stopped at it, but not where pc was set to it, or another
         vCPU stands at it.
         """
-        for what in breakpoints:
-            self._stub.breakpoint(b"z" + what)
+        lifted: list[bytes] = []
         try:
+            for what in breakpoints:
+                self._stub.expect_ok(b"z" + what, "to lift gdb's breakpoint")
+                lifted.append(what)
             yield
         finally:
             with suppress(StubGone):
-                for what in breakpoints:
-                    self._stub.breakpoint(b"Z" + what)
+                for what in lifted:
+                    self._stub.expect_ok(b"Z" + what, "to put gdb's breakpoint back")
 
     def _run(
         self, request: Resume, landing: Landing | None, *, releasing: bool = False
@@ -285,7 +290,9 @@ class Engine:
                 arming = False
                 stop = self._stub.run(request)
             self._log(f"stop {stop.payload.decode('latin-1')}")
+            self._unsettled = stop, landing
             shown = self._settle(stop, landing)
+            self._unsettled = None
             if shown is not None:
                 return shown
             if releasing and not self.outstanding:
@@ -316,7 +323,10 @@ class Engine:
         finally:
             for address in reversed(planted):
                 try:
-                    self._stub.remove(address)
+                    try:
+                        self._stub.remove(address)
+                    except StubRefused:
+                        self._stub.remove(address)  # what stays would stop the guest some day
                 except StubRefused as refused:
                     self._log(str(refused))
                 except StubGone:
@@ -324,11 +334,24 @@ class Engine:
 
     # -- collecting
 
+    def recover(self) -> None:
+        """Deal with the last stop again, if the stub refused something in the middle of that.
+
+        StubRefused: it still does.
+        """
+        if self._unsettled is not None:
+            self._log("the last stop again")
+            self._settle(*self._unsettled)
+            self._unsettled = None
+
     def _settle(self, stop: StopReply, landing: Landing | None) -> StopReply | None:
         """Put right what our own doing shows at this stop; the stop for gdb, None to go on."""
         if stop.payload[:1] in (b"W", b"X"):
             self.outstanding.clear()
             return stop
+        if self._collecting is not None:
+            self._stub.select(self._collecting[1])
+            self._collect(*self._collecting)
         armed = landing.armed if landing else None
         shown: StopReply | None = stop
         elsewhere: list[bytes | None] = []
@@ -341,6 +364,8 @@ class Engine:
                 elsewhere.append(thread)
                 continue
             srrs = self._saved(msr.TRACE)
+            if srrs is None and thread in [one.thread for one in self.outstanding if one.vector]:
+                raise StubRefused("the stub refused to read srr0 or srr1 after a step")
             owner = self._owner(thread, pc, srrs)
             only_ours = thread == stop.thread and stop.is_breakpoint
             if owner is not None and srrs is not None:
@@ -427,6 +452,7 @@ class Engine:
 
     def _collect(self, armed: Armed, thread: bytes | None, srr0: int, srr1: int) -> None:
         """Undo a Trace interrupt that we caused, in the selected thread."""
+        self._collecting = armed, thread, srr0, srr1
         instruction, read, write = armed.instruction, self._stub.read, self._stub.write
         state = armed.after(msr.after_trace(srr1))
         restored = {"srr0": armed.srr0, "srr1": armed.srr1}
@@ -434,10 +460,12 @@ class Engine:
             restored[isa.SRR[instruction.spr]] = read(instruction.rt)
         if instruction.kind is Kind.MFMSR:
             restored[instruction.rt] = armed.before(read(instruction.rt))
+        # SRR0 and SRR1 last: if we are killed in between, what is left tells all (see left_behind).
+        write("msr", state)
+        write("pc", srr0)
         for name, value in restored.items():
             write(name, value)
-        write("pc", srr0)
-        write("msr", state)  # last: it changes the byte order of the packets
+        self._collecting = None
         self.outstanding.remove(armed)
         self._log(f"collected {_name(thread)}: pc={srr0:#x} msr={state:#x}")
 
@@ -537,9 +565,46 @@ class Engine:
 
         going_on() is asked before each try; to interrupt one is the business of the link.
         """
+        self.recover()
         while self.outstanding and going_on():
             self._run(Resume((Action(b"c"),)), None, releasing=True)
         return not self.outstanding
+
+    # -- what others have left
+
+    def left_behind(self) -> list[Left]:
+        """Trace interrupts and MSR[SE] that no step of ours has to do with; the guest is stopped.
+
+        They are the guest's own (somebody in it single-steps), or of a session that was killed in
+        the middle of a step.
+        """
+        selected = self._stub.thread
+        try:
+            return [one for thread in self._stub.threads() for one in self._left(thread)]
+        finally:
+            self._stub.select(selected)
+
+    def _left(self, thread: bytes) -> Iterator[Left]:
+        self._stub.select(thread)
+        state, pc = self._stub.read("msr"), self._stub.read("pc")
+        srrs = self._given_srrs() if msr.is_vector(pc, msr.TRACE) else None
+        if state & msr.SE:
+            yield Left(thread, pc, pc, state & ~msr.SE)
+        elif srrs is not None and srrs[1] & msr.SE:
+            yield Left(thread, pc, srrs[0], msr.after_trace(srrs[1]) & ~msr.SE)
+
+    def clean(self) -> list[Left]:
+        """Undo all of `left_behind`, and return it.
+
+        SRR0 and SRR1 are not known any more.  MSR[EE] is set again only in problem state, as the
+        killed session may have masked interrupts.
+        """
+        found = self.left_behind()
+        for one in found:
+            self._stub.select(one.thread)
+            self._stub.write("msr", one.state | (msr.EE if one.state & msr.PR else 0))
+            self._stub.write("pc", one.home)
+        return found
 
     # -- what is asked of the stub
 
@@ -720,6 +785,26 @@ class Frame(NamedTuple):
         if self.stack != other.stack or (self.state ^ other.state) & _CONTEXT:
             return False
         return not moved or self.kept == other.kept
+
+
+class Left(NamedTuple):
+    """A vCPU with a Trace interrupt at its vector, or with MSR[SE] set.
+
+    pc: where it is.  home, state: the pc and MSR that it has without that.
+    """
+
+    thread: bytes
+    pc: int
+    home: int
+    state: int
+
+    @property
+    def what(self) -> str:
+        """What is found, in words."""
+        name = self.thread.decode()
+        if self.home == self.pc:
+            return f"MSR[SE] of {name} is set at {self.pc:#x}"
+        return f"{name} stands at its Trace vector, interrupted before {self.home:#x}"
 
 
 class Landing(NamedTuple):

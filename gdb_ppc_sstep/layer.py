@@ -20,7 +20,7 @@ from typing import TextIO
 
 from . import private
 from .engine import NOT_HOME, RELEASE_TIME, Engine
-from .errors import SstepError, StubGone, StubSilent
+from .errors import SstepError, StubGone, StubRefused, StubSilent
 from .rsp import (
     ACK,
     INTERRUPT,
@@ -66,13 +66,18 @@ class Peer:
     """One end of a connection that speaks RSP: framing, checksums, acknowledgements.
 
     acks: whether packets are acknowledged (they are until QStartNoAckMode).  gone: what is raised
-    when the connection is closed.
+    when the connection is closed.  answers: whether the other end only speaks when it is asked.
     """
 
-    def __init__(self, sock: socket.socket, name: str, gone: Exception, log: Log) -> None:
+    def __init__(
+        self, sock: socket.socket, name: str, gone: Exception, log: Log, *, answers: bool = False
+    ) -> None:
         self.sock = sock
         self._gone = gone
+        self._answers = answers
         self.acks = True
+        self.taken = True
+        """Whether the other end has acknowledged what was sent last (always without acks)."""
         self.items: deque[Packet | Notification | Byte] = deque()
         self._name = name
         self._log = log
@@ -83,6 +88,8 @@ class Peer:
         """Send a packet, or with another start a notification."""
         self._log(f"{self._name} <- {payload.decode('latin-1')}")
         self._last = frame(payload, start)
+        if start == b"$":
+            self.taken = not self.acks
         self.send_raw(self._last)
 
     def send_raw(self, data: bytes) -> None:
@@ -111,11 +118,18 @@ class Peer:
         elif isinstance(item, Byte):
             if item.value == NAK and self._last is not None:
                 self.send_raw(self._last)
-            elif item.value != ACK:
+            elif item.value == ACK:
+                self.taken = True
+            else:
                 self.items.append(item)
         else:
             self._log(f"{self._name} -> {item.payload.decode('latin-1')}")
             if isinstance(item, Packet):
+                if self._answers and not self.taken:
+                    # Sent before our request came: a reply that we have had, again (as gdb does).
+                    self._log(f"{self._name} -> ignored, no acknowledgement came before")
+                    self.send_raw(ACK)
+                    return
                 # A NAK from now on is not about what we sent before.
                 self._last = None
                 if self.acks:
@@ -162,8 +176,13 @@ class Wire:
 
     def call(self, payload: bytes) -> bytes:
         """See `stub.Link`."""
-        self.stub.send(payload)
+        self.ask(payload)
         return self.reply()
+
+    def ask(self, payload: bytes) -> None:
+        """Send the stub a packet, when it owes nothing: what is there is a reply sent twice."""
+        self.stub.items.clear()
+        self.stub.send(payload)
 
     def reply(self) -> bytes:
         """The next packet from the stopped stub.  StubGone if there is none."""
@@ -178,8 +197,9 @@ class Wire:
 
     def resume(self, payload: bytes) -> bytes:
         """See `stub.Link`.  When gdb goes away the guest is stopped."""
-        self.stub.send(payload)
+        self.ask(payload)
         asked: float | None = None  # when the stub was told to stop for somebody who will not wait
+        sent = time.monotonic()
         while True:
             while self.gdb.items:
                 item = self.gdb.items.popleft()
@@ -202,7 +222,9 @@ class Wire:
                 asked = now
             if asked is not None and now > asked + REPLY_TIMEOUT:
                 raise StubSilent("the guest did not stop")
-            pending = asked is not None or self.interrupt_at is not None
+            if not self.stub.taken and now > sent + REPLY_TIMEOUT:
+                raise StubSilent(f"the stub did not answer within {REPLY_TIMEOUT:g} seconds")
+            pending = not (asked is None and self.interrupt_at is None and self.stub.taken)
             self.wait(0.1 if pending else None)
 
     def interrupted(self) -> bool:
@@ -226,7 +248,13 @@ class Layer:
         self._log_file: TextIO | None = None
         self._wire = Wire(
             Peer(gdb, "gdb ", GdbGone(), self._logged),
-            Peer(stub, "stub", StubGone("the stub closed the connection"), self._logged),
+            Peer(
+                stub,
+                "stub",
+                StubGone("the stub closed the connection"),
+                self._logged,
+                answers=True,
+            ),
         )
         self._waiting = False  # gdb waits for the reply to something that was forwarded
         self._asked = b""  # what that was
@@ -327,6 +355,8 @@ class Layer:
                 self._wire.stub.acks = self._wire.gdb.acks = False
             if item.payload == b"OK" and self._asked[:1] == b"Z":
                 self._breakpoints[self._asked[1:]] = int(self._asked.split(b",")[1], 16)
+            if item.payload == b"OK" and self._asked[:1] == b"z":
+                self._breakpoints.pop(self._asked[1:], None)
             thread = StopReply.parse(item.payload).thread
             if thread is not None:
                 self._selected(thread)
@@ -348,6 +378,8 @@ class Layer:
             while self._wire.stub.items:
                 self._from_stub(self._wire.stub.items.popleft())
         resume = parse_resume(payload)
+        with suppress(StubRefused):  # gdb has been told at the stop itself
+            self.engine.recover()
         try:
             if resume is not None:
                 self._resume(resume)
@@ -402,8 +434,6 @@ class Layer:
             if kind == b"P" and not self.stub.keeps(int(payload[1:].partition(b"=")[0], 16)):
                 self._wire.to_gdb(NOT_KEPT)
                 return
-            if kind == b"z":
-                self._breakpoints.pop(payload[1:], None)
             if self.stub.kvm and payload[:2] in (b"Z0", b"z0"):
                 self._asked = payload
                 self._from_stub(Packet(self.stub.breakpoint(payload)))
@@ -411,7 +441,7 @@ class Layer:
         elif kind == b"D":
             self._collect()
             self.engine.outstanding.clear()  # from now on the guest is nobody's
-        self._wire.stub.send(payload)
+        self._wire.ask(payload)
         self._waiting = kind not in (b"k", b"R")
         self._asked = payload
 

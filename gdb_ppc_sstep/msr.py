@@ -125,8 +125,13 @@ def vector(offset: int, msr: int, relocation: Relocation) -> int:
 _BASES = (0, 0x18000, 0xC000000000004000)
 
 
-def is_vector(address: int) -> bool:
-    """Whether `address` is the first instruction of some interrupt vector, wherever AIL puts it."""
+def is_vector(address: int, offset: int | None = None) -> bool:
+    """Whether `address` is the first instruction of an interrupt vector, wherever AIL puts it.
+
+    offset: of which one, below 0x1000; None for any.
+    """
+    if offset is not None:
+        return any(address ^ base == offset for base in _BASES)
     return any(address ^ base in VECTORS for base in _BASES) or address in range(
         0xC000000000003000, 0xC000000000004000, 0x20
     )

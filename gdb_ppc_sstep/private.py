@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The packets between the control surface in gdb and the layer: never seen by a stub.
 
-`qppc-sstep.status` is answered with a JSON object; `Qppc-sstep.NAME=VALUE` sets something and is
-answered OK.  Named in lower case as gdb's manual asks of packets outside its own reserved names.
+`qppc-sstep.status` is answered with a JSON object, `qppc-sstep.left` and `qppc-sstep.clean` with a
+list of those of `left`; `Qppc-sstep.NAME=VALUE` sets something and is answered OK.  Named in
+lower case as gdb's manual asks of packets outside its own reserved names.
 """
 
 from __future__ import annotations
@@ -19,21 +20,23 @@ if TYPE_CHECKING:
     from .stub import Stub
 
 STATUS = "qppc-sstep.status"
+LEFT = "qppc-sstep.left"
+CLEAN = "qppc-sstep.clean"
 SET = "Qppc-sstep."
 
 
 def is_private(payload: bytes) -> bool:
     """Whether a packet from gdb is for the layer itself."""
-    return payload == STATUS.encode() or payload.startswith(SET.encode())
+    return payload.startswith((b"qppc-sstep.", SET.encode()))
 
 
 def answer(layer: Layer, payload: bytes) -> bytes:
     """Do what a private packet asks for; the reply."""
-    if payload == STATUS.encode():
-        import json
-
-        what = status(layer.engine, layer.stub, active=layer.active)
-        return json.dumps(what).encode().hex().encode()
+    asked = payload.decode()
+    if asked == STATUS:
+        return _json(status(layer.engine, layer.stub, active=layer.active))
+    if asked in (LEFT, CLEAN):
+        return _json(left(layer.engine, clean=asked == CLEAN))
     name, _, value = payload[len(SET) :].decode().partition("=")
     if name == "active":
         layer.active = value == "1"
@@ -50,6 +53,18 @@ def answer(layer: Layer, payload: bytes) -> bytes:
     else:
         return b""
     return b"OK"
+
+
+def _json(value: object) -> bytes:
+    import json
+
+    return json.dumps(value).encode().hex().encode()
+
+
+def left(engine: Engine, *, clean: bool) -> list[dict[str, object]]:
+    """What a killed session may have left (see `Engine.left_behind`), which `clean` undoes."""
+    found = engine.clean() if clean else engine.left_behind()
+    return [{**one._asdict(), "thread": one.thread.decode(), "what": one.what} for one in found]
 
 
 def status(engine: Engine, stub: Stub, *, active: bool) -> dict[str, object]:

@@ -92,6 +92,11 @@ class Session:
         self.send_settings()
         because = "" if Settings.mode == "on" else "this stub ignores step requests; "
         gdb.write(f"ppc-sstep: {because}{how}.\n")
+        for one in self.left():
+            gdb.write(
+                f"ppc-sstep: {one['what']}: left by a session that was killed in a step, or the "
+                "guest single-steps itself; `ppc-sstep clean` puts it right.\n"
+            )
 
     def _open_commands(self) -> None:
         from .door import CommandsDoor
@@ -142,11 +147,24 @@ class Session:
         """What the door says of itself (see `private`)."""
         if self.door is not None:
             return self.door.status(active=self.active)
-        reply = detect.send(self.connection, private.STATUS)
+        status: dict[str, Any] = self._ask(private.STATUS)
+        return status
+
+    def left(self, *, clean: bool = False) -> list[dict[str, Any]]:
+        """What a killed session may have left (see `private`); clean: it is undone."""
+        if self.door is not None:
+            return self.door.left(clean=clean)
+        if self.layer is None:
+            return []
+        found: list[dict[str, Any]] = self._ask(private.CLEAN if clean else private.LEFT)
+        gdb.execute("maintenance flush register-cache", to_string=True)
+        return found
+
+    def _ask(self, packet: str) -> Any:
+        reply = detect.send(self.connection, packet)
         if not reply:
             raise gdb.GdbError("The step layer does not answer; connect again.")
-        status: dict[str, Any] = json.loads(bytes.fromhex(reply.decode()))
-        return status
+        return json.loads(bytes.fromhex(reply.decode()))
 
     def show_log(self) -> None:
         """Print what the layer has logged since."""

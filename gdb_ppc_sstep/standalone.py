@@ -119,6 +119,11 @@ class Service:
                 layer.engine.ail = self._ail
                 layer.engine.interrupts = self._interrupts
                 layer.engine.mask_interrupts = self._mask_interrupts
+                for left in layer.engine.left_behind():
+                    _say(
+                        f"gdb-ppc-sstep: {left.what}: left by a session that was killed in a step, "
+                        "or the guest single-steps itself"
+                    )
                 layer.run()
         except (SstepError, OSError) as error:
             _say(f"gdb-ppc-sstep: {_shown(self._stub)}: {error}")

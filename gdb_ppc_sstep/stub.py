@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 from . import description, isa, msr
 from .description import Register
 from .errors import StubRefused
-from .rsp import Resume, StopReply, plain, stopped
+from .rsp import Resume, StopReply, plain, stopped, thread_id
 
 KVM_BREAKPOINT = 0x00DDDD00
 """The word that QEMU puts in memory for a breakpoint with KVM (Linux KVMPPC_INST_SW_BREAKPOINT)."""
@@ -73,6 +73,14 @@ class Stub:
         """Somebody else has selected `thread` (None: unknown) or written its registers."""
         self.thread = thread
         self._order = None
+
+    def threads(self) -> list[bytes]:
+        """The thread-ids of all vCPUs."""
+        found, reply = [], self._link.call(b"qfThreadInfo")
+        while reply[:1] == b"m":
+            found += [thread_id(one) for one in reply[1:].split(b",")]
+            reply = self._link.call(b"qsThreadInfo")
+        return found
 
     def run(self, resume: Resume) -> StopReply:
         """Resume the guest; what it stopped with.
@@ -184,6 +192,10 @@ class Stub:
             self.breakpoint(b"z0,%x,4" % address),
             f"to remove the temporary breakpoint at {address:#x}",
         )
+
+    def expect_ok(self, payload: bytes, what: str) -> None:
+        """Send a Z or z packet of gdb's.  StubRefused: the stub refused `what`."""
+        _expect_ok(self.breakpoint(payload), what)
 
     def breakpoint(self, payload: bytes) -> bytes:
         """Send a Z0 or z0 packet, ours or gdb's; the reply.

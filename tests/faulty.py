@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A stub with faults that QEMU cannot be made to show: QEMU behind a proxy that alters replies."""
+"""A stub with faults that QEMU cannot be made to show: QEMU behind a proxy that alters packets."""
 
 from __future__ import annotations
 
@@ -7,20 +7,33 @@ import contextlib
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Union
 
-from gdb_ppc_sstep.rsp import Packet, Parser, frame
+from gdb_ppc_sstep.rsp import Bad, Byte, Notification, Packet, Parser, frame
+
+Item = Union[Packet, Notification, Bad, Byte]
+
+DELAY = 0.2
+"""Seconds."""
+
+FAULTS = {
+    "request": ("drop", "delay", "corrupt", "refuse", "close"),
+    "reply": ("drop", "delay", "corrupt", "cut", "duplicate", "close"),
+}
+"""What `Faulty.strike` can do to a packet on its way to the stub, and from it."""
 
 
 class Faulty:
-    """Listens on `target`; what it does may be changed at any time.
+    """Listens on `target`, for one client after the other; what it does may be changed at any time.
 
     answers: requests that match a pattern get a reply and never reach the stub.  hangs_up_at: the
     pattern of a request at which gdb's end is closed.  replaced: text in the stub's replies, and
     what it becomes.  mangle: what is done to the bytes that go to gdb, given the number of the
-    reply.
+    reply.  struck: the packet that had the fault that `strike` asked for, if it came.
     """
 
     def __init__(self, stub: str, directory: Path) -> None:
@@ -29,75 +42,139 @@ class Faulty:
         self.replaced: dict[str, str] = {}
         self.hangs_up_at: str | None = None
         self.mangle: Callable[[int, bytes], list[bytes]] = lambda _number, data: [data]
-        self._stub = socket.socket(socket.AF_UNIX)
-        self._stub.connect(stub)
+        self.struck: str | None = None
+        self._strike: tuple[str, str, int, str] | None = None
+        self._request = b""
+        self._target = stub
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(self.target)
         self._server.listen()
+        self._stub: socket.socket | None = None
         self._client: socket.socket | None = None
         self._replies = 0
         self._sent = b""
-        self._threads = [threading.Thread(target=self._serve, daemon=True)]
-        self._threads[0].start()
+        self._ended = False
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def strike(self, way: str, fault: str, after: int, pattern: str = "") -> None:
+        """Have one packet go wrong: the one `after` so many others on its way (see FAULTS).
+
+        Of those that match, or whose request matches, a pattern.
+        """
+        self.struck = None
+        self._strike = (way, fault, after, pattern)
+
+    def _fault(self, way: str, packet: bytes) -> str:
+        """What is to happen to a packet; empty for nothing."""
+        if way == "request":
+            self._request = packet
+        strike = self._strike
+        if strike is None or strike[0] != way or not re.match(strike[3].encode(), self._request):
+            return ""
+        if strike[2] > 0:
+            self._strike = (way, strike[1], strike[2] - 1, strike[3])
+            return ""
+        self._strike = None
+        self.struck = packet.decode("latin-1")
+        if way == "reply":
+            self.struck += " to " + self._request.decode("latin-1")
+        if strike[1] == "delay":
+            time.sleep(DELAY)
+            return ""
+        if strike[1] == "close":
+            self._hang_up()
+        return strike[1]
 
     def _serve(self) -> None:
-        try:
-            self._client, _ = self._server.accept()
-            answers = threading.Thread(target=self._answer, daemon=True)
-            self._threads.append(answers)
-            answers.start()
-            parser = Parser()
-            while data := self._client.recv(65536):
-                for item in parser.feed(data):
-                    if isinstance(item, Packet) and self._answers(item.payload):
-                        continue
-                    if getattr(item, "value", b"") == b"-":
-                        self._client.sendall(self._sent)
-                        continue
-                    raw = frame(item.payload) if isinstance(item, Packet) else item[0]
-                    self._stub.sendall(raw)
-        except OSError:
-            pass
+        while not self._ended:
+            with contextlib.suppress(OSError):
+                self._client, _ = self._server.accept()
+                self._stub = socket.socket(socket.AF_UNIX)
+                self._stub.connect(self._target)
+                answers = threading.Thread(
+                    target=self._answer, args=(self._stub, self._client), daemon=True
+                )
+                answers.start()
+                with contextlib.suppress(OSError):
+                    self._ask(self._stub, self._client)
+                self._hang_up()
+                answers.join(5)
 
-    def _answers(self, request: bytes) -> bool:
-        assert self._client is not None
-        if self.hangs_up_at is not None and re.match(self.hangs_up_at.encode(), request):
-            self._client.shutdown(socket.SHUT_RDWR)
-            return True
-        for pattern, reply in self.answers.items():
-            if re.match(pattern.encode(), request):
-                self._client.sendall(b"+" + frame(reply.encode()))
-                return True
-        return False
-
-    def _answer(self) -> None:
-        assert self._client is not None
-        parser = Parser()
-        try:
-            while data := self._stub.recv(65536):
-                for item in parser.feed(data):
-                    if not isinstance(item, Packet):
-                        self._client.sendall(item[0])
-                        continue
-                    said = item.payload
-                    for old, new in self.replaced.items():
-                        said = said.replace(old.encode(), new.encode())
-                    self._replies += 1
-                    self._sent = frame(said)
-                    for part in self.mangle(self._replies, self._sent):
-                        self._client.sendall(part)
-        except OSError:
-            pass
-
-    def close(self) -> None:
-        """End both connections."""
-        for sock in (self._stub, self._server, self._client):
+    def _hang_up(self) -> None:
+        for sock in (self._stub, self._client):
             if sock is not None:
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
+
+    def _ask(self, stub: socket.socket, client: socket.socket) -> None:
+        """Pass on what the client says, until it has gone."""
+        parser = Parser()
+        while data := client.recv(65536):
+            for item in parser.feed(data):
+                if not isinstance(item, Packet):
+                    if getattr(item, "value", b"") == b"-":
+                        client.sendall(self._sent)
+                    else:
+                        stub.sendall(item[0])
+                    continue
+                if self._answers(item.payload, client):
+                    continue
+                fault = self._fault("request", item.payload)
+                if fault == "refuse":
+                    self._sent = frame(b"E22")
+                    client.sendall(b"+" + self._sent)
+                elif fault == "corrupt":
+                    stub.sendall(_corrupt(frame(item.payload)))
+                elif fault not in ("drop", "close"):
+                    stub.sendall(frame(item.payload))
+
+    def _answers(self, request: bytes, client: socket.socket) -> bool:
+        if self.hangs_up_at is not None and re.match(self.hangs_up_at.encode(), request):
+            client.shutdown(socket.SHUT_RDWR)
+            return True
+        for pattern, reply in self.answers.items():
+            if re.match(pattern.encode(), request):
+                client.sendall(b"+" + frame(reply.encode()))
+                return True
+        return False
+
+    def _answer(self, stub: socket.socket, client: socket.socket) -> None:
+        """Pass on what the stub says."""
+        parser = Parser()
+        with contextlib.suppress(OSError):
+            while data := stub.recv(65536):
+                for item in parser.feed(data):
+                    if isinstance(item, Packet):
+                        for part in self._reply(item.payload):
+                            client.sendall(part)
+                    else:
+                        client.sendall(item[0])
+
+    def _reply(self, said: bytes) -> list[bytes]:
+        for old, new in self.replaced.items():
+            said = said.replace(old.encode(), new.encode())
+        self._replies += 1
+        self._sent = frame(said)
+        fault = self._fault("reply", said)
+        if fault in ("drop", "close"):
+            return []
+        if fault == "corrupt":
+            return [_corrupt(self._sent)]
+        if fault == "cut":
+            return [self._sent[: len(self._sent) // 2], self._sent[-3:]]
+        return self.mangle(self._replies, self._sent) * (1 + (fault == "duplicate"))
+
+    def close(self) -> None:
+        """End both connections."""
+        self._ended = True
+        self._hang_up()
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._thread.join(10)
+        for sock in (self._stub, self._client, self._server):
+            if sock is not None:
                 sock.close()
-        for thread in self._threads:
-            thread.join(5)
 
     def __enter__(self) -> Faulty:
         return self
@@ -109,3 +186,9 @@ class Faulty:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _corrupt(framed: bytes) -> bytes:
+    """A packet with a byte changed, so that its checksum is wrong."""
+    middle = (len(framed) - 3) // 2
+    return framed[:middle] + bytes([framed[middle] ^ 1]) + framed[middle + 1 :]

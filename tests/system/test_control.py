@@ -24,7 +24,8 @@ def gdb(tmp_path: Path) -> Iterator[Gdb]:
 @pytest.mark.parametrize(
     "command",
     [
-        *("info ppc-sstep", "ppc-sstep", "ppc-sstep probe", "set ppc-sstep", "show ppc-sstep"),
+        *("info ppc-sstep", "ppc-sstep", "ppc-sstep clean", "ppc-sstep probe"),
+        *("set ppc-sstep", "show ppc-sstep"),
         *("set debug ppc-sstep", "show debug ppc-sstep"),
         *(f"{verb} ppc-sstep {name}" for verb in ("set", "show") for name in SETTINGS),
     ],
@@ -53,7 +54,7 @@ def test_prefixes_list_their_commands(gdb: Gdb) -> None:
     [
         ("info ppc", ["info ppc-sstep"]),
         ("ppc", ["ppc-sstep"]),
-        ("ppc-sstep ", ["ppc-sstep probe"]),
+        ("ppc-sstep ", ["ppc-sstep clean", "ppc-sstep probe"]),
         ("ppc-sstep probe ", []),
         ("info ppc-sstep ", []),
         ("set ppc-sstep ", [f"set ppc-sstep {name}" for name in SETTINGS]),

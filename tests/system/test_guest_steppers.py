@@ -45,10 +45,15 @@ STARTS = [
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("clock", [COUNTED, ()], ids=["by its instructions", "by the host"])
+@pytest.mark.parametrize(
+    ("clock", "mask"),
+    [(COUNTED, "off"), ((), "on")],
+    ids=["by its instructions", "by the host, interrupts masked"],
+)
 def test_ptrace(
     request: pytest.FixtureRequest,
     clock: tuple[str, ...],
+    mask: str,
     gdb: Gdb,
     start: Callable[..., Qemu],
     image: LinuxImage,
@@ -57,6 +62,7 @@ def test_ptrace(
     assert ask(guest, "stepper") == "started"
     attach(gdb, guest, image)
     gdb.command(f"add-symbol-file {image.stepper}")
+    gdb.command(f"set ppc-sstep mask-interrupts {mask}")
     gdb.command(f"source {ROOT / 'tests' / 'follow.py'}")
     gdb.command("python follower = Follower()")
     for where in STARTS * request.config.getoption("--soak"):

@@ -237,6 +237,10 @@ class Machine:
             return self._select(payload[2:])
         if payload == b"qC":
             return b"QCp01.%02x" % (self.selected + 1)
+        if payload == b"qfThreadInfo":
+            return b"m" + b",".join(b"p01.%02x" % (n + 1) for n in range(len(self.vcpus)))
+        if payload == b"qsThreadInfo":
+            return b"l"
         if kind == b"p":
             return self._read(int(rest, 16))
         if kind == b"P":

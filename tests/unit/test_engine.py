@@ -7,7 +7,8 @@ of ours.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import NamedTuple
 
 import pytest
@@ -1536,3 +1537,111 @@ def test_step_that_ends_a_transaction(ts: int) -> None:
     assert machine.vcpus[0]["msr"] == KERNEL
     assert (machine.vcpus[0]["srr0"], machine.vcpus[0]["srr1"]) == saved
     one.clean()
+
+
+# -- a stub that fails at any moment of a step
+
+FAILING = {
+    "addi": (m.addi(4, 4, 1),),
+    "mfmsr": (m.mfmsr(7),),
+    "mtsrr0": (m.mtspr("srr0", 5),),
+    "branch": (m.b(4),),
+    "load": (m.lbz(5, 6),),
+}
+
+
+def failing_at(machine: Machine, number: int, failure: Callable[[], bytes]) -> list[bytes]:
+    """Have one packet of those that do not resume fail; it is put into the list."""
+    call, failed, seen = machine.call, list[bytes](), 0
+
+    def fails(payload: bytes) -> bytes:
+        nonlocal seen
+        seen += 1
+        if seen != number:
+            return call(payload)
+        failed.append(payload)
+        return failure()
+
+    machine.call = fails  # type: ignore[method-assign]
+    return failed
+
+
+def refused() -> bytes:
+    return b"E22"
+
+
+def cut_off() -> bytes:
+    raise StubGone("gone")
+
+
+@pytest.mark.parametrize("breakpoint_", [False, True], ids=["", "at a breakpoint of gdb's"])
+@pytest.mark.parametrize("state", [KERNEL, REAL, USER], ids=["kernel", "real mode", "user"])
+@pytest.mark.parametrize("words", FAILING.values(), ids=FAILING)
+def test_one_packet_of_a_step_is_refused(
+    words: tuple[int, ...], state: int, breakpoint_: bool
+) -> None:
+    """Whichever: an error or none, and what can be done later is done before the next step."""
+    for number in range(1, 100):
+        machine = program(*words, state=state)
+        native = machine.native()
+        on = bench(machine)
+        if breakpoint_:
+            machine.breakpoints[TEXT] = 1
+            on.engine.breakpoints = {b"0,%x,4" % TEXT: TEXT}
+        failed = failing_at(machine, number, refused)
+        with suppress(StubRefused):
+            on.step()
+        if not failed:
+            break
+        on.engine.recover()
+        if failed[0] == b"Z0,%x,4" % TEXT:
+            machine.breakpoints[TEXT] = 1  # the error says that it is not there
+        if machine.cpu["pc"] == TEXT:
+            on.step()
+        assert machine.changed(native) == {}, (number, failed)
+        on.clean([TEXT] * breakpoint_)
+    assert number > 12
+
+
+@pytest.mark.parametrize("state", [KERNEL, REAL, USER], ids=["kernel", "real mode", "user"])
+@pytest.mark.parametrize("words", FAILING.values(), ids=FAILING)
+def test_what_a_session_leaves_that_is_killed_in_a_step(words: tuple[int, ...], state: int) -> None:
+    """After whichever packet: the next one finds it.  Only SRR0 and SRR1 may be lost."""
+    found = 0
+    for number in range(1, 100):
+        machine = program(*words, state=state)
+        if words[0] == FAILING["mfmsr"][0]:
+            machine.cpu["r7"] = 0  # or what mfmsr read with MSR[SE] and without MSR[EE]
+        native = machine.native()
+        before = machine.state()[0]
+        failed = failing_at(machine, number, cut_off)
+        with suppress(StubGone):
+            bench(machine).step()
+        if not failed:
+            break
+        machine.breakpoints.clear()  # as QEMU does when the next gdb asks `?`
+        later = bench(machine)
+        left = later.engine.clean()
+        found += len(left)
+        if machine.cpu["pc"] == TEXT:
+            assert machine.cpu["msr"] == before["msr"] & ~m.EE | machine.cpu["msr"] & m.EE
+        else:
+            changed = machine.changed(native)
+            assert set(changed) <= {"1.srr0", "1.srr1", "1.r7", "1.msr"}, changed
+            assert not (machine.cpu["msr"] ^ native[0]["msr"]) & ~m.EE
+        assert later.engine.left_behind() == []
+        later.clean()
+    assert (found > 3) == (native[0]["pc"] == TEXT + 4), "what is privileged is not traced"
+
+
+def test_the_guests_own_trace_interrupts_are_told_too() -> None:
+    machine = two_vcpus(m.NOP)
+    machine.vcpus[0]["msr"] |= SE
+    machine.vcpus[1].update(pc=TRACE, srr0=OTHER + 4, srr1=USER | SE | 0x40000000)
+    on = bench(machine)
+    assert [one.what for one in on.engine.left_behind()] == [
+        f"MSR[SE] of p1.1 is set at {TEXT:#x}",
+        f"p1.2 stands at its Trace vector, interrupted before {OTHER + 4:#x}",
+    ]
+    assert machine.vcpus[0]["msr"] & SE
+    assert on.stub.thread == b"p1.1"
