@@ -256,8 +256,8 @@ class _Clean(gdb.Command):
             raise gdb.GdbError(f"The connection is not taken: {session.why}.")
         found = session.left(clean=True)
         for one in found:
-            masked = "" if one["state"] & (msr.EE | msr.PR) else "; MSR[EE]=0, set it if it was 1"
-            gdb.write(f"{one['what']}: now at {one['home']:#x} with MSR[SE]=0{masked}.\n")
+            masked = "" if one["state"] & (msr.EE | msr.PR) else "; MSR[EE] is 0 there"
+            gdb.write(f"{one['thread']}: {one['what']} is taken back{masked}.\n")
         if not found:
             gdb.write("Nothing to clean.\n")
 

@@ -119,11 +119,11 @@ class CommandsDoor:
         with self.behind_gdb():
             return private.status(self.engine, self.stub, active=active)
 
-    def left(self, *, clean: bool) -> list[dict[str, object]]:
+    def left(self, known: str, *, clean: bool) -> list[dict[str, object]]:
         """See `private.left`; the guest is at rest."""
         with self.behind_gdb():
             self._moved = clean
-            return private.left(self.engine, clean=clean)
+            return private.left(self.engine, known, clean=clean)
 
     # -- gdb told
 

@@ -110,7 +110,10 @@ class Engine:
         self._lent: dict[tuple[str, bool, bool], Lent] = {}  # see _lender
         self._fetched: tuple[bytes | None, int, int] | None = None  # see _page
         self._unsettled: tuple[StopReply, Landing | None] | None = None  # see recover
-        self._collecting: tuple[Armed, bytes | None, int, int] | None = None
+        self.collecting: Collecting | None = None
+        """What `_collect` is in the middle of."""
+        self.note: Callable[[], None] = lambda: None
+        """Called before `outstanding` or `collecting` changes in the guest, and after."""
 
     @property
     def guarded(self) -> tuple[int, ...]:
@@ -284,9 +287,7 @@ class Engine:
                     armed = landing.armed if complete else landing.armed.unmasked()
                     landing = landing._replace(armed=armed)
                     if armed is not None:
-                        self._stub.select(armed.thread)
-                        self._stub.write("msr", armed.written)
-                        self.outstanding.append(armed)
+                        self._arm(armed)
                 arming = False
                 stop = self._stub.run(request)
             self._log(f"stop {stop.payload.decode('latin-1')}")
@@ -299,6 +300,17 @@ class Engine:
                 return stop
             if self._stub.interrupted():
                 return stopped(stop.thread, signal=2)
+
+    def _arm(self, armed: Armed) -> None:
+        self._stub.select(armed.thread)
+        self.outstanding.append(armed)
+        self.note()
+        try:
+            self._stub.write("msr", armed.written)
+        except StubRefused:
+            self.outstanding.remove(armed)
+            self.note()
+            raise
 
     @contextmanager
     def _planted(self, needed: tuple[int, ...], others: tuple[int, ...]) -> Iterator[bool]:
@@ -349,9 +361,9 @@ class Engine:
         if stop.payload[:1] in (b"W", b"X"):
             self.outstanding.clear()
             return stop
-        if self._collecting is not None:
-            self._stub.select(self._collecting[1])
-            self._collect(*self._collecting)
+        if self.collecting is not None:
+            self._stub.select(self.collecting.thread)
+            self._collect(*self.collecting)
         armed = landing.armed if landing else None
         shown: StopReply | None = stop
         elsewhere: list[bytes | None] = []
@@ -387,6 +399,7 @@ class Engine:
             self.outstanding[:] = [one for one in self.outstanding if one.vector is not None]
             if landing is not None and armed not in self.outstanding:
                 self.steps += 1
+            self.note()
             self._stub.select(shown.thread)  # as gdb counts on
         return shown
 
@@ -452,7 +465,8 @@ class Engine:
 
     def _collect(self, armed: Armed, thread: bytes | None, srr0: int, srr1: int) -> None:
         """Undo a Trace interrupt that we caused, in the selected thread."""
-        self._collecting = armed, thread, srr0, srr1
+        self.collecting = Collecting(armed, thread, srr0, srr1)
+        self.note()
         instruction, read, write = armed.instruction, self._stub.read, self._stub.write
         state = armed.after(msr.after_trace(srr1))
         restored = {"srr0": armed.srr0, "srr1": armed.srr1}
@@ -460,12 +474,12 @@ class Engine:
             restored[isa.SRR[instruction.spr]] = read(instruction.rt)
         if instruction.kind is Kind.MFMSR:
             restored[instruction.rt] = armed.before(read(instruction.rt))
-        # SRR0 and SRR1 last: if we are killed in between, what is left tells all (see left_behind).
+        # SRR0 and SRR1 last: if we are killed in between, they tell where the step was.
         write("msr", state)
         write("pc", srr0)
         for name, value in restored.items():
             write(name, value)
-        self._collecting = None
+        self.collecting = None
         self.outstanding.remove(armed)
         self._log(f"collected {_name(thread)}: pc={srr0:#x} msr={state:#x}")
 
@@ -572,35 +586,70 @@ class Engine:
 
     # -- what others have left
 
-    def left_behind(self) -> list[Left]:
-        """Trace interrupts and MSR[SE] that no step of ours has to do with; the guest is stopped.
+    def left_behind(self, known: Lost | None = None) -> list[Left]:
+        """What a session that was killed in the middle of a step has left; the guest is stopped.
 
-        They are the guest's own (somebody in it single-steps), or of a session that was killed in
-        the middle of a step.
+        known: what is known of it, as far as it fits what is found.  Without that, MSR[SE] and
+        Trace interrupts that no step of ours has to do with: they may be the guest's own.
         """
         selected = self._stub.thread
         try:
-            return [one for thread in self._stub.threads() for one in self._left(thread)]
+            found = [self._left(thread) for thread in self._stub.threads()]
+            ours = self._fitting(known) if known is not None else []
+            left = [one for one in found if one and one.thread not in [a.thread for a in ours]]
+            return [*map(self._told, ours), *left]
         finally:
             self._stub.select(selected)
 
-    def _left(self, thread: bytes) -> Iterator[Left]:
+    def _left(self, thread: bytes) -> Left | None:
         self._stub.select(thread)
         state, pc = self._stub.read("msr"), self._stub.read("pc")
-        srrs = self._given_srrs() if msr.is_vector(pc, msr.TRACE) else None
         if state & msr.SE:
-            yield Left(thread, pc, pc, state & ~msr.SE)
-        elif srrs is not None and srrs[1] & msr.SE:
-            yield Left(thread, pc, srrs[0], msr.after_trace(srrs[1]) & ~msr.SE)
+            return Left(thread, pc, state & ~msr.SE, f"MSR[SE] is set at {pc:#x}")
+        srrs = self._given_srrs() if msr.is_vector(pc, msr.TRACE) else None
+        if srrs is None or not srrs[1] & msr.SE:
+            return None
+        what = f"a Trace interrupt from before {srrs[0]:#x}"
+        return Left(thread, srrs[0], msr.after_trace(srrs[1]) & ~msr.SE, what)
 
-    def clean(self) -> list[Left]:
+    def _fitting(self, known: Lost) -> list[Armed]:
+        """Those steps of a killed session that are in the middle now."""
+        found = []
+        for armed in known.outstanding:
+            collecting = known.collecting
+            if collecting is not None and collecting.armed != armed:
+                collecting = None
+            try:
+                self._stub.select(collecting.thread if collecting else armed.thread)
+            except StubRefused:
+                continue  # another guest
+            state, pc = self._stub.read("msr"), self._stub.read("pc")
+            srrs = self._given_srrs() if pc == armed.vector else None
+            if (
+                (collecting and pc in (armed.vector, collecting.srr0))
+                or (srrs and srrs[0] in armed.successors)
+                or (state == armed.written and self._is_before(armed, armed.thread, pc, state))
+            ):
+                found.append(armed)
+        return found
+
+    def _told(self, armed: Armed) -> Left:
+        return Left(armed.thread or b"", armed.pc, armed.state, f"a step from {armed.pc:#x}")
+
+    def clean(self, known: Lost | None = None) -> list[Left]:
         """Undo all of `left_behind`, and return it.
 
-        SRR0 and SRR1 are not known any more.  MSR[EE] is set again only in problem state, as the
-        killed session may have masked interrupts.
+        Where nothing is known SRR0 and SRR1 are lost, and MSR[EE] is set again only in problem
+        state: the session may have masked interrupts.
         """
-        found = self.left_behind()
-        for one in found:
+        found = self.left_behind(known)
+        if known is not None:
+            ours = self._fitting(known)
+            self.outstanding += ours
+            if known.collecting is not None and known.collecting.armed in ours:
+                self.collecting = known.collecting
+            self._settle(stopped(self._stub.thread, signal=2), None)
+        for one in self.left_behind():
             self._stub.select(one.thread)
             self._stub.write("msr", one.state | (msr.EE if one.state & msr.PR else 0))
             self._stub.write("pc", one.home)
@@ -787,24 +836,32 @@ class Frame(NamedTuple):
         return not moved or self.kept == other.kept
 
 
-class Left(NamedTuple):
-    """A vCPU with a Trace interrupt at its vector, or with MSR[SE] set.
+class Collecting(NamedTuple):
+    """A Trace interrupt of a step, and the SRR0 and SRR1 that it was found with in a thread."""
 
-    pc: where it is.  home, state: the pc and MSR that it has without that.
+    armed: Armed
+    thread: bytes | None
+    srr0: int
+    srr1: int
+
+
+class Lost(NamedTuple):
+    """What is known of an engine that is no more: see its attributes of these names."""
+
+    outstanding: tuple[Armed, ...]
+    collecting: Collecting | None
+
+
+class Left(NamedTuple):
+    """What a killed session has left on a vCPU.
+
+    home, state: the pc and MSR without it.  what: the same in words.
     """
 
     thread: bytes
-    pc: int
     home: int
     state: int
-
-    @property
-    def what(self) -> str:
-        """What is found, in words."""
-        name = self.thread.decode()
-        if self.home == self.pc:
-            return f"MSR[SE] of {name} is set at {self.pc:#x}"
-        return f"{name} stands at its Trace vector, interrupted before {self.home:#x}"
+    what: str
 
 
 class Landing(NamedTuple):

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TextIO
 
-from . import private
+from . import private, record
 from .engine import NOT_HOME, RELEASE_TIME, Engine
 from .errors import SstepError, StubGone, StubRefused, StubSilent
 from .rsp import (
@@ -263,6 +263,8 @@ class Layer:
         self._late_interrupt = -LATE_INTERRUPT  # when one came (time.monotonic)
         self._to_continue = False  # gdb went away while the guest ran
         self.active = True
+        self.record_fd: int | None = None
+        """Where to keep a line of what is in the middle, for who finds that we were killed."""
         self.stub = Stub(self._wire, {})
         self.engine = Engine(self.stub, self._logged)
 
@@ -273,6 +275,10 @@ class Layer:
             self.log(line)
         else:
             print(line, file=self._log_file)
+
+    def _note(self) -> None:
+        assert self.record_fd is not None
+        os.pwrite(self.record_fd, record.written(self.engine).encode() + b"\n", 0)
 
     def log_to(self, path: str) -> None:
         """Append the debug log to a file, empty for the log that gdb reads; errors are logged."""
@@ -291,6 +297,8 @@ class Layer:
         kvm = b"enabled" in self._monitor("info kvm")
         self.stub = introduce(self._wire, kvm=kvm)
         self.engine = Engine(self.stub, self._logged)
+        if self.record_fd is not None:
+            self.engine.note = self._note
         self.engine.breakpoints = self._breakpoints
 
     def _learn_acks(self) -> None:
@@ -481,11 +489,14 @@ class Layer:
             self._logged(str(error))
 
 
-def main(gdb_fd: int, stub_fd: int, ready_fd: int, log_fd: int) -> None:
+def main(
+    gdb_fd: int, stub_fd: int, ready_fd: int, log_fd: int, record_fd: int | None = None
+) -> None:
     """Run a layer on inherited file descriptors, until it ends.
 
     On ready_fd it says one line, `ok` or why not, and closes it.  log_fd takes the debug log; it is
-    stderr as well, for the traceback of what should not have happened.
+    stderr as well, for the traceback of what should not have happened.  record_fd: see
+    `Layer.record_fd`.
     """
 
     def log(line: str) -> None:
@@ -497,6 +508,7 @@ def main(gdb_fd: int, stub_fd: int, ready_fd: int, log_fd: int) -> None:
 
     with socket.socket(fileno=gdb_fd) as gdb, socket.socket(fileno=stub_fd) as stub:
         layer = Layer(gdb, stub, log)
+        layer.record_fd = record_fd
         try:
             layer.greet()
         except (SstepError, OSError) as error:

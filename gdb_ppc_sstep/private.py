@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: MIT
 """The packets between the control surface in gdb and the layer: never seen by a stub.
 
-`qppc-sstep.status` is answered with a JSON object, `qppc-sstep.left` and `qppc-sstep.clean` with a
-list of those of `left`; `Qppc-sstep.NAME=VALUE` sets something and is answered OK.  Named in
-lower case as gdb's manual asks of packets outside its own reserved names.
+`qppc-sstep.status` is answered with a JSON object; `qppc-sstep.left:RECORD` and
+`qppc-sstep.clean:RECORD` with a list of those of `left`, RECORD being what is known of a session
+that was killed (see `record`) in hexadecimal, or empty; `Qppc-sstep.NAME=VALUE` sets something and
+is answered OK.  Named in lower case as gdb's manual asks of packets outside its own reserved names.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import msr
+from . import msr, record
 from .errors import SstepError
 from .strategy import Interrupts
 
@@ -35,8 +36,12 @@ def answer(layer: Layer, payload: bytes) -> bytes:
     asked = payload.decode()
     if asked == STATUS:
         return _json(status(layer.engine, layer.stub, active=layer.active))
-    if asked in (LEFT, CLEAN):
-        return _json(left(layer.engine, clean=asked == CLEAN))
+    what, _, known = asked.partition(":")
+    if what in (LEFT, CLEAN):
+        try:
+            return _json(left(layer.engine, bytes.fromhex(known).decode(), clean=what == CLEAN))
+        except (TypeError, ValueError):
+            return b"E.ppc-sstep: the record cannot be read"
     name, _, value = payload[len(SET) :].decode().partition("=")
     if name == "active":
         layer.active = value == "1"
@@ -61,10 +66,14 @@ def _json(value: object) -> bytes:
     return json.dumps(value).encode().hex().encode()
 
 
-def left(engine: Engine, *, clean: bool) -> list[dict[str, object]]:
-    """What a killed session may have left (see `Engine.left_behind`), which `clean` undoes."""
-    found = engine.clean() if clean else engine.left_behind()
-    return [{**one._asdict(), "thread": one.thread.decode(), "what": one.what} for one in found]
+def left(engine: Engine, known: str, *, clean: bool) -> list[dict[str, object]]:
+    """What a killed session has left (see `Engine.left_behind`), which `clean` undoes.
+
+    known: its record.
+    """
+    lost = record.read(known)
+    found = engine.clean(lost) if clean else engine.left_behind(lost)
+    return [{**one._asdict(), "thread": one.thread.decode()} for one in found]
 
 
 def status(engine: Engine, stub: Stub, *, active: bool) -> dict[str, object]:

@@ -94,8 +94,8 @@ class Session:
         gdb.write(f"ppc-sstep: {because}{how}.\n")
         for one in self.left():
             gdb.write(
-                f"ppc-sstep: {one['what']}: left by a session that was killed in a step, or the "
-                "guest single-steps itself; `ppc-sstep clean` puts it right.\n"
+                f"ppc-sstep: {one['thread']}: {one['what']}, left by a session that was killed (if "
+                "the guest does not single-step itself); `ppc-sstep clean` puts it right.\n"
             )
 
     def _open_commands(self) -> None:
@@ -152,12 +152,17 @@ class Session:
 
     def left(self, *, clean: bool = False) -> list[dict[str, Any]]:
         """What a killed session may have left (see `private`); clean: it is undone."""
+        reap()
+        known = _killed[-1] if _killed else ""
         if self.door is not None:
-            return self.door.left(clean=clean)
+            return self.door.left(known, clean=clean)
         if self.layer is None:
             return []
-        found: list[dict[str, Any]] = self._ask(private.CLEAN if clean else private.LEFT)
-        gdb.execute("maintenance flush register-cache", to_string=True)
+        packet = private.CLEAN if clean else private.LEFT
+        found: list[dict[str, Any]] = self._ask(f"{packet}:{known.encode().hex()}")
+        if clean:
+            _killed.clear()
+            gdb.execute("maintenance flush register-cache", to_string=True)
         return found
 
     def _ask(self, packet: str) -> Any:
@@ -332,6 +337,7 @@ def removed(number: int) -> None:
 
 
 _ended: list[Session] = []
+_killed: list[str] = []  # what their layers were in the middle of (see `record`)
 
 
 def reap() -> None:
@@ -341,3 +347,5 @@ def reap() -> None:
         session.show_log()
         if gone:
             _ended.remove(session)
+            if session.layer is not None and session.layer.record():
+                _killed.append(session.layer.record())

@@ -121,8 +121,8 @@ class Service:
                 layer.engine.mask_interrupts = self._mask_interrupts
                 for left in layer.engine.left_behind():
                     _say(
-                        f"gdb-ppc-sstep: {left.what}: left by a session that was killed in a step, "
-                        "or the guest single-steps itself"
+                        f"gdb-ppc-sstep: {left.thread.decode()}: {left.what}, left by a session "
+                        "that was killed (if the guest does not single-step itself)"
                     )
                 layer.run()
         except (SstepError, OSError) as error:

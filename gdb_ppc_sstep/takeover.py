@@ -36,16 +36,21 @@ _RUN = "import sys; sys.path.insert(0, {root!r}); from gdb_ppc_sstep.layer impor
 
 
 class LayerProcess:
-    """A layer that was started, and its log."""
+    """A layer that was started, its log, and its record of what it is in the middle of."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], log: IO[bytes], record: IO[bytes]) -> None:
         self._process = process
         self._log = log
+        self._record = record
         self._read = 0
 
     def alive(self) -> bool:
         """Whether it still runs.  Asking also takes the exit status of one that does not."""
         return self._process.poll() is None
+
+    def record(self) -> str:
+        """Its last record (see `record`)."""
+        return os.pread(self._record.fileno(), 1 << 16, 0).partition(b"\n")[0].decode()
 
     def news(self) -> str:
         """What it has logged since this was last asked."""
@@ -109,8 +114,9 @@ def _sockets() -> Iterator[int]:
 
 def _start(gdb_fd: int, stub_fd: int) -> LayerProcess:
     log: IO[bytes] = tempfile.TemporaryFile("ab+", buffering=0)  # noqa: SIM115 (kept)
+    record: IO[bytes] = tempfile.TemporaryFile("wb+", buffering=0)  # noqa: SIM115 (kept)
     ready, says_ready = os.pipe()
-    fds = (gdb_fd, stub_fd, says_ready, log.fileno())
+    fds = (gdb_fd, stub_fd, says_ready, log.fileno(), record.fileno())
     root = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
     code = _RUN.format(root=root, fds=", ".join(map(str, fds)))
     with os.fdopen(ready, "rb") as answer:
@@ -137,10 +143,10 @@ def _start(gdb_fd: int, stub_fd: int) -> LayerProcess:
                 process.kill()
                 process.wait()
     if said != b"ok":
-        layer_said = LayerProcess(process, log).news()
+        layer_said = LayerProcess(process, log, record).news()
         reason = said.decode(errors="replace") or "the step layer did not start"
         raise SstepError("\n".join(filter(None, [reason, layer_said.rstrip()])))
-    return LayerProcess(process, log)
+    return LayerProcess(process, log, record)
 
 
 def _command(code: str) -> list[str]:

@@ -164,5 +164,6 @@ class Follower:
         saved = self._read(LR if new >> 12 == 0xC000000000003 else SRR0)
         at_vector = new >> 12 in (0xC000000000003, 0xC000000000004)
         if not at_vector or saved != pc + 4 * system_call:
-            raise Lost(f"step {number}: {pc:#x} {word:08x} came to {new:#x}, {before}")
+            where = f"{new:#x} from {saved:#x}"
+            raise Lost(f"step {number}: {pc:#x} {word:08x} came to {where}, {before}")
         self.seen[f"to {new & 0xFFF:#x}"] += 1

@@ -28,6 +28,10 @@ def ask(guest: Guest, command: str) -> str:
 def assert_healthy(guest: Guest) -> None:
     """The guest works and its log is clean."""
     text = ask(guest, "health")
+    if "oops=0" not in text:
+        seen = len(guest.console())
+        guest.enter("oops")
+        print(guest.wait_console("OOPS end", start=seen)[seen:])
     assert "oops=0 faults=0 user=ok" in text, text
 
 
