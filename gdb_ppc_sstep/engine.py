@@ -168,6 +168,8 @@ class Engine:
             request = everybody
         armed = self._armed(thread, instruction, pc, state, plan, srrs)
         landing = Landing(plan.stops, armed, thread, pc, plan.faults)
+        if plan.taken:
+            landing = landing._replace(taken=plan.taken, stack=self._stub.read("r1"))
         if armed is not None and armed.masked:
             landing = landing._replace(through=plan.through)
         with self._lifted(blocking):
@@ -409,7 +411,7 @@ class Engine:
         That is another vCPU, a handler of an interrupt that came in between, or another task.
         """
         faults = landing.faults + landing.through
-        if not stop.is_breakpoint or not (faults or landing.frame):
+        if not stop.is_breakpoint or not (faults or landing.taken or landing.frame):
             return False
         self._stub.select(stop.thread)
         pc = self._stub.read("pc")
@@ -422,6 +424,8 @@ class Engine:
             return not self._frame(whole=moved).is_of(landing.frame, moved=moved)
         if stop.thread != landing.thread:
             return True
+        if pc in landing.taken:
+            return not self._takes(landing, pc)
         if pc not in faults:
             return False
         saved = self._saved(pc)
@@ -433,6 +437,16 @@ class Engine:
         if landing.armed is not None:
             self._clean_srr1(landing.armed, pc, keep=msr.SE)  # it comes back to the step
         return True
+
+    def _takes(self, landing: Landing, vector: int) -> bool:
+        """Whether the interrupt at a vector is the one that the stepped instruction takes.
+
+        Another task may call the system first, if an interrupt from outside has come in between.
+        """
+        saved = self._saved(vector)
+        if saved is not None and not landing.pc <= saved[0] <= landing.pc + 8:
+            return False
+        return landing.stack in (None, self._stub.read("r1"))
 
     def _owner(
         self, thread: bytes | None, vector: int, srrs: tuple[int, int] | None
@@ -869,7 +883,8 @@ class Landing(NamedTuple):
 
     armed: the step itself, when the MSR is changed for it.  thread, pc: what is stepped.  faults,
     through: see `strategy.Plan`.  frame: at `stops` only this execution is meant.  needed: how many
-    of the stops, from the first on, the stub must take.
+    of the stops, from the first on, the stub must take.  taken: those of `stops` where the
+    instruction arrives by an interrupt, with r1 as in `stack` (None: whatever it is).
     """
 
     stops: tuple[int, ...]
@@ -880,6 +895,8 @@ class Landing(NamedTuple):
     frame: Frame | None = None
     needed: int = 1
     through: tuple[int, ...] = ()
+    taken: tuple[int, ...] = ()
+    stack: int | None = None
 
 
 def _same_task(armed: Armed, task: Task, below: int = 1) -> bool:

@@ -115,13 +115,14 @@ def vector(offset: int, msr: int, relocation: Relocation) -> int:
             mode = 0
     if mode == 3:
         if offset >= SYSTEM_CALL_VECTORED:
-            return offset - SYSTEM_CALL_VECTORED | 0xC000000000003000
+            return offset - SYSTEM_CALL_VECTORED | _SCV
         return offset | 0xC000000000004000
     if mode == 2 and offset < SYSTEM_CALL_VECTORED:
         return offset | 0x18000
     return offset
 
 
+_SCV = 0xC000000000003000
 _BASES = (0, 0x18000, 0xC000000000004000)
 
 
@@ -133,7 +134,7 @@ def is_vector(address: int, offset: int | None = None) -> bool:
     if offset is not None:
         return any(address ^ base == offset for base in _BASES)
     return any(address ^ base in VECTORS for base in _BASES) or address in range(
-        0xC000000000003000, 0xC000000000004000, 0x20
+        _SCV, _SCV + 0x1000, 0x20
     )
 
 
@@ -141,6 +142,8 @@ def saved_in(vector: int) -> tuple[str, str]:
     """The registers in which the interrupt of a vector saves the address and the MSR."""
     if any(vector ^ base in _HYPERVISOR_VECTORS for base in _BASES):
         return ("hsrr0", "hsrr1")
+    if vector in range(_SCV, _SCV + 0x1000, 0x20) or vector >> 12 == SYSTEM_CALL_VECTORED >> 12:
+        return ("lr", "ctr")
     return ("srr0", "srr1")
 
 

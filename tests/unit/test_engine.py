@@ -1540,6 +1540,22 @@ def test_step_that_ends_a_transaction(ts: int) -> None:
     one.clean()
 
 
+@pytest.mark.parametrize("other", [TEXT, OTHER], ids=["the same address", "elsewhere"])
+def test_system_call_of_another_task_does_not_end_the_step_of_one(other: int) -> None:
+    """An interrupt comes first, and its handler schedules to another task, which calls as well."""
+    machine = program(m.SC, state=USER)
+    machine.put(OTHER, m.SC)
+    machine.put(VIRTUAL | 0x500, m.mtspr("srr0", 23), m.addi(1, 1, -0x100), m.RFID)
+    machine.put(VIRTUAL | 0xC00, m.mtspr("srr0", 24), m.addi(1, 1, 0x100), m.RFID)
+    machine.cpu.update(r1=0x10000, r23=other, r24=TEXT)
+    machine.interrupt_at[0, TEXT] = 0x500
+    on = bench(machine)
+    on.step()
+    assert (machine.cpu["pc"], machine.cpu["srr0"]) == (VIRTUAL | 0xC00, TEXT + 4)
+    assert machine.cpu["r1"] == 0x10000
+    on.clean()
+
+
 # -- a stub that fails at any moment of a step
 
 FAILING = {
