@@ -80,3 +80,46 @@ def test_ptrace(
     time.sleep(1)
     assert_stepped(guest, rounds=10)
     assert_healthy(guest)
+
+
+def test_kprobes_and_uprobes(gdb: Gdb, start: Callable[..., Qemu], image: LinuxImage) -> None:
+    """One that the kernel single-steps, one that it emulates; steps through both, and near them.
+
+    The stepper makes the system call, and comes to the uprobe, once a round.
+    """
+    guest = start()
+    attach(gdb, guest, image)
+    code = "(unsigned int *)&copy_thread, +0x400"
+    assert "1 pattern found" in gdb.command(f"find /w1 {code}, 0x7d3102a6")  # mfspr r9, DSCR
+    stepped = gdb.value("$_")
+    offset = stepped - gdb.value("(unsigned long)&copy_thread")
+    gdb.command(f"add-symbol-file {image.stepper}")
+    probed = gdb.value("(unsigned long)&counted") & 0xFFFF
+    gdb.command("detach")
+    assert ask(guest, f"probe p:stepped copy_thread+{offset:#x}") == "stepped"
+    assert ask(guest, "probe p:emulated sys_sched_get_priority_max") == "emulated"
+    assert ask(guest, f"probe p:user /bin/stepper:{probed:#x}") == "user"
+    assert ask(guest, "stepper") == "started"
+    attach(gdb, guest, image)
+    places = {
+        f"*{stepped - 8:#x}": 12,  # into the trap of the probe
+        "kprobe_handler": 300,  # which sets the guest's own MSR[SE], and steps
+        "kprobe_post_handler": 300,
+        "uprobe_post_sstep_notifier": 300,
+        "sys_sched_get_priority_max": 60,
+        f"*{stepped:#x}": 1,  # gdb's breakpoint on the probe's own trap
+    }
+    for place, steps in places.items():
+        gdb.command(f"tbreak {place}")
+        assert "emporary breakpoint" in gdb.command("continue", 60), place
+        gdb.command(f"stepi {steps}", 60)
+        assert gdb.value("$msr") & SE == 0, place
+        assert "Outstanding: none" in gdb.status()
+    gdb.command("detach")
+    time.sleep(1)
+    rounds = assert_stepped(guest, rounds=10)["rounds"]
+    counts = dict(one.split("=") for one in ask(guest, "probes").split())
+    assert counts["emulated"] == f"{rounds}+0" and counts["user"] == str(rounds), counts
+    hits, missed = counts["stepped"].split("+")
+    assert int(hits) >= rounds and missed == "0", counts
+    assert_healthy(guest)
