@@ -123,3 +123,37 @@ def test_kprobes_and_uprobes(gdb: Gdb, start: Callable[..., Qemu], image: LinuxI
     hits, missed = counts["stepped"].split("+")
     assert int(hits) >= rounds and missed == "0", counts
     assert_healthy(guest)
+
+
+def test_xmon(gdb: Gdb, start: Callable[..., Qemu], image: LinuxImage) -> None:
+    """The kernel's own debugger steps the kernel (most of it by emulating), and is stepped."""
+    guest = start()
+
+    def xmon_steps() -> tuple[int, int]:
+        """Where its `s` has come to, and where the instruction there leads (a branch or not)."""
+        text = guest.wait_console("mon> ", start=guest.console().index("stepped to", seen))[seen:]
+        found = re.search(r"stepped to ([0-9a-f]+).*\s+(?:(b)\s+([0-9a-f]+))?", text)
+        assert found, text
+        here = int(found[1], 16)
+        return here, int(found[3], 16) if found[2] else here + 4
+
+    guest.enter("xmon")
+    guest.wait_console("mon> ")
+    gdb.connect(guest.target, image.vmlinux)
+    gdb.command("stepi 50", 60)
+    seen = len(guest.console())
+    guest.enter("s")
+    gdb.command("tbreak emulate_step")
+    assert "emporary breakpoint" in gdb.command("continue", 60)
+    gdb.command("stepi 200", 60)
+    assert gdb.value("$msr") & SE == 0
+    assert "Outstanding: none" in gdb.status()
+    gdb.command("detach")
+    guest.wait_console("stepped to", start=seen)
+    _, following = xmon_steps()
+    seen = len(guest.console())
+    guest.enter("s")
+    guest.wait_console("stepped to", start=seen)
+    assert xmon_steps()[0] == following
+    guest.enter("x")
+    assert_healthy(guest)
