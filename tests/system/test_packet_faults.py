@@ -73,7 +73,7 @@ class Session:
         if "ppc-sstep clean" in output:
             self.struck["found at connect"] += 1
             output = self.gdb.command("ppc-sstep clean")
-            assert "now at" in output, output
+            assert "is taken back" in output, output
         self.gdb.command(f"source {ROOT / 'tests' / 'walk.py'}")
         self.gdb.command("break work")
 
