@@ -62,7 +62,7 @@ class Session:
         self.program = program
         self.struck: Counter[str] = Counter()
         self.last = ""
-        self.vector = 0
+        self.vector = self.here = 0
         self.connect()
 
     def connect(self) -> None:
@@ -85,6 +85,7 @@ class Session:
             way, fault = self.random.choices(WAYS, weights)[0]
             command = self.random.choices(list(COMMANDS), list(COMMANDS.values()))[0]
             after = self.random.choice([0, 1, 2, 3, 5, 8, 13, 21, 34])
+            before = self.gdb.pc
             self.last = f"{fault} {way} {after} packets into `{command}`"
             self.faulty.strike(way, fault, after, STEPPING if fault in LOSSES else "")
             output = self.run(command)
@@ -94,6 +95,9 @@ class Session:
             self.struck["all"] += 1
             self.struck[f"{fault} {way}"] += 1
             self.judge(fault, output)
+            if fault == "refuse" and not SAID.search(output):
+                self.struck["refused in silence"] += 1
+                assert self.here != before, f"{self.last}: {output}"
 
     def run(self, command: str) -> str:
         """A command's output; one that does not end is interrupted, and given up."""
@@ -120,6 +124,7 @@ class Session:
         if fault in ("delay", "duplicate", "corrupt", "cut"):
             assert "ppc-sstep: " not in output, output
         self.gdb.command("maint flush register-cache")
+        self.here = self.gdb.pc
         assert self.gdb.value("$msr") & SE == 0
         assert 'received: "E22"' in self.gdb.command(f"maint packet z0,{self.vector:x},4")
         assert "followed 1 with" in self.gdb.command("python follow(1)"), output
