@@ -486,3 +486,29 @@ def test_without_python3_gdb_itself_runs_the_layer(
         gdb.send("quit")
         gdb.child.wait()
         wait_for(lambda: not is_running(layer), "the layer's end", 5)
+
+
+def test_gdb_killed_in_mid_step_by_commands_is_told_at_the_next_connect(
+    tmp_path: Path, guest: Qemu, demo: Program
+) -> None:
+    for number in range(20):
+        with Gdb(tmp_path, name=f"killed{number}", door="commands") as gdb:
+            gdb.connect(guest.target, demo.elf)
+            gdb.command("tbreak work")
+            gdb.command("continue")
+            gdb.send("stepi 1000000")
+            time.sleep(0.2 + 0.007 * number)
+            gdb.kill()
+        with Gdb(tmp_path, name=f"next{number}") as gdb:
+            output = gdb.connect(guest.target, demo.elf)
+            told = gdb.command("ppc-sstep clean")
+            assert ("left by a session that was killed" in output) == ("is taken back" in told)
+            assert gdb.value("$msr") & SE == 0
+            gdb.command("tbreak work")
+            gdb.command("continue")
+            gdb.command("next")
+            assert gdb.value("trace_hits") == 0
+            gdb.command("detach")
+        if "is taken back" in told:
+            return
+    raise AssertionError("no gdb of 20 was killed in the middle of a step")
