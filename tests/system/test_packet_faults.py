@@ -97,7 +97,8 @@ class Session:
             self.judge(fault, output)
             if fault == "refuse" and not SAID.search(output):
                 self.struck["refused in silence"] += 1
-                assert self.here != before, f"{self.last}: {output}"
+                worked = self.here != before or "Breakpoint 1, " in output
+                assert worked, f"{self.last}: {output}"
 
     def run(self, command: str) -> str:
         """A command's output; one that does not end is interrupted, and given up."""
