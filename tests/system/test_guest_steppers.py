@@ -116,8 +116,8 @@ def test_kprobes_and_uprobes(gdb: Gdb, start: Callable[..., Qemu], image: LinuxI
         assert gdb.value("$msr") & SE == 0, place
         assert "Outstanding: none" in gdb.status()
     gdb.command("detach")
-    time.sleep(1)
-    rounds = assert_stepped(guest, rounds=10)["rounds"]
+    time.sleep(2)
+    rounds = assert_stepped(guest, rounds=3)["rounds"]
     counts = dict(one.split("=") for one in ask(guest, "probes").split())
     assert counts["emulated"] == f"{rounds}+0" and counts["user"] == str(rounds), counts
     hits, missed = counts["stepped"].split("+")
