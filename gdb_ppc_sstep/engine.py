@@ -23,6 +23,9 @@ from .stub import Stub
 RELEASE_TIME = 2.0
 """Seconds that an interrupted step is given to come home when the stub is let go."""
 
+SEARCHED = 500
+"""Steps after which the guest's code is searched again for what was not found (see `lent`)."""
+
 NOT_HOME = (
     "ppc-sstep: a step was interrupted in a handler of the guest and has not come back; the guest "
     "may see its Trace interrupt"
@@ -108,6 +111,7 @@ class Engine:
         self.mask_interrupts = True
         """Whether MSR[EE] is cleared for a step, so that no interrupt from outside comes first."""
         self._lent: dict[tuple[str, bool, bool], Lent] = {}  # see _lender
+        self._missed: dict[tuple[str, bool, bool], int] = {}  # not found, at so many steps
         self._fetched: tuple[bytes | None, int, int] | None = None  # see _page
         self._unsettled: tuple[StopReply, Landing | None] | None = None  # see recover
         self.collecting: Collecting | None = None
@@ -610,8 +614,9 @@ class Engine:
         try:
             found = [self._left(thread) for thread in self._stub.threads()]
             ours = self._fitting(known) if known is not None else []
+            away = self._away(known) if known is not None else []
             left = [one for one in found if one and one.thread not in [a.thread for a in ours]]
-            return [*map(self._told, ours), *left]
+            return [*map(self._told, ours), *left, *map(self._told_away, away)]
         finally:
             self._stub.select(selected)
 
@@ -647,11 +652,30 @@ class Engine:
                 found.append(armed)
         return found
 
+    def _away(self, known: Lost) -> list[Armed]:
+        """Those that are in a handler of the guest's, which will return with our MSR[SE]."""
+        found = []
+        fitting = self._fitting(known)
+        for armed in known.outstanding:
+            if armed in fitting or armed.vector is None:
+                continue
+            try:
+                self._stub.select(armed.thread)
+            except StubRefused:
+                continue
+            if self._stub.read("pc") not in (armed.pc, *armed.successors):
+                found.append(armed)
+        return found
+
+    def _told_away(self, armed: Armed) -> Left:
+        what = f"a step from {armed.pc:#x} that may be in a handler"
+        return Left(armed.thread or b"", armed.pc, armed.state, what)
+
     def _told(self, armed: Armed) -> Left:
         return Left(armed.thread or b"", armed.pc, armed.state, f"a step from {armed.pc:#x}")
 
     def clean(self, known: Lost | None = None) -> list[Left]:
-        """Undo all of `left_behind`, and return it.
+        """Undo all of `left_behind`, and return it; what is in a handler is outstanding then.
 
         Where nothing is known SRR0 and SRR1 are lost, and MSR[EE] is set again only in problem
         state: the session may have masked interrupts.
@@ -659,7 +683,7 @@ class Engine:
         found = self.left_behind(known)
         if known is not None:
             ours = self._fitting(known)
-            self.outstanding += ours
+            self.outstanding += ours + self._away(known)
             if known.collecting is not None and known.collecting.armed in ours:
                 self.collecting = known.collecting
             self._settle(stopped(self._stub.thread, signal=2), None)
@@ -782,12 +806,15 @@ class Engine:
             return None
         if known is not None and self._stub.instruction(known.address).word == known.word:
             return known
+        if self.steps < self._missed.get(key, -SEARCHED) + SEARCHED:
+            return None
         for block in lent.blocks(state, self.vectors()(msr.TRACE, state)):
             code = self._stub.memory(block, lent.BLOCK)
             for found in lent.search(code, block, self._stub.order):
                 if (found.name, found.writes) == (name, writes):
                     self._lent[key] = found
                     return found
+        self._missed[key] = self.steps
         return None
 
     def _execute(self, found: Lent, value: int | None = None) -> int:

@@ -17,6 +17,7 @@ from .isa import Kind
 
 BLOCK = 0x400
 """Bytes in which code is looked through."""
+_FAR = 0x10000
 
 
 class Lent(NamedTuple):
@@ -37,11 +38,9 @@ def blocks(state: int, vector: int) -> Iterator[int]:
         return
     if msr.relocates(state) and vector < 0x18000:
         return
-    bases = [vector & ~0xFFF]
-    if vector >> 60:
-        bases.insert(0, 0xC000000000000000)  # where Linux has the code of its real-mode vectors
-    for base in bases:
-        yield from range(base, base + 0x1000, BLOCK)
+    # Linux begins with the code of its real-mode vectors; what returns from interrupts is behind.
+    first = 0xC000000000000000 if vector >> 60 else vector & ~0xFFF
+    yield from range(first, first + _FAR, BLOCK)
 
 
 def search(code: bytes, address: int, order: Literal["little", "big"]) -> Iterator[Lent]:

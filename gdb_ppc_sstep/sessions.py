@@ -37,6 +37,7 @@ class Session:
         """The wire door."""
         self.door: CommandsDoor | None = None
         """The commands door."""
+        self.where = connection.details
         self.active = False
         self.finding: detect.Finding | None = None
         self.why = ""
@@ -153,7 +154,7 @@ class Session:
     def left(self, *, clean: bool = False) -> list[dict[str, Any]]:
         """What a killed session may have left (see `private`); clean: it is undone."""
         reap()
-        known = _killed[-1] if _killed else ""
+        known = _killed.get(self.where, "")
         if self.door is not None:
             return self.door.left(known, clean=clean)
         if self.layer is None:
@@ -161,7 +162,7 @@ class Session:
         packet = private.CLEAN if clean else private.LEFT
         found: list[dict[str, Any]] = self._ask(f"{packet}:{known.encode().hex()}")
         if clean:
-            _killed.clear()
+            _killed.pop(self.where, None)
             gdb.execute("maintenance flush register-cache", to_string=True)
         return found
 
@@ -337,7 +338,7 @@ def removed(number: int) -> None:
 
 
 _ended: list[Session] = []
-_killed: list[str] = []  # what their layers were in the middle of (see `record`)
+_killed: dict[str | None, str] = {}  # what layers were in the middle of, by where the stub is
 
 
 def reap() -> None:
@@ -348,4 +349,4 @@ def reap() -> None:
         if gone:
             _ended.remove(session)
             if session.layer is not None and session.layer.record():
-                _killed.append(session.layer.record())
+                _killed[session.where] = session.layer.record()

@@ -77,8 +77,8 @@ def test_ptrace(
     for what in ("traced by the guest", "with the guest's own MSR[SE]", "in user space"):
         assert not clock or re.search(rf"[1-9]\d* {re.escape(what)}", output), output
     gdb.command("detach")
-    time.sleep(1)
-    assert_stepped(guest, rounds=10)
+    time.sleep(2)
+    assert_stepped(guest, rounds=3)
     assert_healthy(guest)
 
 

@@ -894,6 +894,18 @@ def test_what_is_lent_is_looked_for_again_when_the_code_has_changed() -> None:
     on.clean()
 
 
+def test_what_is_not_found_is_not_looked_for_at_each_step() -> None:
+    on = lending(*[m.lbz(5, 6)] * 3)
+    on.machine.put(LENDING + 0x198, m.NOP)  # no mtspr
+    searched = []
+    for _ in range(3):
+        on.machine.packets.clear()
+        on.step(STEP_2)
+        searched.append(len(on.machine.packets) > 60)
+    assert searched == [True, False, False]
+    on.clean()
+
+
 @pytest.mark.parametrize("word", [m.NOP, m.lbz(5, 6), m.b(8)])
 def test_interrupts_wait_on_another_vcpu(word: int) -> None:
     on = lending(word)
@@ -1668,6 +1680,21 @@ def test_what_a_session_leaves_that_is_killed_in_a_step(
         assert later.engine.left_behind() == []
         later.clean()
     assert (found > 3) == (native[0]["pc"] == TEXT + 4), "what is privileged is not traced"
+
+
+def test_step_of_a_killed_session_in_a_handler_is_collected_by_the_next() -> None:
+    machine = faulting()
+    before = machine.state()[0]
+    notes = interrupted_in_handler(machine)
+    known = record.read(record.written(notes.engine))
+    later = bench(machine)
+    (left,) = later.engine.clean(known)
+    assert "handler" in left.what
+    machine.breakpoints[TEXT + 8] = 1  # gdb's
+    later.engine.breakpoints = {b"0,%x,4" % (TEXT + 8): TEXT + 8}
+    later.resume(CONTINUE)
+    assert machine.cpu == before | {"pc": TEXT + 8, "r5": 0x5A, "r20": 1, "r21": 1}
+    later.clean([TEXT + 8])
 
 
 def test_the_guests_own_trace_interrupts_are_told_too() -> None:
