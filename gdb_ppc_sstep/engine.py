@@ -164,17 +164,18 @@ class Engine:
             return stopped(thread)
         everybody = request.continued()
         blocking = self._breakpoints_at(pc)
-        if request.vcont and (plan.stops != (plan.trace,) or blocking):
-            # Only this vCPU: another one must not run into temporary breakpoints in code, nor past
-            # a breakpoint of the user's that is lifted.
-            request = _only(thread)
-        else:
-            request = everybody
         armed = self._armed(thread, instruction, pc, state, plan, srrs)
         landing = Landing(plan.stops, armed, thread, pc, plan.faults)
-        if plan.taken:
+        if plan.stops != (plan.trace,):
             landing = landing._replace(taken=plan.taken, stack=self._stub.read("r1"))
-        if armed is not None and armed.masked:
+        in_code = any(place not in (plan.trace, *plan.taken) for place in plan.stops)
+        masked = armed is not None and armed.masked
+        # Only this vCPU: another one must not run past a breakpoint of the user's that is lifted,
+        # and need not run into temporary breakpoints in code.  But where an interrupt may come
+        # first, its handler may wait for another vCPU.
+        alone = request.vcont and (blocking or (in_code and masked))
+        request = _only(thread) if alone else everybody
+        if masked:
             landing = landing._replace(through=plan.through)
         with self._lifted(blocking):
             stop = self._run(request, landing)
@@ -415,7 +416,7 @@ class Engine:
         That is another vCPU, a handler of an interrupt that came in between, or another task.
         """
         faults = landing.faults + landing.through
-        if not stop.is_breakpoint or not (faults or landing.taken or landing.frame):
+        if not stop.is_breakpoint or not (faults or landing.frame or landing.stack is not None):
             return False
         self._stub.select(stop.thread)
         pc = self._stub.read("pc")
@@ -426,8 +427,9 @@ class Engine:
         if landing.frame is not None:
             moved = stop.thread != landing.thread
             return not self._frame(whole=moved).is_of(landing.frame, moved=moved)
-        if stop.thread != landing.thread:
-            return True
+        if stop.thread != landing.thread:  # or has the guest moved the task there?
+            arrived = pc in landing.stops and pc not in landing.taken
+            return not arrived or self._stub.read("r1") != landing.stack
         if pc in landing.taken:
             return not self._takes(landing, pc)
         if pc not in faults:
@@ -610,9 +612,10 @@ class Engine:
         known: what is known of it, as far as it fits what is found.  Without that, MSR[SE] and
         Trace interrupts that no step of ours has to do with: they may be the guest's own.
         """
-        selected = self._stub.thread
+        threads = self._stub.threads()
+        selected = self._stub.thread or next(iter(threads), None)
         try:
-            found = [self._left(thread) for thread in self._stub.threads()]
+            found = [self._left(thread) for thread in threads]
             ours = self._fitting(known) if known is not None else []
             away = self._away(known) if known is not None else []
             left = [one for one in found if one and one.thread not in [a.thread for a in ours]]

@@ -159,6 +159,10 @@ class Session:
             return self.door.left(known, clean=clean)
         if self.layer is None:
             return []
+        from .door import thread_id
+
+        # The layer, which has come in between only now, is to know what gdb has selected.
+        detect.send(self.connection, "Hg" + thread_id(gdb.selected_thread()).decode())
         packet = private.CLEAN if clean else private.LEFT
         found: list[dict[str, Any]] = self._ask(f"{packet}:{known.encode().hex()}")
         if clean:

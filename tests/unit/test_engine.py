@@ -287,13 +287,48 @@ def test_ordinary_step_resumes_as_gdb_asked() -> None:
     assert on.machine.resumes == [b"vCont;c:p1.1;c:p1.-1"]
 
 
-@pytest.mark.parametrize("word", [m.SC, m.TRAP, m.mtmsrd(3)], ids=["sc", "trap", "mtmsrd"])
-def test_step_with_breakpoints_in_code_resumes_only_its_vcpu(word: int) -> None:
-    machine = program(word, vcpus=2)
+@pytest.mark.parametrize(
+    ("word", "state", "alone"),
+    [
+        (m.SC, KERNEL, False),
+        (m.TRAP, KERNEL, False),
+        (m.mtmsrd(3), KERNEL, True),
+        (m.mtmsrd(3), KERNEL & ~m.EE, False),
+    ],
+    ids=["sc", "trap", "mtmsrd", "mtmsrd with EE=0"],
+)
+def test_step_with_breakpoints_in_code_resumes_only_its_vcpu_if_it_can_wait_for_nobody(
+    word: int, state: int, alone: bool
+) -> None:
+    machine = program(word, vcpus=2, state=state)
     machine.cpu["r3"] = KERNEL
+    machine.frozen = {1}
     on = bench(machine)
     on.step()
-    assert machine.resumes == [b"vCont;c:p1.1"]
+    assert machine.resumes == [b"vCont;c:p1.1" if alone else b"vCont;c:p1.1;c:p1.-1"]
+
+
+def test_another_vcpu_passes_where_a_step_lands() -> None:
+    machine = program(m.NOP, m.addi(20, 20, 1), m.b(-4), vcpus=2, state=USER)
+    machine.first_only = True
+    machine.cpu.update(pc=TEXT + 4, r20=0)
+    machine.turns = [0] * 7 + [1]
+    on = bench(machine)
+    assert on.step(STEP_2).thread == b"p1.2"
+    assert machine.vcpus[1]["pc"] == TEXT + 4
+    assert machine.cpu["r20"] >= 3
+    assert b"vCont;c:p1.1" in machine.resumes
+    on.clean()
+
+
+def test_a_step_lands_on_the_vcpu_that_the_task_has_gone_to() -> None:
+    machine = program(m.NOP, m.addi(20, 20, 1), m.b(-4), vcpus=2, state=USER)
+    machine.first_only = True
+    machine.frozen = {1}
+    machine.cpu.update(pc=TEXT + 4, r1=machine.vcpus[1]["r1"])
+    on = bench(machine)
+    assert on.step(STEP_2).thread == b"p1.1"
+    on.clean()
 
 
 @pytest.mark.parametrize(
@@ -490,13 +525,14 @@ def test_vcpu_without_srrs_lands_on_the_successors(word: int, lands: bytes) -> N
     machine.put(TEXT + 0x80, m.SELF)
     machine.first_only = True
     machine.vcpus[1]["lr"] = TEXT + 0x80
+    machine.frozen = {0}
     native = machine.native(1)
     on = bench(machine)
     stop = on.step(STEP_2)
     assert stop.thread == b"p1.2"
     assert machine.changed(native) == {}
     assert lands in machine.packets
-    assert machine.resumes == [b"vCont;c:p1.2"]
+    assert machine.resumes == [b"vCont;c:p1.2;c:p1.-1"]
     assert machine.selected == 1, "the thread that gdb counts on"
     on.clean()
 
@@ -897,6 +933,7 @@ def test_what_is_lent_is_looked_for_again_when_the_code_has_changed() -> None:
 def test_what_is_not_found_is_not_looked_for_at_each_step() -> None:
     on = lending(*[m.lbz(5, 6)] * 3)
     on.machine.put(LENDING + 0x198, m.NOP)  # no mtspr
+    on.machine.frozen = {0}
     searched = []
     for _ in range(3):
         on.machine.packets.clear()
