@@ -183,7 +183,7 @@ class Engine:
         if self.interrupts is Interrupts.OVER and self._in_handler(stop, thread, plan):
             self.steps -= 1  # it is not done yet
             following = isa.in_mode(pc + instruction.length, state)
-            return self._return(everybody, landing, following, state)
+            return self._return(everybody, landing._replace(thread=stop.thread), following, state)
         return stop
 
     def _armed(
@@ -214,9 +214,10 @@ class Engine:
 
     def _in_handler(self, stop: StopReply, thread: bytes | None, plan: strategy.Plan) -> bool:
         """Whether a step has stopped at the vector of an interrupt that its instruction took."""
-        if not stop.is_breakpoint or stop.thread != thread:
+        pc = self._stub.read("pc")
+        if not stop.is_breakpoint or (stop.thread != thread and self._breakpoints_at(pc)):
             return False
-        return self._stub.read("pc") in plan.taken + plan.faults
+        return pc in plan.taken + plan.faults
 
     def _return(self, request: Resume, step: Landing, following: int, state: int) -> StopReply:
         """Run the handler at whose vector a step has stopped until it returns; the stop.
@@ -427,9 +428,9 @@ class Engine:
         if landing.frame is not None:
             moved = stop.thread != landing.thread
             return not self._frame(whole=moved).is_of(landing.frame, moved=moved)
-        if stop.thread != landing.thread:  # or has the guest moved the task there?
-            arrived = pc in landing.stops and pc not in landing.taken
-            return not arrived or self._stub.read("r1") != landing.stack
+        arrived = pc in landing.stops and self._stub.read("r1") == landing.stack
+        if stop.thread != landing.thread and not arrived:  # else the guest has moved the task there
+            return True
         if pc in landing.taken:
             return not self._takes(landing, pc)
         if pc not in faults:

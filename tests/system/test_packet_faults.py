@@ -88,7 +88,16 @@ class Session:
             before = self.gdb.pc
             self.last = f"{fault} {way} {after} packets into `{command}`"
             self.faulty.strike(way, fault, after, STEPPING if fault in LOSSES else "")
-            output = self.run(command)
+            try:
+                output = self.run(command)
+            except pexpect.EOF:  # gdb 13 may die of it (a segmentation fault, an assertion)
+                self.struck["gdb died"] += 1
+                assert self.struck["gdb died"] <= 2 and self.faulty.struck, self.last
+                self.struck["all"] += 1
+                self.struck["connected again"] += 1
+                self.connect()
+                self.judge("died", "")
+                continue
             if self.faulty.struck is None:
                 continue
             self.last += f": {self.faulty.struck}"

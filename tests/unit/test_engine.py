@@ -1052,6 +1052,18 @@ def test_step_over_an_interrupt_ends_on_the_vcpu_that_the_task_has_gone_to() -> 
     on.clean()
 
 
+def test_step_over_a_system_call_of_a_task_that_is_moved_before_it_makes_it() -> None:
+    machine = program(m.SC, m.NOP, vcpus=2, state=USER)
+    machine.put(VIRTUAL | 0xC00, m.addi(20, 20, 1), m.RFID)
+    machine.frozen = {0}
+    machine.vcpus[1].update(r1=machine.cpu["r1"], r20=0)
+    on = bench(machine)
+    on.engine.interrupts = OVER
+    assert on.step().thread == b"p1.2"
+    assert (machine.vcpus[1]["pc"], machine.vcpus[1]["r20"]) == (TEXT + 4, 1)
+    on.clean()
+
+
 def test_step_over_a_fault_ends_behind_the_instruction() -> None:
     machine = faulting()
     before = machine.state()[0]
