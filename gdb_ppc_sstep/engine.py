@@ -198,8 +198,9 @@ class Engine:
         """What is to be changed in the MSR for a step, if anything."""
         written = state | (msr.SE if plan.trace is not None else 0)
         # In the handler of an interrupt that it takes, MSR[EE] has to be put right in SRR1.
-        reached = srrs or not plan.handlers or self._reaches_srrs(state)
-        if self.mask_interrupts and plan.masks and reached:
+        if (self.mask_interrupts and plan.masks) and (
+            srrs or not plan.handlers or self._reaches_srrs()
+        ):
             written &= ~msr.EE
         if written == state:
             return None
@@ -214,8 +215,10 @@ class Engine:
 
     def _in_handler(self, stop: StopReply, thread: bytes | None, plan: strategy.Plan) -> bool:
         """Whether a step has stopped at the vector of an interrupt that its instruction took."""
+        if not stop.is_breakpoint:
+            return False
         pc = self._stub.read("pc")
-        if not stop.is_breakpoint or (stop.thread != thread and self._breakpoints_at(pc)):
+        if stop.thread != thread and self._breakpoints_at(pc):
             return False
         return pc in plan.taken + plan.faults
 
@@ -428,9 +431,10 @@ class Engine:
         if landing.frame is not None:
             moved = stop.thread != landing.thread
             return not self._frame(whole=moved).is_of(landing.frame, moved=moved)
-        arrived = pc in landing.stops and self._stub.read("r1") == landing.stack
-        if stop.thread != landing.thread and not arrived:  # else the guest has moved the task there
-            return True
+        if stop.thread != landing.thread and (
+            pc not in landing.stops or self._stub.read("r1") != landing.stack
+        ):
+            return True  # the guest has not moved the task there
         if pc in landing.taken:
             return not self._takes(landing, pc)
         if pc not in faults:
@@ -453,7 +457,7 @@ class Engine:
         saved = self._saved(vector)
         if saved is not None and not landing.pc <= saved[0] <= landing.pc + 8:
             return False
-        return landing.stack in (None, self._stub.read("r1"))
+        return self._stub.read("r1") == landing.stack
 
     def _owner(
         self, thread: bytes | None, vector: int, srrs: tuple[int, int] | None
@@ -617,10 +621,13 @@ class Engine:
         selected = self._stub.thread or next(iter(threads), None)
         try:
             found = [self._left(thread) for thread in threads]
-            ours = self._fitting(known) if known is not None else []
-            away = self._away(known) if known is not None else []
+            ours, away = self._surviving(known)
             left = [one for one in found if one and one.thread not in [a.thread for a in ours]]
-            return [*map(self._told, ours), *left, *map(self._told_away, away)]
+            return [
+                *(_told(one) for one in ours),
+                *left,
+                *(_told(one, " that may be in a handler") for one in away),
+            ]
         finally:
             self._stub.select(selected)
 
@@ -635,9 +642,14 @@ class Engine:
         what = f"a Trace interrupt from before {srrs[0]:#x}"
         return Left(thread, srrs[0], msr.after_trace(srrs[1]) & ~msr.SE, what)
 
-    def _fitting(self, known: Lost) -> list[Armed]:
-        """Those steps of a killed session that are in the middle now."""
-        found = []
+    def _surviving(self, known: Lost | None) -> tuple[list[Armed], list[Armed]]:
+        """Those steps of a killed session that are in the middle now; and those that are in a
+        handler of the guest's, which will return with our MSR[SE].
+        """
+        found: list[Armed] = []
+        away: list[Armed] = []
+        if known is None:
+            return found, away
         for armed in known.outstanding:
             collecting = known.collecting
             if collecting is not None and collecting.armed != armed:
@@ -654,29 +666,9 @@ class Engine:
                 or (state == armed.written and self._is_before(armed, armed.thread, pc, state))
             ):
                 found.append(armed)
-        return found
-
-    def _away(self, known: Lost) -> list[Armed]:
-        """Those that are in a handler of the guest's, which will return with our MSR[SE]."""
-        found = []
-        fitting = self._fitting(known)
-        for armed in known.outstanding:
-            if armed in fitting or armed.vector is None:
-                continue
-            try:
-                self._stub.select(armed.thread)
-            except StubRefused:
-                continue
-            if self._stub.read("pc") not in (armed.pc, *armed.successors):
-                found.append(armed)
-        return found
-
-    def _told_away(self, armed: Armed) -> Left:
-        what = f"a step from {armed.pc:#x} that may be in a handler"
-        return Left(armed.thread or b"", armed.pc, armed.state, what)
-
-    def _told(self, armed: Armed) -> Left:
-        return Left(armed.thread or b"", armed.pc, armed.state, f"a step from {armed.pc:#x}")
+            elif armed.vector is not None and pc not in (armed.pc, *armed.successors):
+                away.append(armed)
+        return found, away
 
     def clean(self, known: Lost | None = None) -> list[Left]:
         """Undo all of `left_behind`, and return it; what is in a handler is outstanding then.
@@ -686,8 +678,8 @@ class Engine:
         """
         found = self.left_behind(known)
         if known is not None:
-            ours = self._fitting(known)
-            self.outstanding += ours + self._away(known)
+            ours, away = self._surviving(known)
+            self.outstanding += ours + away
             if known.collecting is not None and known.collecting.armed in ours:
                 self.collecting = known.collecting
             self._settle(stopped(self._stub.thread, signal=2), None)
@@ -723,17 +715,14 @@ class Engine:
 
     def _optional(self, name: str) -> int | None:
         """A register that is the same on all vCPUs, None where the stub has it on none."""
-        selected = self._stub.thread
-        if not self._stub.has(name):
-            return None
-        try:
-            return self._stub.read(name)
-        except StubRefused:
-            pass
+        value = self._optional_here(name)
+        if value is not None or not self._stub.has(name):
+            return value
         # QEMU 7.2 gives SPRs of the first vCPU only (fixed in QEMU 8).
+        selected = self._stub.thread
         try:
             self._stub.select(_first(selected))
-            return self._stub.read(name)
+            return self._optional_here(name)
         except StubRefused:
             return None
         finally:
@@ -792,10 +781,8 @@ class Engine:
                 return
         self._stub.write(name, value)
 
-    def _reaches_srrs(self, state: int) -> bool:
+    def _reaches_srrs(self) -> bool:
         """Whether a handler's SRR0 and SRR1 can be read and SRR1 written, from code like this."""
-        if state & msr.PR:
-            return False
         wanted = (("srr0", False), ("srr1", False), ("srr1", True))
         return all(self._lender(name, writes=writes) is not None for name, writes in wanted)
 
@@ -915,7 +902,7 @@ class Landing(NamedTuple):
     armed: the step itself, when the MSR is changed for it.  thread, pc: what is stepped.  faults,
     through: see `strategy.Plan`.  frame: at `stops` only this execution is meant.  needed: how many
     of the stops, from the first on, the stub must take.  taken: those of `stops` where the
-    instruction arrives by an interrupt, with r1 as in `stack` (None: whatever it is).
+    instruction arrives by an interrupt.  stack: r1, by which others at `stops` are told apart.
     """
 
     stops: tuple[int, ...]
@@ -928,6 +915,11 @@ class Landing(NamedTuple):
     through: tuple[int, ...] = ()
     taken: tuple[int, ...] = ()
     stack: int | None = None
+
+
+def _told(armed: Armed, where: str = "") -> Left:
+    what = f"a step from {armed.pc:#x}{where}"
+    return Left(armed.thread or b"", armed.pc, armed.state, what)
 
 
 def _same_task(armed: Armed, task: Task, below: int = 1) -> bool:

@@ -116,6 +116,11 @@ class Instruction(NamedTuple):
         return self.word >> 26 == 31 and self.field(21, 30) == 686
 
     @property
+    def begins_sequence(self) -> bool:
+        """Whether a stop in what follows would spoil it (see `atomic_sequence`)."""
+        return self.reserves or self.begins_transaction
+
+    @property
     def sleeps(self) -> bool:
         """Whether the thread may sleep: nap, doze, sleep, rvwinkle, stop, wait."""
         opcode, extended = self.word >> 26, self.field(21, 30)
@@ -290,24 +295,26 @@ def atomic_sequence(pc: int, msr: int, code: Callable[[int], Instruction]) -> Se
     one branch and no transactions.
     """
     first = code(pc)
-    if not (first.reserves or first.begins_transaction):
+    if not first.begins_sequence:
         return None
-    read: dict[int, Instruction] = {}
+    read = {pc: first}
     targets: list[int] = []
     inside: list[int] = []
     place = pc
     for _ in range(LONGEST):
-        instruction = read[place] = code(place)
+        instruction = read[place] = read.get(place) or code(place)
         following = in_mode(place + instruction.length, msr)
         ends = instruction.stores_conditionally if first.reserves else instruction.ends_transaction
         if ends:
             outside = (target for target in targets if not pc <= target <= place)
             return Sequence((following, *outside, *inside), read)
-        if instruction.links and first.begins_transaction:
-            pass
-        elif instruction.kind is Kind.BRANCH and instruction.word >> 26 != 19:
-            targets.append(successors(instruction, place, msr, _no_register)[-1])
-        elif instruction.kind is Kind.BRANCH or instruction.kind in LEAVES:
+        comes_back = instruction.links and first.begins_transaction
+        if instruction.kind is Kind.BRANCH and not comes_back:
+            if instruction.word >> 26 != 19:
+                targets.append(successors(instruction, place, msr, _no_register)[-1])
+            else:
+                inside.append(place)
+        elif instruction.kind in LEAVES:
             inside.append(place)
         place = following
     return None

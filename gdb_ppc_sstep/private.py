@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import msr, record
+from . import msr
 from .errors import SstepError
 from .strategy import Interrupts
 
@@ -24,6 +24,9 @@ STATUS = "qppc-sstep.status"
 LEFT = "qppc-sstep.left"
 CLEAN = "qppc-sstep.clean"
 SET = "Qppc-sstep."
+
+LEFT_BEHIND = "left by a session that was killed (if the guest does not single-step itself)"
+"""How what `left` gives is told."""
 
 
 def is_private(payload: bytes) -> bool:
@@ -71,6 +74,8 @@ def left(engine: Engine, known: str, *, clean: bool) -> list[dict[str, object]]:
 
     known: its record.
     """
+    from . import record  # with the engine, which gdb's side does not need to be loaded with
+
     lost = record.read(known)
     found = engine.clean(lost) if clean else engine.left_behind(lost)
     return [{**one._asdict(), "thread": one.thread.decode()} for one in found]

@@ -95,8 +95,8 @@ class Session:
         gdb.write(f"ppc-sstep: {because}{how}.\n")
         for one in self.left():
             gdb.write(
-                f"ppc-sstep: {one['thread']}: {one['what']}, left by a session that was killed (if "
-                "the guest does not single-step itself); `ppc-sstep clean` puts it right.\n"
+                f"ppc-sstep: {one['thread']}: {one['what']}, {private.LEFT_BEHIND}; "
+                "`ppc-sstep clean` puts it right.\n"
             )
 
     def _open_commands(self) -> None:

@@ -18,6 +18,7 @@ from typing import Union
 
 from .errors import SstepError
 from .layer import Layer
+from .private import LEFT_BEHIND
 from .strategy import Interrupts
 
 Address = Union[str, tuple[str, int]]  # a unix socket's path, or host and port
@@ -120,10 +121,8 @@ class Service:
                 layer.engine.interrupts = self._interrupts
                 layer.engine.mask_interrupts = self._mask_interrupts
                 for left in layer.engine.left_behind():
-                    _say(
-                        f"gdb-ppc-sstep: {left.thread.decode()}: {left.what}, left by a session "
-                        "that was killed (if the guest does not single-step itself)"
-                    )
+                    thread = left.thread.decode()
+                    _say(f"gdb-ppc-sstep: {thread}: {left.what}, {LEFT_BEHIND}")
                 layer.run()
         except (SstepError, OSError) as error:
             _say(f"gdb-ppc-sstep: {_shown(self._stub)}: {error}")

@@ -99,8 +99,7 @@ def plan(
     executed, so that this one's fetch is no fault.
     """
     unit: isa.Sequence | None = None
-    begins = instruction.reserves or instruction.begins_transaction
-    if begins and code is not None and not guest_traces(instruction, state):
+    if instruction.begins_sequence and code is not None and not guest_traces(instruction, state):
         unit = isa.atomic_sequence(pc, state, code)
     planned = Plan(unit.exits) if unit else _by_kind(instruction, pc, state, read, vector)
     if planned.state is None and (

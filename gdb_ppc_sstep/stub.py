@@ -184,17 +184,15 @@ class Stub:
 
     def insert(self, address: int) -> None:
         """Plant a breakpoint.  A stub counts: twice inserted is to be removed twice."""
-        _expect_ok(self.breakpoint(b"Z0,%x,4" % address), f"a temporary breakpoint at {address:#x}")
+        self.expect_ok(b"Z0,%x,4" % address, f"a temporary breakpoint at {address:#x}")
 
     def remove(self, address: int) -> None:
         """Take a breakpoint away again."""
-        _expect_ok(
-            self.breakpoint(b"z0,%x,4" % address),
-            f"to remove the temporary breakpoint at {address:#x}",
-        )
+        what = f"to remove the temporary breakpoint at {address:#x}"
+        self.expect_ok(b"z0,%x,4" % address, what)
 
     def expect_ok(self, payload: bytes, what: str) -> None:
-        """Send a Z or z packet of gdb's.  StubRefused: the stub refused `what`."""
+        """Send a Z or z packet, gdb's or ours.  StubRefused: the stub refused `what`."""
         _expect_ok(self.breakpoint(payload), what)
 
     def breakpoint(self, payload: bytes) -> bytes:

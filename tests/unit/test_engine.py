@@ -1052,6 +1052,20 @@ def test_step_over_an_interrupt_ends_on_the_vcpu_that_the_task_has_gone_to() -> 
     on.clean()
 
 
+def test_step_over_an_interrupt_ends_when_the_guest_does() -> None:
+    on = bench(program(m.SC))
+    on.engine.interrupts = OVER
+    on.machine.stop_at[0, TEXT] = b"W00"
+
+    def gone(packet: bytes) -> None:
+        """From the resume on there is nothing to be read."""
+        if packet.startswith(b"vCont"):
+            on.machine.reply[b"p"] = b"E01"
+
+    on.link.hook = gone
+    assert on.resume(STEP).payload == b"W00"
+
+
 def test_step_over_a_system_call_of_a_task_that_is_moved_before_it_makes_it() -> None:
     machine = program(m.SC, m.NOP, vcpus=2, state=USER)
     machine.put(VIRTUAL | 0xC00, m.addi(20, 20, 1), m.RFID)

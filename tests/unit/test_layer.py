@@ -1119,33 +1119,27 @@ def test_silent_stub_ends_it_with_a_line_in_the_log(
     )
 
 
-def test_resume_that_the_stub_does_not_take_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_that_the_stub_does_not_take_ends_it(
+    wire: tuple[Wire, socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With acknowledgements; what runs may run for ever."""
-    gdb, layer_gdb = socket.socketpair()
-    stub, layer_stub = socket.socketpair()
-    with gdb, layer_gdb, stub, layer_stub:
-        link = Wire(
-            Peer(layer_gdb, "gdb ", GdbGone(), lambda line: None),
-            Peer(layer_stub, "stub", StubGone("closed"), lambda line: None, answers=True),
-        )
-        monkeypatch.setattr(layer_module, "REPLY_TIMEOUT", 0.1)
-        with pytest.raises(StubSilent, match="did not answer"):
-            link.resume(b"vCont;c")
+    link, _, _ = wire
+    link.gdb.acks = link.stub.acks = True
+    monkeypatch.setattr(layer_module, "REPLY_TIMEOUT", 0.1)
+    with pytest.raises(StubSilent, match="did not answer"):
+        link.resume(b"vCont;c")
 
 
-def test_reply_that_comes_twice_is_used_once() -> None:
+def test_reply_that_comes_twice_is_used_once(
+    wire: tuple[Wire, socket.socket, socket.socket],
+) -> None:
     """The second one may come before or after the next request has been sent."""
-    gdb, layer_gdb = socket.socketpair()
-    stub, layer_stub = socket.socketpair()
-    with gdb, layer_gdb, stub, layer_stub:
-        link = Wire(
-            Peer(layer_gdb, "gdb ", GdbGone(), lambda line: None),
-            Peer(layer_stub, "stub", StubGone("closed"), lambda line: None, answers=True),
-        )
-        stub.sendall(framed(b"T05") + framed(b"T05") + b"+" + framed(b"one") + framed(b"one"))
-        assert link.call(b"p1") == b"one"
-        stub.sendall(framed(b"one") + b"+" + framed(b"two"))
-        assert link.call(b"p2") == b"two"
+    link, _, stub = wire
+    link.gdb.acks = link.stub.acks = True
+    stub.sendall(framed(b"T05") + framed(b"T05") + b"+" + framed(b"one") + framed(b"one"))
+    assert link.call(b"p1") == b"one"
+    stub.sendall(framed(b"one") + b"+" + framed(b"two"))
+    assert link.call(b"p2") == b"two"
 
 
 def test_guest_that_does_not_stop_for_a_gdb_that_is_gone_ends_it(
@@ -1237,7 +1231,7 @@ def wire() -> Iterator[tuple[Wire, socket.socket, socket.socket]]:
             sock.settimeout(TIMEOUT)
         link = Wire(
             Peer(layer_gdb, "gdb ", GdbGone(), lambda line: None),
-            Peer(layer_stub, "stub", StubGone("closed"), lambda line: None),
+            Peer(layer_stub, "stub", StubGone("closed"), lambda line: None, answers=True),
         )
         link.gdb.acks = link.stub.acks = False
         yield link, gdb, stub
