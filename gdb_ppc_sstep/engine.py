@@ -369,6 +369,12 @@ class Engine:
 
     def _settle(self, stop: StopReply, landing: Landing | None) -> StopReply | None:
         """Put right what our own doing shows at this stop; the stop for gdb, None to go on."""
+        try:
+            return self._settled(stop, landing)
+        finally:
+            self.note()
+
+    def _settled(self, stop: StopReply, landing: Landing | None) -> StopReply | None:
         if stop.payload[:1] in (b"W", b"X"):
             self.outstanding.clear()
             return stop
@@ -410,7 +416,6 @@ class Engine:
             self.outstanding[:] = [one for one in self.outstanding if one.vector is not None]
             if landing is not None and armed not in self.outstanding:
                 self.steps += 1
-            self.note()
             self._stub.select(shown.thread)  # as gdb counts on
         return shown
 
@@ -586,6 +591,7 @@ class Engine:
                 new &= ~msr.SE
                 self._clean_srr1(armed)
                 self.outstanding.remove(armed)
+                self.note()
                 self._log(f"disarmed at the return to {pc:#x}")
                 break
         for name, value in plan.registers:

@@ -38,12 +38,17 @@ class Bench(NamedTuple):
     stub: Stub
     engine: Engine
     log: list[str]
+    records: list[str]
+    """Its records, one after another."""
 
     def resume(self, payload: bytes) -> StopReply:
         """What a resume packet from gdb ends with."""
         request = parse_resume(payload)
         assert request is not None
-        return self.engine.resume(request)
+        try:
+            return self.engine.resume(request)
+        finally:
+            assert self.records[-1] == record.written(self.engine)
 
     def step(self, payload: bytes = STEP) -> StopReply:
         """A step that ends as one does."""
@@ -55,6 +60,7 @@ class Bench(NamedTuple):
         """Nothing of ours is left in the guest, and gdb's breakpoints are where they were."""
         assert self.machine.planted == dict.fromkeys(breakpoints, 1)
         assert self.engine.outstanding == []
+        assert self.records[-1] == ""
         for cpu in self.machine.vcpus:
             assert not cpu["msr"] & SE
             assert not cpu["msr"] & m.PR or cpu["msr"] & m.EE
@@ -66,7 +72,10 @@ def bench(machine: Machine) -> Bench:
     stub = Stub(link, machine.registers(), kvm=machine.kvm)
     stub.select(b"p1.1")
     log: list[str] = []
-    return Bench(machine, link, stub, Engine(stub, log.append), log)
+    engine = Engine(stub, log.append)
+    records = [""]
+    engine.note = lambda: records.append(record.written(engine))
+    return Bench(machine, link, stub, engine, log, records)
 
 
 def program(*words: int, vcpus: int = 1, state: int = KERNEL, lpcr: int | None = None) -> Machine:
@@ -1662,13 +1671,6 @@ def refused() -> bytes:
     return b"E22"
 
 
-def noted(engine: Engine) -> list[str]:
-    """The records of an engine, one after another."""
-    records = [""]
-    engine.note = lambda: records.append(record.written(engine))
-    return records
-
-
 def cut_off() -> bytes:
     raise StubGone("gone")
 
@@ -1723,7 +1725,7 @@ def test_what_a_session_leaves_that_is_killed_in_a_step(
         notes = [""]
         with suppress(StubGone):
             killed = bench(machine)
-            notes = noted(killed.engine)
+            notes = killed.records
             killed.step()
         if not failed:
             break
