@@ -164,15 +164,16 @@ class Engine:
             return stopped(thread)
         everybody = request.continued()
         blocking = self._breakpoints_at(pc)
-        armed = self._armed(thread, instruction, pc, state, plan, srrs)
+        # What runs alone must take no interrupt whose handler waits for another vCPU.
+        masks = self.mask_interrupts or bool(request.alone or blocking)
+        armed = self._armed(thread, instruction, pc, state, plan, srrs, masks=masks)
         landing = Landing(plan.stops, armed, thread, pc, plan.faults)
         if plan.stops != (plan.trace,):
             landing = landing._replace(taken=plan.taken, stack=self._stub.read("r1"))
         in_code = any(place not in (plan.trace, *plan.taken) for place in plan.stops)
         masked = armed is not None and armed.masked
         # Only this vCPU: another one must not run past a breakpoint of the user's that is lifted,
-        # and need not run into temporary breakpoints in code.  But where an interrupt may come
-        # first, its handler may wait for another vCPU.
+        # and need not run into temporary breakpoints in code where no interrupt can come first.
         alone = request.vcont and (blocking or (in_code and masked))
         request = _only(thread) if alone else everybody
         if masked:
@@ -194,13 +195,13 @@ class Engine:
         state: int,
         plan: strategy.Plan,
         srrs: tuple[int, int] | None,
+        *,
+        masks: bool,
     ) -> Armed | None:
-        """What is to be changed in the MSR for a step, if anything."""
+        """What is to be changed in the MSR for a step, if anything.  masks: EE, if possible."""
         written = state | (msr.SE if plan.trace is not None else 0)
         # In the handler of an interrupt that it takes, MSR[EE] has to be put right in SRR1.
-        if (self.mask_interrupts and plan.masks) and (
-            srrs or not plan.handlers or self._reaches_srrs()
-        ):
+        if (masks and plan.masks) and (srrs or not plan.handlers or self._reaches_srrs()):
             written &= ~msr.EE
         if written == state:
             return None

@@ -801,6 +801,23 @@ def test_interrupt_from_outside_comes_first_when_it_is_not_masked() -> None:
     on.clean()
 
 
+@pytest.mark.parametrize(
+    ("payload", "breakpoint_"), [(b"vCont;s:p1.1", False), (STEP, True)], ids=["asked", "lifted"]
+)
+def test_what_is_stepped_alone_takes_no_interrupt_from_outside(
+    payload: bytes, breakpoint_: bool
+) -> None:
+    """Masked or not: its handler may wait for a lock that a vCPU has which stands still."""
+    on = pending(m.NOP, vcpus=2)
+    on.engine.mask_interrupts = False
+    if breakpoint_:
+        on.machine.breakpoints[TEXT] = 1
+        on.engine.breakpoints = {b"0,%x,4" % TEXT: TEXT}
+    on.step(payload)
+    assert (on.machine.cpu["pc"], on.machine.cpu["r20"]) == (TEXT + 4, 0)
+    on.clean([TEXT] * breakpoint_)
+
+
 @pytest.mark.parametrize("state", [KERNEL & ~m.EE, USER], ids=["EE=0", "problem state"])
 def test_what_cannot_be_masked_is_left_alone(state: int) -> None:
     on = bench(program(m.NOP, state=state))
