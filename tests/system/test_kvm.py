@@ -337,12 +337,7 @@ def test_page_fault(linux: Linux, gdb: Gdb) -> None:
     assert gdb.value("$r18") == gdb.value("$r14") + 1
 
 
-@pytest.mark.soak
 def test_conditional_breakpoint_in_user_space(linux: Linux, gdb: Gdb) -> None:
-    """Only with --soak: in 2 of 6 runs the guest slept in H_CEDE and no timer woke it any more.
-
-    It is not known yet whether that is ours, KVM's or the emulator's.
-    """
     enter_user_space(linux, gdb)
     linux.stop_at(gdb, "*&round")
     rounds = gdb.value("$r14")
