@@ -46,6 +46,7 @@ class CommandsDoor:
         with interrupts_held():
             self.stub = introduce(GdbLink(connection, log), kvm=uses_kvm())
         self.engine = Engine(self.stub, log)
+        self.engine.keeps_planted = not self.stub.kvm
         self.guards = Guards(self)
         self.pc = 0
         """Where the guest is, in `behind_gdb`."""
@@ -76,6 +77,8 @@ class CommandsDoor:
 
     def flush(self) -> None:
         """Have gdb see where the guest is now."""
+        with suppress(SstepError):
+            self.engine.rest()
         self.stub.select(self._thread)
         if self._moved:
             gdb.execute("maintenance flush register-cache", to_string=True)
@@ -99,6 +102,37 @@ class CommandsDoor:
             raise Interrupted
         self._moved = True
         self._arrived(self.engine.resume(Resume((Action(b"s", b"", self.stub.thread),))))
+
+    def through(self, start: int, end: int, stops: frozenset[int]) -> bool:
+        """Run the selected thread through code, but for calls and returns; the others stand still.
+
+        False where it is to be stepped.  stops: end as well where these are.  Raises as `step`.
+        """
+        if interrupt_pending():
+            raise Interrupted
+        self._moved = True
+        action = Action(b"c", b"", self.stub.thread)
+        with _patience(1):
+            stop = self.engine.through(Resume((action,)), start, end, stops, into_calls=False)
+        if stop is None:
+            return False
+        self._arrived(stop)
+        return True
+
+    def straight(self, limit: int, stops: frozenset[int]) -> int:
+        """Up to so many instructions of the selected thread, as far as each leads to the next one.
+
+        How many it has executed, 0 where it is to be stepped.  Else see `through`.
+        """
+        if interrupt_pending():
+            raise Interrupted
+        self._moved = True
+        action = Action(b"c", b"", self.stub.thread)
+        done = self.engine.straight(Resume((action,)), limit, stops)
+        if done is None:
+            return 0
+        self._arrived(done[0])
+        return done[1]
 
     def run_to(self, stops: tuple[int, ...]) -> None:
         """Run to one of these addresses, with the threads that gdb would run as well."""
@@ -179,6 +213,7 @@ class CommandsDoor:
         """A command of gdb's that resumes, while the guest cannot leave the instruction at pc."""
         thread = self.stub.thread
         self.stub.insert(self.pc)
+        self.stub.send_queued()
         self.flush()
         self.guards.mode, self.guards.stayed = mode, False
         try:
@@ -188,6 +223,7 @@ class CommandsDoor:
             self.stub.changed(None)
             self.stub.select(thread)
             self.stub.remove(self.pc)
+            self.stub.send_queued()
 
     # -- for the guards
 

@@ -8,11 +8,11 @@ a `Stub`, and unit tests on a fake one.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-from . import isa, lent, msr, strategy
+from . import isa, lent, msr, ranges, strategy
 from .errors import SstepError, StubGone, StubRefused
 from .isa import Instruction, Kind
 from .lent import Lent
@@ -33,6 +33,10 @@ NOT_HOME = (
 
 # How far below the stack pointer of an interrupted step the frame of a signal's handler may be.
 _SIGNAL_FRAME = 1 << 16
+
+# Registers that a step asks for.
+_STATE = ("msr", "pc", "srr0", "srr1")
+_TASK = ("r1", "pid")
 
 # What has to be the same for a Trace interrupt to come from the context that was armed.
 _CONTEXT = msr.SF | msr.HV | msr.PR | msr.IR | msr.DR | msr.LE
@@ -101,23 +105,39 @@ class Engine:
         self._log = log
         self.steps = 0
         self.last: Instruction | None = None
-        """The instruction that was stepped last."""
+        """The instruction that was stepped last; None after code was run through."""
         self.outstanding: list[Armed] = []
         self.ail: int | None = None
         """The user's LPCR[AIL], for a stub that does not give LPCR."""
         self.breakpoints: Mapping[bytes, int] = {}
         """gdb's breakpoints that are planted: addresses, by what follows `Z` in the packet."""
+        self.keeps_planted = False
+        """Whether temporary breakpoints stay planted from one step to the next, until `rest`.
+
+        Not for KVM, where they are words in memory.
+        """
+        self._planted_at: dict[int, None] = {}
+        self._watched: dict[int, None] = {}  # of these the vectors of faults
+        self.asked_next: tuple[bytes, ...] = ()
+        """What is asked of the stub after a step, once it has ended."""
         self.interrupts = Interrupts.INTO
         self.mask_interrupts = True
         """Whether MSR[EE] is cleared for a step, so that no interrupt from outside comes first."""
         self._lent: dict[tuple[str, bool, bool], Lent] = {}  # see _lender
         self._missed: dict[tuple[str, bool, bool], int] = {}  # not found, at so many steps
         self._fetched: tuple[bytes | None, int, int] | None = None  # see _page
-        self._unsettled: tuple[StopReply, Landing | None] | None = None  # see recover
+        self._unfinished: Callable[[], object] | None = None  # see recover
         self.collecting: Collecting | None = None
         """What `_collect` is in the middle of."""
         self.note: Callable[[], None] = lambda: None
         """Called before `outstanding` or `collecting` changes in the guest, and after."""
+        self._alone: list[int] = []  # what is to be stepped by itself of the range run through
+        # What the next step will ask for, as far as one can guess: the instruction at _next, and
+        # these registers.
+        self._next: int | None = None
+        self._pvr: int | None = None
+        self._given: bytes | None = None  # the last one whose SRR0 and SRR1 the stub gave
+        self._before: tuple[str, ...] = _STATE
 
     @property
     def guarded(self) -> tuple[int, ...]:
@@ -129,19 +149,147 @@ class Engine:
     def resume(self, request: Resume) -> StopReply:
         """Do what a resume packet asks for, as a stub that can step does it; the stop.
 
-        SstepError: nothing was resumed, and the guest is as it was.
+        SstepError: nothing was resumed, and the guest is as it was (in a range: as it was before
+        the instruction that has the error).
         """
         self.recover()
         action = request.stepping
         if action is None:
             return self._run(request, None)
+        while True:
+            stop = self._range(request, action) or self._step(request, action)
+            if not self._goes_on(action, stop):
+                return stop
+            if self._stub.interrupted():
+                return stopped(stop.thread, signal=2)
+
+    def _goes_on(self, action: Action, stop: StopReply) -> bool:
+        """Whether a step was one of a range (`vCont;r`), and another is to follow it.
+
+        As for a stub that steps: it stops where it comes to a breakpoint of gdb's.  Whether this is
+        still the same call of a function is for gdb to see.
+        """
+        if action.verb != b"r" or not stop.is_breakpoint or stop.thread != self._thread(action):
+            return False
+        pc = self._stub.read("pc")
+        if self.last is None:  # run through until here
+            return pc in self._alone and not self._breakpoints_at(pc)
+        start, end = action.range
+        return start <= pc < end and not self.last.may_call and not self._breakpoints_at(pc)
+
+    def _range(self, request: Resume, action: Action) -> StopReply | None:
+        """`through`, if a step is one of a range."""
+        if action.verb != b"r":
+            return None
+        self._stub.select(self._thread(action))
+        return self.through(request.continued(), *action.range)
+
+    def through(
+        self,
+        request: Resume,
+        start: int,
+        end: int,
+        stops: Collection[int] = (),
+        *,
+        into_calls: bool = True,
+    ) -> StopReply | None:
+        """Run the selected thread through code, to where that is left or must be stepped.
+
+        stops: end as well where these are.  into_calls: else a call is stepped by itself.  None
+        where the thread stands at such, or this code cannot be run through.
+        """
+        thread = self._stub.thread
+        self._stub.expect(("msr", "pc", "r1"))
+        pc, frame = self._stub.read("pc"), self._frame(whole=False)
+        count = (end - start) // 4
+        if not (start <= pc < end and start % 4 == pc % 4 == 0 and count <= ranges.LONGEST):
+            return None
+        if frame.stack == 0 or self._breakpoints_at(pc):
+            return None
+        try:
+            words = self._stub.code(start, count)
+            exits = ranges.exits(start, words, frame.state, into_calls=into_calls)
+            if exits is None or pc in exits.stops or pc in stops:
+                return None
+            within = [place for place in stops if start <= place < end]
+            planted = tuple(dict.fromkeys((*exits.stops, *within)))
+            vector = self.vectors()
+            faults = tuple(vector(offset, frame.state) for offset in exits.faults)
+            if any(start <= place < end for place in faults):
+                return None
+            landing = Landing(
+                planted, None, thread, pc, faults, frame, len(planted), code=(start, end)
+            )
+            if self.interrupts is Interrupts.OVER:
+                # Their handlers return to where they came from, and MSR[EE] must be right then.
+                landing = landing._replace(faults=(), through=faults)
+            reached = not faults or self._given_srrs() or self._reaches_srrs()
+            masks = self.mask_interrupts or request.alone is not None
+            if masks and frame.state & msr.EE and reached:
+                first, inside = isa.decode(words[(pc - start) // 4]), tuple(range(start, end, 4))
+                masked = frame.state & ~msr.EE
+                armed = Armed(thread, first, pc, frame.state, masked, 0, 0, None, inside + planted)
+                landing = landing._replace(armed=armed)
+            else:
+                landing = landing._replace(through=())
+            self._log(
+                f"through {start:#x} to {end:#x} from {pc:#x}, to"
+                + "".join(f" {place:#x}" for place in planted)
+            )
+            self.last = self._fetched = None
+            self._alone = [place for place in exits.stops if start <= place < end]
+            return self._run(request, landing)
+        except StubRefused as refused:
+            if self._unfinished is not None or any(one.vector is None for one in self.outstanding):
+                raise  # it has been
+            self._log(f"not run through: {refused}")
+            return None
+
+    def straight(
+        self, request: Resume, limit: int, stops: Collection[int]
+    ) -> tuple[StopReply, int] | None:
+        """Run the selected thread through code that leads from one instruction to the next.
+
+        limit: of how many at the most.  The stop, and how many instructions were executed.  Else
+        see `through`.
+        """
+        thread = self._stub.thread
+        if thread != self._given or limit < 2:
+            return None
+        self._stub.expect(("msr", "pc", "r1"))
+        state, pc = self._stub.read("msr"), self._stub.read("pc")
+        count = min(limit, ranges.STRAIGHT, (-pc % 0x1000 or 0x1000) // 4)
+        try:
+            words = self._stub.code(pc, count) if pc % 4 == 0 else ()
+        except StubRefused:
+            return None
+        count = ranges.straight(pc, words, state)
+        stop = self.through(request, pc, pc + 4 * count, stops) if count > 1 else None
+        if stop is None:
+            return None
+        if not stop.is_breakpoint:
+            return stop, 0
+        arrived = self._stub.read("pc")
+        done = (arrived - pc) // 4
+        if not pc <= arrived <= pc + 4 * count:  # an interrupt, which one of them has taken
+            saved = self._saved(arrived)
+            done = 1 if saved is None else (saved[0] - pc) // 4 + 1
+        self.steps += done - 1
+        return stop, done
+
+    def _step(self, request: Resume, action: Action) -> StopReply:
         thread = self._thread(action)
         self._stub.select(thread)
+        self._stub.expect(self._before, self._next)
         state, pc = self._stub.read("msr"), self._stub.read("pc")
         if pc & 3:
             raise SstepError(f"pc {pc:#x} is no multiple of 4, so there is no instruction")
+        self._before = _STATE + (_TASK if state & msr.PR else ())
+        if msr.relocates(state):
+            self._before += ("lpcr",)
         instruction = self.last = self._stub.instruction(pc)
         srrs = self._given_srrs()
+        self._given = thread if srrs else None
         page = _page(thread, pc, state)
         plan = strategy.plan(
             instruction,
@@ -167,7 +315,7 @@ class Engine:
         # What runs alone must take no interrupt whose handler waits for another vCPU.
         masks = self.mask_interrupts or bool(request.alone or blocking)
         armed = self._armed(thread, instruction, pc, state, plan, srrs, masks=masks)
-        landing = Landing(plan.stops, armed, thread, pc, plan.faults)
+        landing = Landing(plan.stops, armed, thread, pc, self._watching(plan, pc))
         if plan.stops != (plan.trace,):
             landing = landing._replace(taken=plan.taken, stack=self._stub.read("r1"))
         in_code = any(place not in (plan.trace, *plan.taken) for place in plan.stops)
@@ -214,6 +362,16 @@ class Engine:
         saved = srrs or (0, 0)
         return Armed(thread, instruction, pc, state, written, *saved, plan.trace, successors, task)
 
+    def _watching(self, plan: strategy.Plan, pc: int) -> tuple[int, ...]:
+        """The vectors of faults that are planted for a step.
+
+        Those of the steps before stay, so that they need not be planted again for the next load.
+        """
+        if not self.keeps_planted or self.interrupts is not Interrupts.INTO:
+            return plan.faults
+        self._watched.update(dict.fromkeys(plan.faults))
+        return tuple(one for one in self._watched if one != pc and one not in plan.stops)
+
     def _in_handler(self, stop: StopReply, thread: bytes | None, plan: strategy.Plan) -> bool:
         """Whether a step has stopped at the vector of an interrupt that its instruction took."""
         if not stop.is_breakpoint:
@@ -244,7 +402,11 @@ class Engine:
         """At a breakpoint, where a thread has stopped that was resumed by somebody else: whether
         only an interrupted step came home, and the guest is to run on.
         """
-        return self._settle(stopped(thread), None) is None
+        try:
+            return self._settle(stopped(thread), None) is None
+        finally:
+            self._stub.send_queued()
+            self._stub.forget()
 
     def landings(self) -> tuple[int, ...]:
         """Where the next instruction of the selected thread may arrive, one after another."""
@@ -294,18 +456,17 @@ class Engine:
         faults = landing.faults + landing.through if landing else ()
         arming = True
         while True:
-            with self._planted(stops[:needed] + self.guarded, stops[needed:] + faults) as complete:
+            guards = stops[:needed] + self.guarded
+            with self._planted(guards, stops[needed:] + faults) as wanted:
                 if arming and landing is not None and landing.armed is not None:
-                    armed = landing.armed if complete else landing.armed.unmasked()
-                    landing = landing._replace(armed=armed)
-                    if armed is not None:
-                        self._arm(armed)
+                    landing = landing._replace(armed=self._arm(landing.armed, wanted))
                 arming = False
                 stop = self._stub.run(request)
             self._log(f"stop {stop.payload.decode('latin-1')}")
-            self._unsettled = stop, landing
+            self._unfinished = functools.partial(self._settle, stop, landing)
             shown = self._settle(stop, landing)
-            self._unsettled = None
+            self._stub.send_queued()
+            self._unfinished = None
             if shown is not None:
                 return shown
             if releasing and not self.outstanding:
@@ -313,48 +474,109 @@ class Engine:
             if self._stub.interrupted():
                 return stopped(stop.thread, signal=2)
 
-    def _arm(self, armed: Armed) -> None:
+    @contextmanager
+    def _planted(
+        self, needed: tuple[int, ...], others: tuple[int, ...]
+    ) -> Iterator[Collection[int]]:
+        """Temporary breakpoints here and nowhere else while the guest runs; see `keeps_planted`.
+
+        others: those that the stub may refuse.  Gives all of them.
+        """
+        wanted = dict.fromkeys(needed, True)
+        wanted.update((address, False) for address in others if address not in wanted)
+        try:
+            self._unplant([address for address in self._planted_at if address not in wanted])
+            for address, must in wanted.items():
+                if address not in self._planted_at:
+                    self._plant(address, must=must)
+            yield wanted
+        except BaseException:
+            with suppress(StubGone, StubRefused):
+                self.rest()
+            raise
+        if not self.keeps_planted:
+            self._unplant(list(self._planted_at))
+
+    def _plant(self, address: int, *, must: bool) -> None:
+        def refused(error: StubRefused) -> bool:
+            self._planted_at.pop(address, None)
+            if not must:
+                self._log(f"not planted, and not needed: {error}")
+            return not must
+
+        self._planted_at[address] = None
+        self._stub.insert(address, refused)
+
+    def _unplant(self, addresses: list[int]) -> None:
+        def still_refused(error: StubRefused) -> bool:
+            self._log(str(error))
+            return True
+
+        def remove(address: int) -> None:
+            def refused(_error: StubRefused) -> bool:
+                self._stub.remove(address, still_refused)  # it would stop the guest some day
+                return True
+
+            self._stub.remove(address, refused)
+
+        for address in reversed(addresses):
+            del self._planted_at[address]
+            self._watched.pop(address, None)
+            with suppress(StubGone):
+                remove(address)
+
+    def rest(self) -> None:
+        """The guest is left as it is to others: without temporary breakpoints."""
+        self._unplant(list(self._planted_at))
+        self._stub.send_queued()
+
+    def look_ahead(self) -> None:
+        """At a stop: ask at once for what gdb and the next step will ask for, if it is unknown."""
+        stub = self._stub
+        if stub.kvm:
+            return
+        with suppress(StubRefused):
+            stub.expect(_STATE, payloads=self.asked_next)
+            stub.forget_refusals()
+            pc = stub.read("pc")
+            if stub.known(b"m%x,4" % pc) is None:
+                stub.look_ahead({}, pc)
+
+    def _arm(self, armed: Armed, wanted: Collection[int]) -> Armed | None:
+        """Change the MSR for a step when all is planted; what was changed, if anything.
+
+        MSR[EE] is left alone unless all that is wanted is planted.  StubRefused if SE cannot be
+        set or collected; the MSR is then as before, or will be when `recover` can do that.
+        """
         self._stub.select(armed.thread)
         self.outstanding.append(armed)
         self.note()
         try:
             self._stub.write("msr", armed.written)
+            self._stub.send_queued()
+            if armed.masked and any(address not in self._planted_at for address in wanted):
+                return self._unmask(armed)
         except StubRefused:
-            self.outstanding.remove(armed)
-            self.note()
+            self._unfinished = functools.partial(self._unarm, armed)
+            self.recover()
             raise
+        return armed
 
-    @contextmanager
-    def _planted(self, needed: tuple[int, ...], others: tuple[int, ...]) -> Iterator[bool]:
-        """Temporary breakpoints while the guest runs; none of them is left behind.
+    def _unmask(self, armed: Armed) -> Armed | None:
+        unmasked = armed.unmasked()
+        self._stub.write("msr", unmasked.written if unmasked else armed.state)
+        self._stub.send_queued()
+        self.outstanding[self.outstanding.index(armed) :] = [unmasked] if unmasked else []
+        self.note()
+        return unmasked
 
-        others: those that the stub may refuse.  Gives whether there are all.
-        """
-        planted: list[int] = []
-        wanted = dict.fromkeys(needed, True)
-        wanted.update((address, False) for address in others if address not in wanted)
-        try:
-            for address, must in wanted.items():
-                try:
-                    self._stub.insert(address)
-                except StubRefused as refused:
-                    if must:
-                        raise
-                    self._log(f"not planted, and not needed: {refused}")
-                    continue
-                planted.append(address)
-            yield len(planted) == len(wanted)
-        finally:
-            for address in reversed(planted):
-                try:
-                    try:
-                        self._stub.remove(address)
-                    except StubRefused:
-                        self._stub.remove(address)  # what stays would stop the guest some day
-                except StubRefused as refused:
-                    self._log(str(refused))
-                except StubGone:
-                    break
+    def _unarm(self, armed: Armed) -> None:
+        self._stub.select(armed.thread)
+        if self._stub.read("msr") != armed.state:
+            self._stub.write("msr", armed.state)
+            self._stub.send_queued()
+        self.outstanding.remove(armed)
+        self.note()
 
     # -- collecting
 
@@ -363,10 +585,11 @@ class Engine:
 
         StubRefused: it still does.
         """
-        if self._unsettled is not None:
-            self._log("the last stop again")
-            self._settle(*self._unsettled)
-            self._unsettled = None
+        if self._unfinished is not None:
+            self._log("again, as the stub has refused something")
+            self._unfinished()
+            self._stub.send_queued()
+            self._unfinished = None
 
     def _settle(self, stop: StopReply, landing: Landing | None) -> StopReply | None:
         """Put right what our own doing shows at this stop; the stop for gdb, None to go on."""
@@ -378,6 +601,8 @@ class Engine:
     def _settled(self, stop: StopReply, landing: Landing | None) -> StopReply | None:
         if stop.payload[:1] in (b"W", b"X"):
             self.outstanding.clear()
+            with suppress(StubGone, StubRefused):
+                self._stub.send_queued()
             return stop
         if self.collecting is not None:
             self._stub.select(self.collecting.thread)
@@ -389,6 +614,7 @@ class Engine:
             if not self.outstanding:
                 break
             self._stub.select(thread)
+            self._stub.expect(self._asked_at_stop(landing))
             state, pc = self._stub.read("msr"), self._stub.read("pc")
             if pc not in [one.vector for one in self.outstanding]:
                 elsewhere.append(thread)
@@ -413,12 +639,20 @@ class Engine:
             for thread in elsewhere:
                 self._stub.select(thread)
                 self._disarm(landing, thread, self._stub.read("pc"), self._stub.read("msr"))
+            self._stub.send_queued()
             # MSR[EE] alone is undone in the vCPU itself or at the vector.
             self.outstanding[:] = [one for one in self.outstanding if one.vector is not None]
             if landing is not None and armed not in self.outstanding:
                 self.steps += 1
             self._stub.select(shown.thread)  # as gdb counts on
         return shown
+
+    def _asked_at_stop(self, landing: Landing | None) -> tuple[str, ...]:
+        """The registers of a thread that `_settle` will ask for, as a rule."""
+        traced = any(one.vector is not None for one in self.outstanding)
+        if landing is not None and landing.code is not None and not traced:
+            return ("msr", "pc", "r1")
+        return _STATE + (_TASK if self.outstanding[-1].task else ())
 
     def _passes(self, stop: StopReply, landing: Landing) -> bool:
         """Whether a stop is at a temporary breakpoint of a step, but not of what was stepped.
@@ -434,6 +668,14 @@ class Engine:
             return False
         if landing.armed is not None and pc == landing.armed.vector:
             return False  # see _owner
+        if landing.frame is not None and landing.code is not None:
+            if not self._has_left(landing, landing.frame, landing.code, stop.thread, pc):
+                return True
+            if pc not in landing.through:
+                return False
+            if landing.armed is not None and stop.thread == landing.thread:
+                self._clean_srr1(landing.armed, pc)  # it comes back, with interrupts as they were
+            return True
         if landing.frame is not None:
             moved = stop.thread != landing.thread
             return not self._frame(whole=moved).is_of(landing.frame, moved=moved)
@@ -465,6 +707,28 @@ class Engine:
             return False
         return self._stub.read("r1") == landing.stack
 
+    def _has_left(
+        self,
+        landing: Landing,
+        frame: Frame,
+        code: tuple[int, int],
+        thread: bytes | None,
+        pc: int,
+    ) -> bool:
+        """Whether a thread at a stop of `landing` is the one that ran through a range.
+
+        The guest may have moved it to another vCPU: a stack belongs to one thread of execution.
+        """
+        now = self._frame(whole=False)
+        if pc in landing.faults + landing.through:
+            saved = self._saved(pc)
+            if saved is None:
+                return thread == landing.thread
+            if not code[0] <= saved[0] < code[1]:
+                return False
+            now = now._replace(state=saved[1])
+        return now.is_of(frame, moved=False)
+
     def _owner(
         self, thread: bytes | None, vector: int, srrs: tuple[int, int] | None
     ) -> Armed | None:
@@ -478,14 +742,17 @@ class Engine:
         candidates = [one for one in reversed(self.outstanding) if one.vector == vector]
         if srrs is None or not candidates:
             return None
-        task = self._task(srrs[1])
+
+        def same_task(one: Armed, below: int = 1) -> bool:
+            return one.task is None or _same_task(one, one.task, self._task(srrs[1]), below)
+
         for one in candidates:
-            if srrs[0] in one.successors and _same_task(one, task):
+            if srrs[0] in one.successors and same_task(one):
                 return one
         for one in candidates:
             if one.thread != thread or (srrs[1] ^ one.state) & _CONTEXT:
                 continue
-            if _same_task(one, task, below=_SIGNAL_FRAME):
+            if same_task(one, _SIGNAL_FRAME):
                 return one
         return None
 
@@ -510,6 +777,10 @@ class Engine:
         write("pc", srr0)
         for name, value in restored.items():
             write(name, value)
+        known = {"pc": srr0, "msr": state, "srr0": restored["srr0"], "srr1": restored["srr1"]}
+        # A stub may have its own idea of an MSR that it never gave.
+        self._stub.look_ahead(known if state == armed.state else {}, srr0, self.asked_next)
+        self._next = srr0
         self.collecting = None
         self.outstanding.remove(armed)
         self._log(f"collected {_name(thread)}: pc={srr0:#x} msr={state:#x}")
@@ -537,6 +808,7 @@ class Engine:
                 how = "disarmed in SRR1"
             else:
                 continue
+            self._stub.send_queued()
             self.outstanding.remove(armed)
             self._log(f"{_name(thread)} at {pc:#x}: {how}")
             return
@@ -566,6 +838,7 @@ class Engine:
         address, state = saved
         undone = armed.before(state) if address == armed.pc else armed.after(state)
         self._write(msr.saved_in(vector)[1], undone & ~keep | state & keep)
+        self._stub.send_queued()
         return True
 
     def _leave(self, thread: bytes | None, pc: int, state: int) -> StopReply | None:
@@ -599,12 +872,14 @@ class Engine:
             try:
                 if name != "cfar" or self._stub.has(name):
                     self._write(name, value)
+                    self._stub.send_queued()
             except StubRefused as refused:
                 if name != "cfar":
                     raise
                 self._log(str(refused))
         self._stub.write("pc", pc)
         self._stub.write("msr", new)
+        self._stub.send_queued()
 
     def release(self, going_on: Callable[[], bool]) -> bool:
         """Before the stub is let go: run on until no step is outstanding; whether that is so.
@@ -690,26 +965,35 @@ class Engine:
             if known.collecting is not None and known.collecting.armed in ours:
                 self.collecting = known.collecting
             self._settle(stopped(self._stub.thread, signal=2), None)
+            self._stub.send_queued()
         for one in self.left_behind():
             self._stub.select(one.thread)
             self._stub.write("msr", one.state | (msr.EE if one.state & msr.PR else 0))
             self._stub.write("pc", one.home)
+            self._stub.send_queued()
         return found
 
     # -- what is asked of the stub
 
     def vectors(self) -> strategy.Vector:
         """Where interrupts of the selected thread go; LPCR is read once, where it matters."""
-        relocation = functools.cache(self.relocation)
+        relocation: msr.Relocation | None = None
 
         def vector(offset: int, state: int) -> int:
-            return msr.vector(offset, state, relocation()) if msr.relocates(state) else offset
+            nonlocal relocation
+            if not msr.relocates(state):
+                return offset
+            if relocation is None:
+                relocation = self.relocation()
+            return msr.vector(offset, state, relocation)
 
         return vector
 
     def relocation(self) -> msr.Relocation:
         """LPCR[AIL] and the rules for it.  SstepError if it is not to be had."""
-        pvr = self._optional("pvr")
+        if self._pvr is None:
+            self._pvr = self._optional("pvr")
+        pvr = self._pvr
         if self.ail is not None:
             return msr.Relocation(self.ail, self.ail == 3, msr.Relocation.of(0, pvr).power10)
         lpcr = self._optional("lpcr")
@@ -839,6 +1123,7 @@ class Engine:
             with suppress(StubGone):
                 for name, before in kept.items():
                     self._stub.write(name, before)
+                self._stub.send_queued()
 
     def _frame(self, *, whole: bool) -> Frame:
         numbers = range(14, 32) if whole else ()
@@ -910,6 +1195,7 @@ class Landing(NamedTuple):
     through: see `strategy.Plan`.  frame: at `stops` only this execution is meant.  needed: how many
     of the stops, from the first on, the stub must take.  taken: those of `stops` where the
     instruction arrives by an interrupt.  stack: r1, by which others at `stops` are told apart.
+    code: the range that is run through.
     """
 
     stops: tuple[int, ...]
@@ -922,6 +1208,7 @@ class Landing(NamedTuple):
     through: tuple[int, ...] = ()
     taken: tuple[int, ...] = ()
     stack: int | None = None
+    code: tuple[int, int] | None = None
 
 
 def _told(armed: Armed, where: str = "") -> Left:
@@ -929,14 +1216,11 @@ def _told(armed: Armed, where: str = "") -> Left:
     return Left(armed.thread or b"", armed.pc, armed.state, what)
 
 
-def _same_task(armed: Armed, task: Task, below: int = 1) -> bool:
-    """Whether a Trace interrupt that was taken in `task` may be of an armed step.
+def _same_task(armed: Armed, before: Task, task: Task, below: int) -> bool:
+    """Whether a Trace interrupt that was taken in `task` may be of a step armed in task `before`.
 
     below: by how much less than this the stack pointer may have been lowered meanwhile.
     """
-    before = armed.task
-    if before is None:
-        return True
     if None not in (before.space, task.space) and before.space != task.space:
         return False
     return armed.instruction.may_write_r1 or 0 <= before.stack - task.stack < below

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import gdb
@@ -56,6 +56,10 @@ class GdbLink:
             raise StubGone(str(error)) from error
         self._log(f"stub -> {(reply or b'').decode('latin-1')}")
         return reply or b""
+
+    def calls(self, payloads: Sequence[bytes]) -> list[bytes]:
+        """See `stub.Link`.  gdb waits for each reply."""
+        return [self.call(payload) for payload in payloads]
 
     def resume(self, payload: bytes) -> bytes:
         """See `stub.Link`.  Ctrl-C is noticed when gdb's patience with the reply ends."""

@@ -91,6 +91,11 @@ class Instruction(NamedTuple):
         return self.kind is Kind.BRANCH and self.word & 0xFC0007FF == 0x4C000020
 
     @property
+    def may_call(self) -> bool:
+        """Whether it is a branch that may call a function or return from one."""
+        return self.kind is Kind.BRANCH and (self.links or self.word >> 26 == 19)
+
+    @property
     def tar(self) -> bool:
         """Whether it is bctar, which is a facility that may be off."""
         return self.kind is Kind.BRANCH and self.word >> 26 == 19 and self.field(21, 30) == 560
@@ -270,8 +275,42 @@ LEAVES = RETURNS | {Kind.SYSTEM_CALL, Kind.SYSTEM_CALL_VECTORED, Kind.RFEBB}
 """What goes elsewhere and takes the MSR with it."""
 
 
-def _no_register(name: str) -> int:
+def no_register(name: str) -> int:
+    """The `Reader` for what reads none."""
     raise AssertionError(f"a direct branch depends on no register, not on {name}")
+
+
+# By primary opcode, which general registers are written: none, that in bits 6:10 (RT), that in bits
+# 11:15 (RA), or both.  DS-forms and opcode 31 have more to be looked at.
+_NO_REGISTER = frozenset([10, 11, 16, 18, 36, 38, 44, 47, 48, 50, 52, 54, 57, 59, 61, 63])
+_RT = frozenset([4, 7, 8, 12, 13, 14, 15, 32, 34, 40, 42, 60])
+_RA = frozenset([20, 21, *range(23, 31), 37, 39, 45, 49, 51, 53, 55])
+_BOTH = frozenset([33, 35, 41, 43, 31])
+_SEVERAL = (533, 597, 276)  # lswx, lswi, lqarx
+
+
+def keeps(instruction: Instruction, number: int) -> bool:
+    """Whether an instruction surely leaves general register `number` (0 to 31) alone.
+
+    False for some that do so, too: all prefixed ones, and of opcode 31 what reads the register.
+    """
+    opcode, extended = instruction.word >> 26, instruction.field(21, 30)
+    update = instruction.field(30, 31)
+    in_rt, in_ra = opcode in _RT | _BOTH, opcode in _RA | _BOTH
+    if opcode == 58:  # ld, ldu, lwa
+        in_rt, in_ra = True, update == 1
+    elif opcode == 62:  # std, stdu, stq
+        in_ra = update == 1
+    elif opcode == 19:  # addpcis
+        in_rt = extended & 31 == 2
+    elif opcode == 31 and extended == 444:  # or
+        in_rt = False
+    elif (opcode == 31 and extended in _SEVERAL) or (
+        not in_rt and not in_ra and opcode not in _NO_REGISTER
+    ):
+        return False
+    rt, ra = instruction.field(6, 10), instruction.field(11, 15)
+    return not (in_rt and rt == number) and not (in_ra and ra == number)
 
 
 LONGEST = 128
@@ -311,7 +350,7 @@ def atomic_sequence(pc: int, msr: int, code: Callable[[int], Instruction]) -> Se
         comes_back = instruction.links and first.begins_transaction
         if instruction.kind is Kind.BRANCH and not comes_back:
             if instruction.word >> 26 != 19:
-                targets.append(successors(instruction, place, msr, _no_register)[-1])
+                targets.append(successors(instruction, place, msr, no_register)[-1])
             else:
                 inside.append(place)
         elif instruction.kind in LEAVES:

@@ -12,11 +12,13 @@ from __future__ import annotations
 import os
 import select
 import socket
+import struct
+import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from . import private, record
 from .engine import NOT_HOME, RELEASE_TIME, Engine
@@ -53,9 +55,18 @@ prompt gdb sends no interrupt; so one that is followed by a resume at once is me
 one that is not has been answered by a prompt.
 """
 
+MOMENT = 0.02
+"""Seconds for which who will speak next is waited for alone: one system call in place of two."""
+
 NOT_KEPT = b"E.ppc-sstep: the stub does not keep this register of this vCPU"
 
 Log = Callable[[str], None]
+
+
+class PacketLog(Protocol):
+    """Takes a line about a packet, and the packet that ends it."""
+
+    def __call__(self, line: str, payload: bytes, /) -> None: ...
 
 
 class GdbGone(Exception):
@@ -70,73 +81,135 @@ class Peer:
     """
 
     def __init__(
-        self, sock: socket.socket, name: str, gone: Exception, log: Log, *, answers: bool = False
+        self,
+        sock: socket.socket,
+        name: str,
+        gone: Exception,
+        *,
+        answers: bool = False,
     ) -> None:
         self.sock = sock
         self._gone = gone
         self._answers = answers
         self.acks = True
-        self.taken = True
-        """Whether the other end has acknowledged what was sent last (always without acks)."""
-        self.items: deque[Packet | Notification | Byte] = deque()
+        self.items: deque[Item] = deque()
         self._name = name
-        self._log = log
+        self.log: PacketLog | None = None
         self._parser = Parser()
         self._last: bytes | None = None
+        self._sent = self._replied = self._acked = 0  # of the packets that were sent at once
+        self._owed = 0  # packets that are to be acknowledged, with what is sent next
+        self._came = 0.0  # when the last of these came (time.monotonic)
+
+    @property
+    def taken(self) -> bool:
+        """Whether the other end has acknowledged what was sent last (always without acks)."""
+        return not self.acks or self._acked >= self._sent
 
     def send(self, payload: bytes, start: bytes = b"$") -> None:
         """Send a packet, or with another start a notification."""
-        self._log(f"{self._name} <- {payload.decode('latin-1')}")
+        if self.log:
+            self.log(f"{self._name} <- ", payload)
         self._last = frame(payload, start)
         if start == b"$":
-            self.taken = not self.acks
+            self._sent, self._replied, self._acked = 1, 0, 0
         self.send_raw(self._last)
+
+    def send_all(self, payloads: Sequence[bytes]) -> None:
+        """Send packets in one go.  A NAK, and a reply with a bad checksum, is among the `items`
+        then, unless it is about the last.
+        """
+        if self.log:
+            for payload in payloads:
+                self.log(f"{self._name} <- ", payload)
+        frames = [frame(payload) for payload in payloads]
+        self._last = frames[-1]
+        self._sent, self._replied, self._acked = len(frames), 0, 0
+        self.send_raw(b"".join(frames))
 
     def send_raw(self, data: bytes) -> None:
         """Send bytes that are no packet of their own, or one that is framed already."""
+        if self._owed:
+            data, self._owed = self._owed * ACK + data, 0
         try:
             self.sock.sendall(data)
         except OSError as error:
             raise self._gone from error
 
-    def fill(self) -> None:
-        """Read what is there (waiting for it if need be) into `items`."""
+    def acknowledge(self) -> None:
+        """Acknowledge what has come, before nothing else may be sent for long."""
+        if self._owed:
+            # Who ends after a last reply takes no `+`; the end is seen at the next read.
+            with suppress(type(self._gone)):
+                self.send_raw(b"")
+
+    @property
+    def overdue(self) -> bool:
+        """Whether something should have been acknowledged before now."""
+        return self._owed > 0 and time.monotonic() > self._came + MOMENT
+
+    def hurry(self) -> None:
+        """Have `fill` wait only `MOMENT`, and for a lone `+` to be followed by what it precedes.
+
+        OSError if that cannot be had.
+        """
+        timeval = struct.pack("@ll", 0, int(1e6 * MOMENT))
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+        if self.sock.family == socket.AF_UNIX:  # with TCP, select would not see a lone byte
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 2)
+
+    def fill(self) -> bool:
+        """Read what is there (waiting for it if need be) into `items`; whether there was."""
         try:
             data = self.sock.recv(65536)
+        except BlockingIOError:
+            return False
         except OSError as error:
             raise self._gone from error
         if not data:
             raise self._gone
+        taken = 0
         for item in self._parser.feed(data):
-            self._take(item)
+            if self.log and not isinstance(item, Byte):
+                bad = "bad checksum: " if isinstance(item, Bad) else ""
+                self.log(f"{self._name} -> {bad}", item.payload)
+            taken += self._take(item)
+        if self.acks and taken:
+            self._owed += taken
+            self._came = time.monotonic()
+        return True
 
-    def _take(self, item: Item) -> None:
-        if isinstance(item, Bad):
-            self._log(f"{self._name} -> bad checksum: {item.payload.decode('latin-1')}")
-            if self.acks:
-                self.send_raw(NAK)
-        elif isinstance(item, Byte):
-            if item.value == NAK and self._last is not None:
-                self.send_raw(self._last)
-            elif item.value == ACK:
-                self.taken = True
-            else:
-                self.items.append(item)
-        else:
-            self._log(f"{self._name} -> {item.payload.decode('latin-1')}")
-            if isinstance(item, Packet):
-                if self._answers and not self.taken:
-                    # Sent before our request came: a reply that we have had, again (as gdb does).
-                    self._log(f"{self._name} -> ignored, no acknowledgement came before")
-                    self.send_raw(ACK)
-                    return
-                # A NAK from now on is not about what we sent before.
-                self._last = None
+    def _take(self, item: Item) -> bool:
+        """Note an item; whether it is to be acknowledged."""
+        among = self._replied < self._sent - 1
+        if isinstance(item, Packet):
+            if self._answers and self.acks and self._acked <= min(self._replied, self._sent - 1):
+                # Sent before our request came: a reply that we have had, again (as gdb does).
+                if self.log:
+                    self.log(f"{self._name} -> ignored, no acknowledgement came before", b"")
+                return True
+            if not among:
+                self._last = None  # a NAK from now on is not about what we sent before
+            self._replied += 1
+        elif isinstance(item, Bad):
+            if not among:
                 if self.acks:
-                    # Who ends after a last reply takes no `+`; the end is seen at the next read.
-                    with suppress(type(self._gone)):
-                        self.send_raw(ACK)
-            self.items.append(item)
+                    self.send_raw(NAK)
+                return False
+            self._replied += 1
+        elif isinstance(item, Notification):
+            pass
+        elif item.value == ACK:
+            self._acked += 1
+            return False
+        elif item.value == NAK and among:
+            self._replied += 1
+            self._acked += 1  # as nothing else will come for it
+        elif item.value == NAK and self._last is not None:
+            self.send_raw(self._last)
+            return False
+        self.items.append(item)
+        return isinstance(item, (Packet, Bad))
 
 
 class Wire:
@@ -146,26 +219,60 @@ class Wire:
         self.gdb = gdb
         self.stub = stub
         self.gdb_gone = False
+        self.bursts = False
+        """Whether the stub takes packets before it has answered the one before, as QEMU does.
+
+        Nor does QEMU wait for acknowledgements: they come with the next packet.
+        """
+        self.breakpoints: dict[bytes, int] = {}
+        """See `Engine.breakpoints`."""
         self.interrupt_at: float | None = None
         """When a resume is to be interrupted by us (time.monotonic), None for never."""
         self._interrupted = False
+        self._hurries = False
 
-    def wait(self, timeout: float | None = None, *, gdb: bool = True) -> bool:
-        """Read from whichever peer has something; whether one had within `timeout` seconds."""
+    def hurry(self) -> None:
+        """Have `wait` wait for who will speak next, before it looks for all."""
+        if sys.platform == "linux":
+            with suppress(OSError):
+                self.gdb.hurry()
+                self.stub.hurry()
+                self._hurries = True
+
+    def wait(
+        self, timeout: float | None = None, *, gdb: bool = True, first: Peer | None = None
+    ) -> bool:
+        """Read from whichever peer has something; whether one had within `timeout` seconds.
+
+        gdb: whether it is listened to as well.  first: who will speak next.
+        """
+        if self.gdb.overdue:
+            self.acknowledge_gdb()
+        if self._hurries and first is not None and self._fill(first):
+            return True
+        self.acknowledge_gdb()
+        if gdb and not self.bursts:
+            self.stub.acknowledge()
         listening = gdb and not self.gdb_gone
         sockets = [self.stub.sock, self.gdb.sock] if listening else [self.stub.sock]
         ready, _, _ = select.select(sockets, [], [], timeout)
         if self.stub.sock in ready:
             self.stub.fill()
         if self.gdb.sock in ready:
-            self._fill_from_gdb()
+            self._fill(self.gdb)
         return bool(ready)
 
-    def _fill_from_gdb(self) -> None:
+    def _fill(self, peer: Peer) -> bool:
         try:
-            self.gdb.fill()
+            return peer.fill()
         except GdbGone:
             self.gdb_gone = True
+            return True
+
+    def acknowledge_gdb(self) -> None:
+        """Acknowledge what gdb has sent, if it cannot be answered at once."""
+        with suppress(GdbGone):  # seen when it is read from
+            self.gdb.acknowledge()
 
     def to_gdb(self, payload: bytes, start: bytes = b"$") -> None:
         """Send gdb a packet or notification, if it is there."""
@@ -184,15 +291,56 @@ class Wire:
         self.stub.items.clear()
         self.stub.send(payload)
 
+    def calls(self, payloads: Sequence[bytes]) -> list[bytes]:
+        """See `stub.Link`.  Each reply belongs to a request by its place."""
+        if not self.bursts:
+            return [self.call(payload) for payload in payloads]
+        self.stub.items.clear()
+        self.stub.send_all(payloads)
+        outcomes = self._outcomes(len(payloads))
+        return [
+            outcome.payload if isinstance(outcome, Packet) else self._again(payload, outcome)
+            for payload, outcome in zip(payloads, outcomes)
+        ]
+
+    def _again(self, payload: bytes, outcome: Item) -> bytes:
+        """Of several requests, one was not understood, or its reply."""
+        if isinstance(outcome, Bad) and payload[:1] in (b"Z", b"z"):
+            # Stubs count these, and whether this one counts is not known: so none, then gdb's own.
+            what, address = payload[1:], int(payload.split(b",")[1], 16)
+            for _ in range(3):
+                if self.call(b"z" + what) != b"OK":
+                    break
+            for gdbs, place in self.breakpoints.items():
+                if place == address and gdbs[:1] in (b"0", b"1"):
+                    self.call(b"Z" + gdbs)
+            if payload[:1] == b"z":
+                return b"OK"
+        return self.call(payload)
+
     def reply(self) -> bytes:
         """The next packet from the stopped stub.  StubGone if there is none."""
-        end = time.monotonic() + REPLY_TIMEOUT
         while True:
+            (item,) = self._outcomes(1)
+            if isinstance(item, Packet):
+                return item.payload
+
+    def _outcomes(self, count: int) -> list[Item]:
+        """The next so many packets from the stopped stub, or what came in place of one."""
+        outcomes: list[Item] = []
+        end = time.monotonic() + REPLY_TIMEOUT  # for each
+        while True:
+            before = len(outcomes)
             while self.stub.items:
                 item = self.stub.items.popleft()
-                if isinstance(item, Packet):
-                    return item.payload
-            if not self.wait(max(0.0, end - time.monotonic()), gdb=False):
+                if not isinstance(item, Notification):
+                    outcomes.append(item)
+                    if len(outcomes) == count:
+                        return outcomes
+            if len(outcomes) > before:
+                end = time.monotonic() + REPLY_TIMEOUT
+            left = max(0.0, end - time.monotonic())
+            if not self.wait(left, gdb=False, first=self.stub):
                 raise StubSilent(f"the stub did not answer within {REPLY_TIMEOUT:g} seconds")
 
     def resume(self, payload: bytes) -> bytes:
@@ -200,10 +348,12 @@ class Wire:
         self.ask(payload)
         asked: float | None = None  # when the stub was told to stop for somebody who will not wait
         sent = time.monotonic()
+        hurries = 2  # an acknowledgement and, after a step, the stop
         while True:
             while self.gdb.items:
                 item = self.gdb.items.popleft()
                 if isinstance(item, Packet):  # an answer to the stub's File-I/O request
+                    self.acknowledge_gdb()
                     self.stub.send(item.payload)
                 elif item == Byte(INTERRUPT):
                     self._interrupted = True
@@ -224,14 +374,16 @@ class Wire:
                 raise StubSilent("the guest did not stop")
             if not self.stub.taken and now > sent + REPLY_TIMEOUT:
                 raise StubSilent(f"the stub did not answer within {REPLY_TIMEOUT:g} seconds")
+            self.stub.acknowledge()
             pending = not (asked is None and self.interrupt_at is None and self.stub.taken)
-            self.wait(0.1 if pending else None)
+            hurries -= 1
+            self.wait(0.1 if pending else None, first=self.stub if hurries >= 0 else None)
 
     def interrupted(self) -> bool:
         """See `stub.Link`."""
         while not self.gdb_gone and select.select([self.gdb.sock], [], [], 0)[0]:
-            self._fill_from_gdb()
-        interrupted, self._interrupted = self._interrupted, False
+            self._fill(self.gdb)
+        interrupted, self._interrupted = self._interrupted or self.gdb_gone, False
         interrupt = Byte(INTERRUPT)
         if interrupt in self.gdb.items:
             self.gdb.items.remove(interrupt)
@@ -244,33 +396,41 @@ class Layer:
 
     def __init__(self, gdb: socket.socket, stub: socket.socket, log: Log) -> None:
         self.log = log
-        self.logging = False
         self._log_file: TextIO | None = None
         self._wire = Wire(
-            Peer(gdb, "gdb ", GdbGone(), self._logged),
+            Peer(gdb, "gdb ", GdbGone()),
             Peer(
                 stub,
                 "stub",
                 StubGone("the stub closed the connection"),
-                self._logged,
                 answers=True,
             ),
         )
         self._waiting = False  # gdb waits for the reply to something that was forwarded
         self._asked = b""  # what that was
         self._gdb_thread: bytes | None = None  # what gdb believes to have selected
-        self._breakpoints: dict[bytes, int] = {}  # see Engine.breakpoints
         self._late_interrupt = -LATE_INTERRUPT  # when one came (time.monotonic)
         self._to_continue = False  # gdb went away while the guest ran
         self.active = True
+        self._recorded = ""
         self.record_fd: int | None = None
         """Where to keep a line of what is in the middle, for who finds that we were killed."""
         self.stub = Stub(self._wire, {})
         self.engine = Engine(self.stub, self._logged)
 
-    def _logged(self, line: str) -> None:
+    @property
+    def logging(self) -> bool:
+        """Whether packets and decisions are logged."""
+        return self._wire.stub.log is not None
+
+    @logging.setter
+    def logging(self, logs: bool) -> None:
+        self._wire.stub.log = self._wire.gdb.log = self._logged if logs else None
+
+    def _logged(self, line: str, payload: bytes = b"") -> None:
         if not self.logging:
             return
+        line += payload.decode("latin-1")
         if self._log_file is None:
             self.log(line)
         else:
@@ -278,7 +438,10 @@ class Layer:
 
     def _note(self) -> None:
         assert self.record_fd is not None
-        os.pwrite(self.record_fd, record.written(self.engine).encode() + b"\n", 0)
+        text = record.written(self.engine)
+        if text != self._recorded:
+            os.pwrite(self.record_fd, text.encode() + b"\n", 0)
+            self._recorded = text
 
     def log_to(self, path: str) -> None:
         """Append the debug log to a file, empty for the log that gdb reads; errors are logged."""
@@ -294,12 +457,15 @@ class Layer:
     def greet(self) -> None:
         """Learn about the stub before gdb's connection is touched.  SstepError if it won't do."""
         self._learn_acks()
-        kvm = b"enabled" in self._monitor("info kvm")
+        told = self._monitor("info kvm")
+        kvm = b"enabled" in told
+        self._wire.bursts = b"kvm support" in told
         self.stub = introduce(self._wire, kvm=kvm)
         self.engine = Engine(self.stub, self._logged)
         if self.record_fd is not None:
             self.engine.note = self._note
-        self.engine.breakpoints = self._breakpoints
+        self.engine.breakpoints = self._wire.breakpoints
+        self.engine.asked_next = (b"g",)
 
     def _learn_acks(self) -> None:
         """gdb may have agreed with the stub on QStartNoAckMode: then no `+` comes first.
@@ -338,9 +504,10 @@ class Layer:
     def run(self) -> None:
         """Until gdb or the stub goes away."""
         wire = self._wire
+        wire.hurry()
         try:
             while not wire.gdb_gone:
-                wire.wait()
+                wire.wait(first=wire.stub if self._waiting else wire.gdb)
                 while wire.stub.items:
                     self._from_stub(wire.stub.items.popleft())
                 while wire.gdb.items and not wire.gdb_gone:
@@ -353,25 +520,28 @@ class Layer:
             return
         self._gdb_went()
 
-    def _from_stub(self, item: Packet | Notification | Byte) -> None:
+    def _from_stub(self, item: Item) -> None:
         if isinstance(item, Packet):
-            self._wire.to_gdb(item.payload)
+            payload = item.payload
+            if self._asked == b"vCont?" and b";s" in payload and b";r" not in payload:
+                payload += b";r"  # ranges are the engine's
+            self._wire.to_gdb(payload)
             # qRcmd's output comes in O packets before its reply.
             if item.payload[:1] != b"O" or item.payload == b"OK":
                 self._waiting = False
             if item.payload == b"OK" and self._asked == b"QStartNoAckMode":
                 self._wire.stub.acks = self._wire.gdb.acks = False
             if item.payload == b"OK" and self._asked[:1] == b"Z":
-                self._breakpoints[self._asked[1:]] = int(self._asked.split(b",")[1], 16)
-            if item.payload == b"OK" and self._asked[:1] == b"z":
-                self._breakpoints.pop(self._asked[1:], None)
+                self._wire.breakpoints[self._asked[1:]] = int(self._asked.split(b",")[1], 16)
+            if payload == b"OK" and self._asked[:1] == b"z":
+                self._wire.breakpoints.pop(self._asked[1:], None)
             thread = StopReply.parse(item.payload).thread
             if thread is not None:
                 self._selected(thread)
         elif isinstance(item, Notification):
             self._wire.to_gdb(item.payload, b"%")
 
-    def _from_gdb(self, item: Packet | Notification | Byte) -> None:
+    def _from_gdb(self, item: Item) -> None:
         if isinstance(item, Byte):
             # A NAK: gdb misses the reply to what was forwarded.
             if self._waiting:
@@ -380,14 +550,21 @@ class Layer:
                 self._late_interrupt = time.monotonic()
             return
         payload = item.payload
+        if not self._waiting and self.stub.thread == self._gdb_thread:
+            known = self.stub.known(payload)
+            if known is not None:
+                self._wire.to_gdb(known)
+                return
         while self._waiting:  # gdb asks one thing after the other, but for retries
             if not self._wire.wait(REPLY_TIMEOUT, gdb=False):
                 self._waiting = False
             while self._wire.stub.items:
                 self._from_stub(self._wire.stub.items.popleft())
         resume = parse_resume(payload)
-        with suppress(StubRefused):  # gdb has been told at the stop itself
+        try:
             self.engine.recover()
+        except StubRefused:
+            self.stub.forget()  # gdb has been told at the stop itself
         try:
             if resume is not None:
                 self._resume(resume)
@@ -400,6 +577,7 @@ class Layer:
         except SstepError as error:
             # gdb prints the text, ends its command, and finds the thread where it was.
             self._logged(f"error: {error}")
+            self.stub.forget()
             self._wire.to_gdb(b"E.ppc-sstep: " + str(error).encode())
 
     def _resume(self, request: Resume) -> None:
@@ -415,7 +593,7 @@ class Layer:
         if self.active or request.stepping is None:
             stop = self.engine.resume(request)
         else:
-            stop = self.stub.run(request)
+            stop = self.stub.run(request.without_ranges())
         if self._wire.gdb_gone:
             self._to_continue = request.stepping is None and stop.signal == 2
             return
@@ -423,14 +601,25 @@ class Layer:
             self._late_interrupt = time.monotonic()
         if stop.thread is not None:
             self._gdb_thread = stop.thread
+            if self.active:
+                self.engine.look_ahead()
         self._wire.to_gdb(stop.payload)
 
     def _selected(self, thread: bytes | None) -> None:
         self._gdb_thread = thread
         self.stub.changed(thread)
 
+    def _keeps(self, payload: bytes) -> bool:
+        """Whether a packet leaves registers and memory as they are."""
+        if payload[:1] in (b"z", b"Z"):
+            return not self.stub.kvm
+        return payload[:1] in (b"g", b"p", b"m", b"x", b"T", b"q") and payload[:5] != b"qRcmd"
+
     def _forward(self, payload: bytes) -> None:
         kind = payload[:1]
+        self.stub.send_queued()
+        if not self._keeps(payload):
+            self.stub.forget()
         if payload[:2] == b"Hg":
             self._selected(thread_id(payload[2:]))
         elif kind in (b"g", b"G", b"p", b"P", b"m", b"M", b"x", b"X", b"z", b"Z"):
@@ -479,9 +668,9 @@ class Layer:
         try:
             if self._waiting:
                 wire.reply()  # that gdb did not wait for
-            for what in self._breakpoints:
+            for what in self._wire.breakpoints:
                 self.stub.breakpoint(b"z" + what)
-            self._breakpoints.clear()
+            self._wire.breakpoints.clear()
             self._collect()
             if self._to_continue:
                 wire.stub.send(b"c")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -14,8 +15,12 @@ def written(engine: Engine) -> str:
     """The record of an engine, empty where nothing is in the middle."""
     if not engine.outstanding and engine.collecting is None:
         return ""
-    outstanding = [_plain(one) for one in engine.outstanding]
-    return json.dumps([outstanding, engine.collecting and _plain(engine.collecting)])
+    outstanding = ", ".join(map(_text, engine.outstanding))
+    collecting = "null"
+    if engine.collecting is not None:
+        armed, *others = engine.collecting
+        collecting = f"[{_text(armed)}, {json.dumps(_plain(tuple(others)))}]"
+    return f"[[{outstanding}], {collecting}]"
 
 
 def read(text: str) -> Lost | None:
@@ -25,8 +30,13 @@ def read(text: str) -> Lost | None:
     outstanding, collecting = json.loads(text)
     return Lost(
         tuple(_armed(one) for one in outstanding),
-        collecting and Collecting(_armed(collecting[0]), _thread(collecting[1]), *collecting[2:]),
+        collecting and _collecting(*collecting),
     )
+
+
+@functools.lru_cache(maxsize=16)
+def _text(armed: Armed) -> str:
+    return json.dumps(_plain(armed))
 
 
 def _plain(value: Any) -> Any:
@@ -41,6 +51,11 @@ def _plain(value: Any) -> Any:
 
 def _thread(name: str | None) -> bytes | None:
     return None if name is None else name.encode()
+
+
+def _collecting(armed: list[Any], others: list[Any]) -> Collecting:
+    thread, *srrs = others
+    return Collecting(_armed(armed), _thread(thread), *srrs)
 
 
 def _armed(fields: list[Any]) -> Armed:

@@ -7,8 +7,8 @@ and `#`, escapes and run lengths included, unless said otherwise.
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator
 from typing import NamedTuple, Union
 
 
@@ -41,9 +41,18 @@ Item = Union[Packet, Notification, Bad, Byte]  # evaluated, so no `|` in Python 
 ACK, NAK, INTERRUPT = b"+", b"-", b"\x03"
 
 
+# Most packets are like others before.
+_again = functools.lru_cache(maxsize=256)
+
+
+@_again
 def frame(payload: bytes, start: bytes = b"$") -> bytes:
     """The payload with its start, end and checksum."""
     return b"%s%s#%02x" % (start, payload, sum(payload) & 0xFF)
+
+
+_BYTES = {one: Byte(one) for one in (ACK, NAK, INTERRUPT)}
+_ITEMS = re.compile(rb"([+\-\x03])?(?:([$%])([^$#]*)#(..))?", re.DOTALL)
 
 
 class Parser:
@@ -52,42 +61,48 @@ class Parser:
     def __init__(self) -> None:
         self._buffer = b""
 
-    def feed(self, data: bytes) -> Iterator[Item]:
+    def feed(self, data: bytes) -> list[Item]:
         """The items that are complete with `data`; the rest is kept for the next call."""
-        self._buffer += data
-        while self._buffer:
-            first = self._buffer[:1]
-            if first in (b"$", b"%"):
-                end = self._buffer.find(b"#")
-                again = self._buffer.rfind(b"$", 1, end) if end > 0 else -1
-                if again > 0:  # `$` cannot be in a payload: what is before it was cut off
-                    self._buffer = self._buffer[again:]
-                    continue
-                if end < 0 or len(self._buffer) < end + 3:
-                    return
-                payload, check = self._buffer[1:end], self._buffer[end + 1 : end + 3]
-                self._buffer = self._buffer[end + 3 :]
-                yield self._checked(first, payload, check)
+        buffer, at, items = self._buffer + data, 0, list[Item]()
+        while at < len(buffer):
+            found = _ITEMS.match(buffer, at)
+            assert found is not None
+            byte, first, payload, check = found.groups()
+            if byte is not None:
+                items.append(_BYTES[byte])
+            if first is not None:
+                items.append(_checked(first, payload, check))
+            if found.end() > at:
+                at = found.end()
+            elif buffer[at] not in b"$%":
+                at += 1
             else:
-                self._buffer = self._buffer[1:]
-                if first in (ACK, NAK, INTERRUPT):
-                    yield Byte(first)
+                again = buffer.rfind(b"$", at + 1, buffer.find(b"#", at) + 1)
+                if again < 0:
+                    break
+                at = again  # `$` cannot be in a payload: what is before it was cut off
+        self._buffer = buffer[at:]
+        return items
 
-    @staticmethod
-    def _checked(first: bytes, payload: bytes, check: bytes) -> Item:
-        if check.lower() != b"%02x" % (sum(payload) & 0xFF):
-            return Bad(payload)
-        return Packet(payload) if first == b"$" else Notification(payload)
+
+@_again
+def _checked(first: bytes, payload: bytes, check: bytes) -> Item:
+    if check.lower() != b"%02x" % (sum(payload) & 0xFF):
+        return Bad(payload)
+    return Packet(payload) if first == b"$" else Notification(payload)
 
 
 def plain(payload: bytes) -> bytes:
     """A payload with run lengths and escapes undone."""
+    if b"*" not in payload and b"}" not in payload:
+        return payload
     expanded = re.sub(
         rb"(.)\*([ -~])", lambda m: m[1] * (m[2][0] - 29 + 1), payload, flags=re.DOTALL
     )
     return re.sub(rb"\}(.)", lambda m: bytes([m[1][0] ^ 0x20]), expanded, flags=re.DOTALL)
 
 
+@_again
 def thread_id(text: bytes) -> bytes:
     """A thread-id as gdb writes it: without the leading zeros of QEMU's p01.01."""
     return re.sub(rb"(^|[p.])0+(?=[0-9a-f])", rb"\1", text)
@@ -108,6 +123,12 @@ class Action(NamedTuple):
     def steps(self) -> bool:
         """Whether the thread is to be stepped."""
         return self.verb in (b"s", b"S", b"r")
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """Of an `r`: the first address, and that behind the last."""
+        start, end = (int(one, 16) for one in self.argument.split(b","))
+        return start, end
 
     def continued(self) -> Action:
         """The same with the thread running freely."""
@@ -146,6 +167,14 @@ class Resume(NamedTuple):
         """The same with every step made a continue: the form a stub obeys."""
         return Resume(tuple(action.continued() for action in self.actions), self.vcont)
 
+    def without_ranges(self) -> Resume:
+        """The same with every range made a step, for a stub that knows no ranges."""
+        step = (
+            action._replace(verb=b"s", argument=b"") if action.verb == b"r" else action
+            for action in self.actions
+        )
+        return Resume(tuple(step), self.vcont)
+
     def stepped(self) -> Resume:
         """The same with every continue made a step."""
         return Resume(tuple(action.stepped() for action in self.actions), self.vcont)
@@ -160,6 +189,7 @@ class Resume(NamedTuple):
         return b";".join(parts)
 
 
+@_again
 def parse_resume(payload: bytes) -> Resume | None:
     """The Resume that a packet from gdb is, None for any other packet."""
     if payload.startswith(b"vCont;"):
@@ -181,6 +211,7 @@ class StopReply(NamedTuple):
     thread: bytes | None
 
     @classmethod
+    @_again
     def parse(cls, payload: bytes) -> StopReply:
         """Of a T or S packet; others (W, X, N, E.., empty) have neither signal nor thread."""
         if not re.match(rb"[TS][0-9a-fA-F]{2}", payload):

@@ -90,10 +90,11 @@ class Stepping:
         with self._door.behind_gdb():
             self._door.guards.only_at(self._addresses)
             try:
-                for left in range(self._count, 0, -1):
+                left = self._count
+                while left:
                     if self._by_lines or left == 1:
                         self._begin()
-                    self._step(last=left == 1)
+                    left -= self._goes_straight(left - 1) or self._step(last=left == 1)
                 self._door.show(same_frame=self._shows_line(), hide=self._hidden)
             except Reported:
                 pass
@@ -139,17 +140,34 @@ class Stepping:
         same = self._frame_at(pc).is_same(self._frame)
         return same and source.function_at(pc) == self._function
 
-    def _step(self, *, last: bool) -> None:
+    def _goes_straight(self, limit: int) -> int:
+        """How many steps are done at once: of instructions, up to `limit`."""
+        done = 0 if self._by_lines else self._door.straight(limit, self._addresses)
+        if done:
+            self._hidden = 0
+            self._let_breakpoints_decide()
+        return done
+
+    def _step(self, *, last: bool) -> int:
+        """How many steps that was: one."""
         if self._by_lines and self._calls is Calls.BY_LINES and self._hidden:
             self._hidden -= 1  # into an inlined call: that takes no instruction
-            return
+            return 1
         ended = False
         while not ended:
             before = self._door.pc
-            self._door.step()
+            if not self._goes_through():
+                self._door.step()
             ended = self._arrived(before)
             if not (ended and last):
                 self._let_breakpoints_decide()
+        return 1
+
+    def _goes_through(self) -> bool:
+        """Run through the rest of a line at once, as far as that can be done."""
+        if not self._by_lines or self._symbol is not None:
+            return False
+        return self._door.through(self._line.start, self._line.end, self._addresses)
 
     def _let_breakpoints_decide(self) -> None:
         if self._door.pc in self._addresses and self._door.ask():
@@ -163,11 +181,12 @@ class Stepping:
     def _arrived(self, before: int) -> bool:
         """After an instruction: whether the step has ended, perhaps after running over a call."""
         instruction, pc = self._door.engine.last, self._door.pc
-        assert instruction is not None
-        following = before + instruction.length
         self._hidden = source.entered_at(pc) if self._by_lines else 0
         if self._in_range(pc):
             return False
+        if instruction is None:  # neither by a call nor by a return
+            return self._ends()
+        following = before + instruction.length
         if pc != following and instruction.links:
             if self._enters(pc):
                 self._left += 1

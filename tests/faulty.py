@@ -8,6 +8,7 @@ import re
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -44,7 +45,8 @@ class Faulty:
         self.mangle: Callable[[int, bytes], list[bytes]] = lambda _number, data: [data]
         self.struck: str | None = None
         self._strike: tuple[str, str, int, str] | None = None
-        self._request = b""
+        self._pending: deque[bytes] = deque()  # what the stub has been asked; it keeps the order
+        self._answered = threading.Condition()
         self._target = stub
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(self.target)
@@ -65,12 +67,10 @@ class Faulty:
         self.struck = None
         self._strike = (way, fault, after, pattern)
 
-    def _fault(self, way: str, packet: bytes) -> str:
-        """What is to happen to a packet; empty for nothing."""
-        if way == "request":
-            self._request = packet
+    def _fault(self, way: str, packet: bytes, request: bytes) -> str:
+        """What is to happen to a packet, of or for a request; empty for nothing."""
         strike = self._strike
-        if strike is None or strike[0] != way or not re.match(strike[3].encode(), self._request):
+        if strike is None or strike[0] != way or not re.match(strike[3].encode(), request):
             return ""
         if strike[2] > 0:
             self._strike = (way, strike[1], strike[2] - 1, strike[3])
@@ -78,7 +78,7 @@ class Faulty:
         self._strike = None
         self.struck = packet.decode("latin-1")
         if way == "reply":
-            self.struck += " to " + self._request.decode("latin-1")
+            self.struck += " to " + request.decode("latin-1")
         if strike[1] == "delay":
             time.sleep(DELAY)
             return ""
@@ -92,6 +92,7 @@ class Faulty:
                 self._client, _ = self._server.accept()
                 self._stub = socket.socket(socket.AF_UNIX)
                 self._stub.connect(self._target)
+                self._pending.clear()
                 answers = threading.Thread(
                     target=self._answer, args=(self._stub, self._client), daemon=True
                 )
@@ -120,13 +121,13 @@ class Faulty:
                     continue
                 if self._answers(item.payload, client):
                     continue
-                fault = self._fault("request", item.payload)
+                fault = self._fault("request", item.payload, item.payload)
                 if fault == "refuse":
-                    self._sent = frame(b"E22")
-                    client.sendall(b"+" + self._sent)
+                    self._reply_for_stub(client, b"E22")
                 elif fault == "corrupt":
                     stub.sendall(_corrupt(frame(item.payload)))
                 elif fault not in ("drop", "close"):
+                    self._pending.append(item.payload)
                     stub.sendall(frame(item.payload))
 
     def _answers(self, request: bytes, client: socket.socket) -> bool:
@@ -135,9 +136,16 @@ class Faulty:
             return True
         for pattern, reply in self.answers.items():
             if re.match(pattern.encode(), request):
-                client.sendall(b"+" + frame(reply.encode()))
+                self._reply_for_stub(client, reply.encode())
                 return True
         return False
+
+    def _reply_for_stub(self, client: socket.socket, reply: bytes) -> None:
+        """When the stub has answered what came before."""
+        with self._answered:
+            self._answered.wait_for(lambda: not self._pending, 5)
+        self._sent = frame(reply)
+        client.sendall(b"+" + self._sent)
 
     def _answer(self, stub: socket.socket, client: socket.socket) -> None:
         """Pass on what the stub says."""
@@ -148,6 +156,11 @@ class Faulty:
                     if isinstance(item, Packet):
                         for part in self._reply(item.payload):
                             client.sendall(part)
+                        with self._answered:
+                            console = item.payload[:1] == b"O" and item.payload != b"OK"
+                            if self._pending and not console:
+                                self._pending.popleft()
+                            self._answered.notify_all()
                     else:
                         client.sendall(item[0])
 
@@ -156,7 +169,7 @@ class Faulty:
             said = said.replace(old.encode(), new.encode())
         self._replies += 1
         self._sent = frame(said)
-        fault = self._fault("reply", said)
+        fault = self._fault("reply", said, self._pending[0] if self._pending else b"")
         if fault in ("drop", "close"):
             return []
         if fault == "corrupt":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 from gdb_ppc_sstep.description import Register
@@ -527,6 +527,10 @@ class FakeLink:
         """See the product's `Link`."""
         self.hook(payload)
         return self.machine.call(payload)
+
+    def calls(self, payloads: Sequence[bytes]) -> list[bytes]:
+        """See the product's `Link`."""
+        return [self.call(payload) for payload in payloads]
 
     def resume(self, payload: bytes) -> bytes:
         """See the product's `Link`."""

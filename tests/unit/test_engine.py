@@ -348,7 +348,7 @@ def test_a_step_lands_on_the_vcpu_that_the_task_has_gone_to() -> None:
         (b"vCont;s", b"vCont;c"),
         (b"vCont;S0b:p1.1;c:p1.-1", b"vCont;C0b:p1.1;c:p1.-1"),
         (b"vCont;s:p1.-1", b"vCont;c:p1.-1"),
-        (b"vCont;rc000000000010000,c000000000010010:p1.1", b"vCont;c:p1.1"),
+        (b"vCont;rc000000000010000,c000000000010004:p1.1", b"vCont;c:p1.1"),
     ],
 )
 def test_every_form_of_step_is_one_step(payload: bytes, sent: bytes) -> None:
@@ -1790,3 +1790,69 @@ def test_the_guests_own_trace_interrupts_are_told_too() -> None:
     ]
     assert machine.vcpus[0]["msr"] & SE
     assert on.stub.thread == b"p1.1"
+
+
+# -- temporary breakpoints that stay from one step to the next
+
+
+def test_temporary_breakpoints_stay_planted_until_rest() -> None:
+    machine = program(m.NOP, m.lbz(5, 6), m.NOP, m.lbz(5, 6))
+    native = machine.native(steps=4)
+    on = bench(machine)
+    on.engine.keeps_planted = True
+    for _ in range(4):
+        on.step()
+    assert machine.changed(native) == {}
+    planted = [packet for packet in machine.packets if packet[:1] in (b"Z", b"z")]
+    assert len(planted) == len(set(planted)), "each once"
+    assert machine.planted[TRACE] == 1
+    on.engine.rest()
+    on.clean()
+
+
+@pytest.mark.parametrize("place", [DSI, TRACE])
+def test_instruction_at_a_vector_that_is_planted(place: int) -> None:
+    machine = program(m.lbz(5, 6), m.b(place - TEXT - 4))
+    machine.put(place, m.NOP, m.lbz(5, 6), m.SELF)
+    native = machine.native(steps=4)
+    on = bench(machine)
+    on.engine.keeps_planted = True
+    for _ in range(4):
+        on.step()
+    assert machine.changed(native) == {}
+    on.engine.rest()
+    on.clean()
+
+
+def test_fault_at_a_vector_that_an_earlier_step_has_planted() -> None:
+    machine = faulting()
+    on = bench(machine)
+    on.engine.keeps_planted = True
+    machine.cpu["pc"] = TEXT
+    native = machine.native()
+    on.step()
+    assert machine.changed(native) == {}
+    assert machine.cpu["pc"] == DSI
+    on.engine.rest()
+    on.clean()
+
+
+def test_error_leaves_nothing_planted() -> None:
+    machine = program(m.NOP, m.NOP)
+    on = bench(machine)
+    on.engine.keeps_planted = True
+    on.step()
+    machine.reply[b"P41="] = b"E22"
+    with pytest.raises(StubRefused):
+        on.step()
+    on.clean()
+
+
+def test_other_resumes_see_no_temporary_breakpoints() -> None:
+    machine = program(m.NOP, m.NOP)
+    machine.breakpoints[TEXT + 8] = 1
+    on = bench(machine)
+    on.engine.keeps_planted = True
+    on.step()
+    on.resume(CONTINUE)
+    on.clean([TEXT + 8])

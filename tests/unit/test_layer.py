@@ -28,6 +28,7 @@ from .machine import KERNEL, SE, TEXT, TRACE, VIRTUAL, Machine
 TIMEOUT = 5.0
 CHUNK, CHUNKS = 100, 40  # instructions after which the stub looks for 0x03; when it waits for it
 STEP = b"vCont;s:p1.1;c:p1.-1"
+INFO_KVM = b"qRcmd," + b"info kvm".hex().encode()
 CONTINUE = b"vCont;c:p1.-1"
 HANDLER = VIRTUAL | 0x500  # of the external interrupt
 PC, MSR = b"p40", b"p41"
@@ -62,6 +63,8 @@ class StubServer:
         self.naks = 0
         self.interrupts = 0
         self.violations: list[bytes] = []
+        self.qemu = True
+        self.bursts = 0
         self.extra: dict[bytes, bytes] = {}
         self.quiet: set[bytes] = set()
         self.slow: set[bytes] = set()
@@ -94,7 +97,8 @@ class StubServer:
     @property
     def sent(self) -> list[bytes]:
         """What came but for the questions of `greet`."""
-        return [packet for packet in self.packets if not packet.startswith(b"qXfer:features")]
+        asked = (b"qXfer:features", INFO_KVM)
+        return [packet for packet in self.packets if not packet.startswith(asked)]
 
     def _serve(self) -> None:
         try:
@@ -139,6 +143,7 @@ class StubServer:
             self._put(b"-")
             return True
         self.packets.append(payload)
+        self.bursts += b"$" in self._buffer
         if self.acks:
             self._put(b"+")
         return self._answer(payload)
@@ -180,6 +185,9 @@ class StubServer:
 
     def _reply(self, payload: bytes) -> bytes | None:
         features = b"qXfer:features:read:"
+        if payload == INFO_KVM and self.qemu:
+            self._send(b"O" + b"kvm support: disabled\r\n".hex().encode())
+            return b"OK"
         for start, reply in self.extra.items():
             if payload.startswith(start):
                 return reply
@@ -276,7 +284,9 @@ class Gdb:
 class Rig:
     """gdb, the layer (`main` in a thread) and the stub."""
 
-    def __init__(self, machine: Machine, log: Path, *, acks: bool = True) -> None:
+    def __init__(
+        self, machine: Machine, log: Path, *, acks: bool = True, qemu: bool = True
+    ) -> None:
         gdb, layer_gdb = socket.socketpair()
         layer_stub, stub = socket.socketpair()
         ready, says_ready = os.pipe()
@@ -284,6 +294,7 @@ class Rig:
         log_fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self.machine = machine
         self.server = StubServer(machine, stub, acks=acks)
+        self.server.qemu = qemu
         self.gdb = Gdb(gdb, acks=acks)
         self.error: BaseException | None = None
         self._ready = ready
@@ -344,8 +355,10 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     rigs: list[Rig] = []
     monkeypatch.setattr(layer_module, "RELEASE_TIME", 0.2)
 
-    def starting(machine: Machine, *, acks: bool = True, ready: bool = True) -> Rig:
-        rig = Rig(machine, tmp_path / f"log{len(rigs)}", acks=acks)
+    def starting(
+        machine: Machine, *, acks: bool = True, ready: bool = True, qemu: bool = True
+    ) -> Rig:
+        rig = Rig(machine, tmp_path / f"log{len(rigs)}", acks=acks, qemu=qemu)
         rigs.append(rig)
         if ready:
             assert rig.start() == "ok"
@@ -470,7 +483,6 @@ def test_description_in_several_pieces_is_put_together(start: Start) -> None:
     [
         (b"qSupported:multiprocess+;vContSupported+", b"PacketSize=1000;multiprocess+"),
         (b"vMustReplyEmpty", b""),
-        (b"vCont?", b"vCont;c;C;s;S"),
         (b"X1000,6:}\x03}\x04}]}\n\x00\xff+-%", b"OK"),
         (b"x1000,4", b"b}\x03* \x00\xff}]"),
         (b"qXfer:memory-map:read::0,1000", b"l<map>0*~</map>"),
@@ -517,18 +529,49 @@ def test_notification_of_the_stub_passes(start: Start) -> None:
     assert rig.gdb.raw(len(wanted)) == wanted
 
 
-@pytest.mark.parametrize("packet", [b"qC", b"vCont;c", b"p", b"P", b"Z0", b"m"])
+@pytest.mark.parametrize("packet", [b"qC", b"vCont;c", b"p", b"P", b"Z0", b"z0", b"m"])
+@pytest.mark.parametrize("at_vector", [0, 1], ids=["", "with gdb's at the vector"])
 def test_bad_checksum_from_the_stub_is_naked_and_the_resend_delivered(
-    start: Start, packet: bytes
+    start: Start, packet: bytes, at_vector: int
 ) -> None:
-    """Whether the packet is gdb's or one of the layer's own."""
+    """Whether the packet is gdb's or the layer's own.  Of several that were sent at once, one
+    is asked again.
+    """
     rig = start(program(m.NOP))
+    for _ in range(at_vector):
+        assert rig.gdb.ask(b"Z0,%x,4" % m.TRACE) == b"OK"
     rig.server.garbled.add(packet)
     assert rig.gdb.ask(b"qC") == b"QCp01.01"
     assert rig.gdb.ask(STEP)[:3] == b"T05"
     assert number(rig.gdb.ask(PC)) == TEXT + 4
-    assert rig.server.naks == 1
+    assert rig.server.naks == (packet not in (b"p", b"Z0", b"z0"))
     assert rig.server.garbled == set()
+    assert rig.machine.planted == ({m.TRACE: 1} if at_vector else {})
+
+
+@pytest.mark.parametrize("packet", [b"Z0", b"P41=", b"P40="])
+def test_garbled_refusal_among_others_is_no_consent(start: Start, packet: bytes) -> None:
+    """The guest does not run when it is not known whether all is planted and armed."""
+    machine = program(m.NOP)
+    before = machine.state()
+    rig = start(machine)
+    rig.server.garbled.add(packet)
+    rig.machine.reply[packet] = b"E22"
+    assert rig.gdb.ask(STEP).startswith(b"E.ppc-sstep: the stub refused")
+    assert rig.server.garbled == set()
+    assert machine.planted == {}
+    assert (machine.resumes == []) == (packet != b"P40="), "which is of what comes after"
+    if packet != b"P40=":
+        assert machine.state() == before
+
+
+@pytest.mark.parametrize(("qemu", "acks"), [(True, True), (False, True), (False, False)])
+def test_only_qemu_gets_a_packet_before_it_has_answered_the_last(
+    start: Start, qemu: bool, acks: bool
+) -> None:
+    rig = start(program(m.NOP), qemu=qemu, acks=acks)
+    assert rig.gdb.ask(STEP)[:3] == b"T05"
+    assert bool(rig.server.bursts) == qemu
 
 
 @pytest.mark.parametrize("packet", [b"qC", b"vCont;c", b"p", b"P", b"Z0", b"m"])
@@ -560,7 +603,7 @@ def test_reply_that_gdb_naks_is_sent_again(start: Start, payload: bytes) -> None
     assert rig.gdb.receive() == first
     rig.gdb.acks = True
     rig.gdb.sock.sendall(b"+")
-    assert number(rig.gdb.ask(PC)) == rig.machine.cpu["pc"]
+    assert number(rig.gdb.ask(b"p9")) == rig.machine.cpu["r9"]
     assert len(rig.server.packets) == count + 1, "the stub was not asked again"
 
 
@@ -816,6 +859,16 @@ def test_registers_written_by_gdb_count_in_the_next_step(start: Start) -> None:
     assert rig.gdb.ask(STEP)[:3] == b"T05"
     assert (machine.cpu["pc"], machine.cpu["r4"]) == (TEXT + 4, 5)
     assert machine.cpu["msr"] == KERNEL & ~m.LE
+
+
+def test_range_stepping_is_announced_and_done_without_asking_the_stub_for_it(start: Start) -> None:
+    rig = start(program(m.NOP, m.NOP, m.NOP, m.NOP))
+    rig.server.extra[b"vCont?"] = b"vCont;c;C;s;S"
+    assert rig.gdb.ask(b"vCont?") == b"vCont;c;C;s;S;r"
+    step = b"vCont;r%x,%x:p1.1;c:p1.-1" % (TEXT, TEXT + 12)
+    assert rig.gdb.ask(step)[:3] == b"T05"
+    assert number(rig.gdb.ask(PC)) == TEXT + 12
+    assert rig.machine.resumes == [CONTINUE.replace(b"c:p1.-1", b"c:p1.1;c:p1.-1")]
 
 
 # -- private packets
@@ -1142,6 +1195,32 @@ def test_reply_that_comes_twice_is_used_once(
     assert link.call(b"p2") == b"two"
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_reply_that_comes_twice_among_several_is_used_once(
+    wire: tuple[Wire, socket.socket, socket.socket], number: int
+) -> None:
+    link, _, stub = wire
+    link.gdb.acks = link.stub.acks = link.bursts = True
+    first, second = b"+" + framed(b"one"), b"+" + framed(b"two")
+    again = framed(b"one") if number == 1 else framed(b"two")
+    stub.sendall(first + (again if number == 1 else b"") + second + (again if number == 2 else b""))
+    assert link.calls([b"p1", b"p2"]) == [b"one", b"two"]
+    stub.sendall(b"+" + framed(b"three"))
+    assert link.call(b"p3") == b"three"
+
+
+def test_a_reply_among_several_that_is_lost_ends_it(
+    wire: tuple[Wire, socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose reply the other is cannot be told."""
+    link, _, stub = wire
+    link.gdb.acks = link.stub.acks = link.bursts = True
+    monkeypatch.setattr(layer_module, "REPLY_TIMEOUT", 0.1)
+    stub.sendall(b"++" + framed(b"two"))
+    with pytest.raises(StubSilent, match="did not answer"):
+        link.calls([b"p1", b"p2"])
+
+
 def test_guest_that_does_not_stop_for_a_gdb_that_is_gone_ends_it(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1163,7 +1242,7 @@ def pair() -> Iterator[tuple[Peer, socket.socket]]:
     ours, theirs = socket.socketpair()
     theirs.settimeout(TIMEOUT)
     with ours, theirs:
-        yield Peer(ours, "peer", GdbGone(), lambda line: None), theirs
+        yield Peer(ours, "peer", GdbGone()), theirs
 
 
 def test_peer_waits_for_the_second_half(pair: tuple[Peer, socket.socket]) -> None:
@@ -1175,6 +1254,7 @@ def test_peer_waits_for_the_second_half(pair: tuple[Peer, socket.socket]) -> Non
     other.sendall(b"a\x03")
     peer.fill()
     assert list(peer.items) == [Packet(b"OK"), Byte(b"\x03")]
+    peer.acknowledge()
     assert other.recv(100) == b"+"
 
 
@@ -1230,8 +1310,8 @@ def wire() -> Iterator[tuple[Wire, socket.socket, socket.socket]]:
         for sock in (gdb, stub):
             sock.settimeout(TIMEOUT)
         link = Wire(
-            Peer(layer_gdb, "gdb ", GdbGone(), lambda line: None),
-            Peer(layer_stub, "stub", StubGone("closed"), lambda line: None, answers=True),
+            Peer(layer_gdb, "gdb ", GdbGone()),
+            Peer(layer_stub, "stub", StubGone("closed"), answers=True),
         )
         link.gdb.acks = link.stub.acks = False
         yield link, gdb, stub
@@ -1318,3 +1398,102 @@ def test_a_thread_that_cannot_be_selected_is_an_error_and_no_end(start: Start) -
     assert rig.gdb.ask(b"qC")
     machine.reply.clear()
     assert rig.gdb.ask(STEP).startswith(b"T05")
+
+
+# -- what is known is not asked again
+
+NOPS = [m.NOP] * 16
+CODE = b"m%x,4" % (TEXT + 4)
+
+
+@pytest.mark.parametrize("asked", [b"g", b"p40", b"p41", b"pb2", b"pb3", CODE, b"m%x,8" % TEXT])
+def test_what_gdb_asks_after_a_step_is_known(start: Start, asked: bytes) -> None:
+    rig = start(program(*NOPS))
+    assert rig.gdb.ask(STEP)[:3] == b"T05"
+    count = len(rig.server.packets)
+    assert rig.gdb.ask(asked) == rig.gdb.ask(asked) == rig.machine.call(asked)
+    rig.machine.packets.pop()
+    assert rig.server.packets[count:] == []
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        *(b"P9=0000000000000000", b"Pb2=0000000000000000", b"M%x,4:00000060" % TEXT, b"X0,0:"),
+        *(b"G00", b"qRcmd,00", b"Hgp1.1", b"Qother", b"vOther"),
+    ],
+)
+def test_nothing_is_known_after_what_may_change_it(start: Start, payload: bytes) -> None:
+    rig = start(program(*NOPS))
+    assert rig.gdb.ask(STEP)[:3] == b"T05"
+    rig.server.extra = {begin: b"OK" for begin in (b"P", b"M", b"G", b"X", b"q", b"Q", b"vO")}
+    rig.gdb.ask(payload)
+    for asked in (b"g", PC, CODE):
+        count = len(rig.server.packets)
+        rig.gdb.ask(asked)
+        assert rig.server.packets[count:] == [asked]
+
+
+def test_what_was_known_is_of_the_last_stop(start: Start) -> None:
+    rig = start(program(m.addi(4, 0, 1), m.addi(4, 0, 2), m.NOP, *NOPS))
+    rig.machine.stop_at[0, TEXT + 8] = b"T05thread:p01.01;"
+    rig.gdb.ask(STEP)
+    assert rig.gdb.ask(b"vCont;c") == b"T05thread:p01.01;"
+    assert number(rig.gdb.ask(PC)) == TEXT + 8
+    assert rig.gdb.ask(b"g") == rig.machine.call(b"g")
+    assert number(rig.gdb.ask(b"p4")) == 2
+
+
+def test_breakpoints_of_gdbs_change_nothing_that_is_known(start: Start) -> None:
+    rig = start(program(*NOPS))
+    assert rig.gdb.ask(STEP)[:3] == b"T05"
+    assert rig.gdb.ask(b"Z0,%x,4" % (TEXT + 4)) == b"OK"
+    count = len(rig.server.packets)
+    rig.gdb.ask(CODE)
+    rig.gdb.ask(b"g")
+    assert rig.server.packets[count:] == []
+
+
+def test_refusals_are_not_remembered(start: Start) -> None:
+    rig = start(program(m.NOP, m.NOP))
+    rig.machine.reply[PC] = b"E22"
+    assert rig.gdb.ask(STEP).startswith(b"E.ppc-sstep")
+    rig.machine.reply.clear()
+    assert rig.gdb.ask(STEP)[:3] == b"T05"
+    assert number(rig.gdb.ask(PC)) == TEXT + 4
+
+
+@pytest.mark.parametrize("asked", [b"g", PC, MSR, CODE, STEP])
+def test_what_was_refused_when_asked_ahead_is_asked_again_for_gdb(
+    start: Start, asked: bytes
+) -> None:
+    rig = start(program(*NOPS))
+    rig.machine.stop_at[0, TEXT + 4] = b"T05thread:p01.01;"
+    rig.machine.reply[b"p41" if asked == STEP else asked] = b"E22"
+    rig.machine.reply[b"m%x," % (TEXT + 4 - 32)] = b"E22"
+    assert rig.gdb.ask(CONTINUE) == b"T05thread:p01.01;"
+    rig.machine.reply.clear()
+    if asked == STEP:
+        assert rig.gdb.ask(STEP) == b"T05thread:p01.01;"
+        assert rig.machine.cpu["pc"] == TEXT + 8
+    else:
+        assert rig.gdb.ask(asked) == rig.machine.call(asked)
+
+
+def test_memory_elsewhere_is_asked_for_each_time(start: Start) -> None:
+    """It may be a device."""
+    rig = start(program(m.NOP, m.NOP))
+    rig.machine.put(TEXT + 0x1000, 1)
+    rig.gdb.ask(STEP)
+    count = len(rig.server.packets)
+    for _ in range(2):
+        rig.gdb.ask(b"m%x,4" % (TEXT + 0x1000))
+    assert len(rig.server.packets) == count + 2
+
+
+def test_other_threads_are_asked_for_themselves(start: Start) -> None:
+    rig = start(program(m.NOP, m.NOP, vcpus=2))
+    rig.gdb.ask(STEP)
+    assert rig.gdb.ask(b"Hgp1.2") == b"OK"
+    assert rig.gdb.ask(b"g") != rig.gdb.ask(b"Hgp1.1")
+    assert number(rig.gdb.ask(PC)) == rig.machine.cpu["pc"]
