@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fixtures import bare_metal, linux
-from fixtures.qemu import QUIET, Qemu
+from fixtures.kvm_hv import Host
+from fixtures.qemu import QUIET, Guest, Qemu
 
 ROOT = Path(__file__).resolve().parent.parent
 GDB = os.environ.get("GDB", "gdb-multiarch")
@@ -37,7 +38,9 @@ class Case(NamedTuple):
     """What is measured, from where `at` is reached; `prepare` and `measured` are commands.
 
     times: how often.  per: how many of what that is, for the time of one.  linux: in a Linux guest,
-    where the paths of two guests differ, and so the registers.  sides: who can do it.
+    where the paths of two guests differ, and so the registers.  kvm: under KVM HV.  sides: who can
+    do it.  as_long_as: what native takes is computed, so many times that of another case; it gets
+    to the same place by `instead`.
     """
 
     name: str
@@ -48,6 +51,9 @@ class Case(NamedTuple):
     per: int = 1
     smp: int = 1
     linux: bool = False
+    kvm: bool = False
+    as_long_as: tuple[int, str] | None = None
+    instead: tuple[str, ...] = ()
     sides: tuple[str, ...] = SIDES
 
 
@@ -68,6 +74,14 @@ CASES = [
     ),
     Case("next over 20 lines", "straight", ("next 20",), per=20),
     Case("next over a loop of 1000", "loop", ("next",), ("next",)),
+    Case(
+        "next over a loop of 100000",
+        "loop",
+        ("next",),
+        ("set var rounds = 100000", "next"),
+        as_long_as=(100, "next over a loop of 1000"),
+        instead=("tbreak +1", "continue"),
+    ),
     Case("step through 50 calls", "calls", ("step 150",), per=50),
     Case("finish from depth 10", "leaf if x == 0", ("finish",), times=10, per=10),
     Case(
@@ -90,8 +104,12 @@ CASES = [
         Case(f"stepi 200, {count} breakpoints", "loop", ("stepi 200",), _breakpoints(count), 1, 200)
         for count in (1, 100, 1000)
     ),
-    Case("stepi 500, 4 vCPUs", "loop", ("stepi 500",), per=500, smp=4),
+    *(
+        Case(f"stepi 500, {count} vCPUs", "loop", ("stepi 500",), per=500, smp=count)
+        for count in (1, 4)
+    ),
     Case("stepi 2000 in Linux", "sys_openat", ("stepi 2000",), per=2000, linux=True),
+    Case("stepi 100 under KVM HV", "loop", ("stepi 100",), per=100, kvm=True, sides=("wire",)),
 ]
 QUICK = ("stepi", "next over 20 lines", "condition false 500 times")
 
@@ -106,7 +124,7 @@ class Side:
     load, connect: seconds that these took.
     """
 
-    def __init__(self, name: str, guest: Qemu, elf: Path, log: Path) -> None:
+    def __init__(self, name: str, guest: Guest, elf: Path, log: Path) -> None:
         self.name = name
         requests, self._requests = os.pipe()
         self._answers, answers = os.pipe()
@@ -176,20 +194,27 @@ def sides(case: Case, folder: Path) -> Iterator[list[Side]]:
     with ExitStack() as stack:
         if not case.linux:
             program = bare_metal.build("bench", opt="O1", directory=folder)
+        host = stack.enter_context(Host()) if case.kvm else None
         ready = []
         for name in case.sides:
+            guest: Guest
             if case.linux:
                 image = linux.ensure()
                 elf = image.vmlinux
-                guest = Qemu(
+                booted = Qemu(
                     linux.qemu_arguments(image),
                     steps=name == "native",
                     machine=f"pseries,{QUIET},x-vof=on",
                     memory="512M",
                 )
+                stack.callback(booted.close)
+                booted.release()
+                booted.wait_console(linux.READY)
+                guest = booted
+            elif host is not None:
+                elf = program.elf
+                guest = host.bare(program.image)
                 stack.callback(guest.close)
-                guest.release()
-                guest.wait_console(linux.READY)
             else:
                 elf = program.elf
                 options = ["-bios", str(program.image)]
@@ -213,13 +238,19 @@ def measure(case: Case, folder: Path, repeats: int, results: Results) -> None:
             if not case.linux:
                 start = ("set var rounds = 1000", *start)
             for side in ready:
-                answer = side.ask(case.measured, start, case.times)
-                results.add(case.name, side.name, answer["seconds"] / case.per)
+                computed = case.as_long_as is not None and side.name == "native"
+                measured = case.instead if computed else case.measured
+                answer = side.ask(measured, start, case.times)
+                if not computed:
+                    results.add(case.name, side.name, answer["seconds"] / case.per)
                 seen[side.name] = answer["registers"]
+            first, expected = next(iter(seen.items()))
             for name, registers in seen.items():
-                if not case.linux and registers != seen["native"]:
-                    differ = set(registers.splitlines()) ^ set(seen["native"].splitlines())
-                    raise Failed(f"{name} and native differ: {sorted(differ)}")
+                if not case.linux and registers != expected:
+                    differ = set(registers.splitlines()) ^ set(expected.splitlines())
+                    raise Failed(f"{name} and {first} differ: {sorted(differ)}")
+    if case.as_long_as is not None:
+        results.scale(case.name, *case.as_long_as)
 
 
 class Results:
@@ -227,10 +258,17 @@ class Results:
 
     def __init__(self) -> None:
         self._seconds: dict[str, dict[str, list[float]]] = {}
+        self.computed: set[str] = set()
 
     def add(self, case: str, side: str, seconds: float) -> None:
         """One more."""
         self._seconds.setdefault(case, {}).setdefault(side, []).append(seconds)
+
+    def scale(self, case: str, times: int, other: str) -> None:
+        """Native takes so many times as long as for another case, if that was measured."""
+        for seconds in self._seconds.get(other, {}).get("native", []):
+            self.computed.add(case)
+            self.add(case, "native", times * seconds)
 
     def medians(self) -> dict[str, dict[str, float]]:
         """By case and side."""
@@ -241,13 +279,13 @@ class Results:
 
     def table(self) -> str:
         """Milliseconds, and how ours compare."""
-        lines = [f"{'ms':42}" + "".join(f"{side:>10}" for side in SIDES) + "   wire/n   cmds/n"]
+        lines = [f"{'ms':46}" + "".join(f"{side:>10}" for side in SIDES) + "   wire/n   cmds/n"]
         for case, medians in self.medians().items():
             native = medians.get("native")
             cells = [medians.get(side) for side in SIDES]
             ratios = [value / native if value and native else None for value in cells[1:]]
             lines.append(
-                f"{case:42}"
+                f"{case + (' (native computed)' if case in self.computed else ''):46}"
                 + "".join(
                     f"{'-':>10}" if cell is None else f"{1000 * cell:10.3f}" for cell in cells
                 )
@@ -302,7 +340,12 @@ def main(arguments: list[str] | None = None) -> int:
     described["load at the end"] = " ".join(f"{one:.1f}" for one in os.getloadavg())
     print(f"load at the end: {described['load at the end']}\n\n{results.table()}")
     if options.json:
-        everything = {"about": described, "failed": failed, "seconds": results.medians()}
+        everything = {
+            "about": described,
+            "failed": failed,
+            "seconds": results.medians(),
+            "native computed": sorted(results.computed),
+        }
         options.json.write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
     return 1 if failed else 0
 

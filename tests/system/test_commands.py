@@ -282,7 +282,7 @@ def test_a_refused_packet_is_one_line(
         gdb.command("continue")
         state = "info registers r0 r1 r31 pc msr lr ctr srr0 srr1"
         before = gdb.command(state)
-        for command in ("stepi", "stepi 3", "next"):
+        for command in ("stepi", "stepi 2", "nexti"):
             faulty.answers = {request_: "E22"}
             output = gdb.command(command)
             faulty.answers = {}

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: MIT
+"""tests/bench works and its sides agree; what it measures is for people, not for tests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests import benchmark
+
+pytestmark = pytest.mark.bare
+
+
+def test_the_sides_agree(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    assert benchmark.main(["--quick", "--json", str(report), "next", "condition"]) == 0
+    written = json.loads(report.read_text(encoding="utf-8"))
+    assert written["failed"] == {}
+    for case in ("next over 20 lines", "condition false 500 times"):
+        assert set(written["seconds"][case]) == set(benchmark.SIDES)
+    assert written["about"]["gdb"].startswith("GNU gdb")
+
+
+def test_a_side_that_differs_is_a_failure(tmp_path: Path) -> None:
+    """Native and ours do not do the same here: the command asks who it is."""
+    ours = "import sys; ours = 'gdb_ppc_sstep.load' in sys.modules"
+    step = "gdb.execute('stepi 2' if ours else 'stepi')"
+    case = benchmark.Case("differs", "loop", (f"python {ours}; {step}",))
+    with pytest.raises(benchmark.Failed, match="wire and native differ"):
+        benchmark.measure(case, tmp_path, 1, benchmark.Results())
+
+
+def test_native_is_computed_where_it_would_take_minutes(tmp_path: Path) -> None:
+    """It gets to the same place in another way, and its registers are compared as well."""
+    results = benchmark.Results()
+    results.add("short", "native", 2.0)
+    there = ("tbreak +1", "continue")
+    case = benchmark.Case(
+        "long", "loop", ("next",), ("next",), as_long_as=(100, "short"), instead=there
+    )
+    benchmark.measure(case, tmp_path, 1, results)
+    assert results.medians()["long"]["native"] == 200
+    assert "long (native computed)" in results.table()
+    elsewhere = case._replace(instead=("stepi",))
+    with pytest.raises(benchmark.Failed, match="wire and native differ"):
+        benchmark.measure(elsewhere, tmp_path, 1, results)
