@@ -12,7 +12,7 @@ import pytest
 
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu
-from tests.driver import Gdb
+from tests.driver import Gdb, gdb_version
 from tests.oracle import oracle
 
 pytestmark = [
@@ -42,8 +42,10 @@ def clean(gdb: Gdb) -> None:
         assert 'received: "E22"' in gdb.command(f"maint packet {packet}")
 
 
-def test_a_loop_takes_as_long_as_its_rounds(gdb: Gdb) -> None:
+def test_a_loop_takes_as_long_as_its_rounds(door: str, gdb: Gdb) -> None:
     """Stepped, 200 000 rounds take ten minutes."""
+    if door == "wire" and gdb_version() >= (14, 0):
+        pytest.skip("this gdb asks about ranges (vCont?) at connect, before the layer is there")
     gdb.command("set var rounds = 200000")
     gdb.command("set var total = 0")
     gdb.command("next")
