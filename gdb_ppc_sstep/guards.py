@@ -52,7 +52,8 @@ class _Guard(gdb.Breakpoint):
                 self._guards.interrupted = interrupt_pending()
         except KeyboardInterrupt:
             return True
-        return stop
+        # Not every gdb makes a KeyboardInterrupt of one that was held back (16 does not always).
+        return stop or self._guards.interrupted
 
 
 class Stepper(Protocol):
