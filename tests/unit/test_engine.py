@@ -912,6 +912,9 @@ def test_ctrl_c_is_told_of_a_thread_that_was_resumed() -> None:
 LENDING = 0xC000000000000000  # where Linux has the code of its real-mode vectors
 
 
+RFSCV = 0x4C0000A4
+
+
 def lending(*words: int) -> Bench:
     """The second vCPU's SRRs are to be had by instructions of the guest's only."""
     machine = program(*words, vcpus=2)
@@ -930,6 +933,16 @@ def test_rfid_on_another_vcpu() -> None:
     native = on.machine.native(1)
     on.step(STEP_2)
     assert on.machine.changed(native) == {}
+    on.clean()
+
+
+def test_rfscv_on_another_vcpu() -> None:
+    """The PVR, which tells whether there is one, is that of the first vCPU."""
+    on = lending(RFSCV)
+    on.machine.vcpus[1].update(lr=0x10000000, ctr=USER)
+    on.step(STEP_2)
+    cpu = on.machine.vcpus[1]
+    assert (cpu["pc"], cpu["msr"]) == (0x10000000, USER)
     on.clean()
 
 
