@@ -152,7 +152,8 @@ class _MaskInterrupts(gdb.Parameter):
          continued, as in native stepping: MSR[EE] is 0 for the instruction, and the guest
          does not see that.  This is the default.
     off  their handlers run first, whenever they are due, unless all other vCPUs stand still
-         (in a step over a breakpoint, or by scheduler-locking): a handler may wait for them.
+         (in a step over a breakpoint, by scheduler-locking, and always at the commands
+         door): a handler may wait for them.
 
     In problem state MSR[EE] is always 1: there they are never kept waiting."""
 

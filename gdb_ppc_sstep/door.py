@@ -93,27 +93,28 @@ class CommandsDoor:
         finally:
             self.busy = before
 
+    def _alone(self, verb: bytes) -> Resume:
+        """A request to resume the selected thread while the others stand still."""
+        if interrupt_pending():
+            raise Interrupted
+        self._moved = True
+        return Resume((Action(verb, b"", self.stub.thread),))
+
     def step(self) -> None:
         """One instruction of the selected thread; the others stand still.
 
         Interrupted, Elsewhere, SstepError: the guest is where it was.
         """
-        if interrupt_pending():
-            raise Interrupted
-        self._moved = True
-        self._arrived(self.engine.resume(Resume((Action(b"s", b"", self.stub.thread),))))
+        self._arrived(self.engine.resume(self._alone(b"s")))
 
     def through(self, start: int, end: int, stops: frozenset[int]) -> bool:
         """Run the selected thread through code, but for calls and returns; the others stand still.
 
         False where it is to be stepped.  stops: end as well where these are.  Raises as `step`.
         """
-        if interrupt_pending():
-            raise Interrupted
-        self._moved = True
-        action = Action(b"c", b"", self.stub.thread)
+        request = self._alone(b"c")
         with _patience(1):
-            stop = self.engine.through(Resume((action,)), start, end, stops, into_calls=False)
+            stop = self.engine.through(request, start, end, stops, into_calls=False)
         if stop is None:
             return False
         self._arrived(stop)
@@ -124,11 +125,7 @@ class CommandsDoor:
 
         How many it has executed, 0 where it is to be stepped.  Else see `through`.
         """
-        if interrupt_pending():
-            raise Interrupted
-        self._moved = True
-        action = Action(b"c", b"", self.stub.thread)
-        done = self.engine.straight(Resume((action,)), limit, stops)
+        done = self.engine.straight(self._alone(b"c"), limit, stops)
         if done is None:
             return 0
         self._arrived(done[0])

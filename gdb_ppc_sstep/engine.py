@@ -224,8 +224,7 @@ class Engine:
                 # Their handlers return to where they came from, and MSR[EE] must be right then.
                 landing = landing._replace(faults=(), through=faults)
             reached = not faults or self._given_srrs() or self._reaches_srrs()
-            masks = self.mask_interrupts or request.alone is not None
-            if masks and frame.state & msr.EE and reached:
+            if self._masks(request) and frame.state & msr.EE and reached:
                 first, inside = isa.decode(words[(pc - start) // 4]), tuple(range(start, end, 4))
                 masked = frame.state & ~msr.EE
                 armed = Armed(thread, first, pc, frame.state, masked, 0, 0, None, inside + planted)
@@ -312,8 +311,7 @@ class Engine:
             return stopped(thread)
         everybody = request.continued()
         blocking = self._breakpoints_at(pc)
-        # What runs alone must take no interrupt whose handler waits for another vCPU.
-        masks = self.mask_interrupts or bool(request.alone or blocking)
+        masks = self._masks(request) or bool(blocking)  # then it will run alone
         armed = self._armed(thread, instruction, pc, state, plan, srrs, masks=masks)
         landing = Landing(plan.stops, armed, thread, pc, self._watching(plan, pc))
         if plan.stops != (plan.trace,):
@@ -334,6 +332,13 @@ class Engine:
             following = isa.in_mode(pc + instruction.length, state)
             return self._return(everybody, landing._replace(thread=stop.thread), following, state)
         return stop
+
+    def _masks(self, request: Resume) -> bool:
+        """Whether interrupts from outside are to wait for what is resumed.
+
+        Always for what runs alone: their handlers may wait for another vCPU.
+        """
+        return self.mask_interrupts or request.alone is not None
 
     def _armed(
         self,
@@ -991,9 +996,7 @@ class Engine:
 
     def relocation(self) -> msr.Relocation:
         """LPCR[AIL] and the rules for it.  SstepError if it is not to be had."""
-        if self._pvr is None:
-            self._pvr = self._optional("pvr")
-        pvr = self._pvr
+        pvr = self._processor()
         if self.ail is not None:
             return msr.Relocation(self.ail, self.ail == 3, msr.Relocation.of(0, pvr).power10)
         lpcr = self._optional("lpcr")
@@ -1003,6 +1006,12 @@ class Engine:
                 "use `set ppc-sstep ail 0`, `2` or `3` (Linux guests use 3)"
             )
         return msr.Relocation.of(lpcr, pvr)
+
+    def _processor(self) -> int | None:
+        """The PVR, asked for once; None if it is not to be had."""
+        if self._pvr is None:
+            self._pvr = self._optional("pvr")
+        return self._pvr
 
     def _optional(self, name: str) -> int | None:
         """A register that is the same on all vCPUs, None where the stub has it on none."""
@@ -1054,8 +1063,8 @@ class Engine:
         try:
             return self._stub.read(name)
         except StubRefused:
-            if name == "pvr" and (value := self._optional(name)) is not None:
-                return value  # the same on all
+            if name == "pvr" and (pvr := self._processor()) is not None:
+                return pvr
             found = self._lender(name, writes=False)
             if found is None:
                 raise

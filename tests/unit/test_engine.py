@@ -1808,14 +1808,20 @@ def test_the_guests_own_trace_interrupts_are_told_too() -> None:
 # -- temporary breakpoints that stay from one step to the next
 
 
-def test_temporary_breakpoints_stay_planted_until_rest() -> None:
-    machine = program(m.NOP, m.lbz(5, 6), m.NOP, m.lbz(5, 6))
+def after_4_steps(machine: Machine) -> Bench:
+    """Which were as they are natively."""
     native = machine.native(steps=4)
     on = bench(machine)
     on.engine.keeps_planted = True
     for _ in range(4):
         on.step()
     assert machine.changed(native) == {}
+    return on
+
+
+def test_temporary_breakpoints_stay_planted_until_rest() -> None:
+    machine = program(m.NOP, m.lbz(5, 6), m.NOP, m.lbz(5, 6))
+    on = after_4_steps(machine)
     planted = [packet for packet in machine.packets if packet[:1] in (b"Z", b"z")]
     assert len(planted) == len(set(planted)), "each once"
     assert machine.planted[TRACE] == 1
@@ -1827,12 +1833,7 @@ def test_temporary_breakpoints_stay_planted_until_rest() -> None:
 def test_instruction_at_a_vector_that_is_planted(place: int) -> None:
     machine = program(m.lbz(5, 6), m.b(place - TEXT - 4))
     machine.put(place, m.NOP, m.lbz(5, 6), m.SELF)
-    native = machine.native(steps=4)
-    on = bench(machine)
-    on.engine.keeps_planted = True
-    for _ in range(4):
-        on.step()
-    assert machine.changed(native) == {}
+    on = after_4_steps(machine)
     on.engine.rest()
     on.clean()
 
