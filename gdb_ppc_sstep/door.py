@@ -9,7 +9,7 @@ gdb has one ordinary stop to report.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, suppress
 
 import gdb
@@ -50,8 +50,11 @@ class CommandsDoor:
         self.guards = Guards(self)
         self.pc = 0
         """Where the guest is, in `behind_gdb`."""
-        self._moved = False
+        self._ahead = False
+        """Whether the guest is not, or another thread may be selected, where gdb believes."""
         self._thread: bytes | None = None
+        self._patience: object = None
+        """What the user has set remotetimeout to, while it is another."""
         self.busy = False
         """Whether the guest is being moved behind gdb's back."""
 
@@ -64,26 +67,42 @@ class CommandsDoor:
         planted: where gdb's own breakpoints are in the guest now.
         """
         with interrupts_held(), self._busy():
-            self.pc = gdb.newest_frame().pc()  # also has gdb select the thread in the stub
-            thread = thread_id(gdb.selected_thread())
-            self._thread = thread
-            self.stub.changed(thread)
+            self._thread = thread_id(gdb.selected_thread())
             self.engine.breakpoints = {b"0,%x,4" % address: address for address in planted}
-            self._moved = False
+            self._ahead = True
             try:
+                # Not by gdb.newest_frame(), which unwinds its caller as well: a dozen packets.
+                self.stub.changed(None)
+                self.stub.select(self._thread)
+                self.stub.expect(("msr", "pc"))
+                self.pc = self.stub.read("pc")
                 yield
             finally:
                 self.flush()
 
     def flush(self) -> None:
-        """Have gdb see where the guest is now."""
+        """Have gdb see where the guest is now.
+
+        gdb remembers which thread it has selected in the stub.  It is the one that it looks at, at
+        the latest when this has had it read the registers anew (gdb/top.c execute_command looks
+        for the selected frame at its end).
+        """
         with suppress(SstepError):
             self.engine.rest()
-        self.stub.select(self._thread)
-        if self._moved:
-            gdb.execute("maintenance flush register-cache", to_string=True)
+        if self._patience is not None:
+            gdb.execute(f"set remotetimeout {self._patience}")
+            self._patience = None
+        if self._ahead:
+            self.stub.select(self._thread)
             gdb.execute("maintenance flush dcache", to_string=True)
-            self._moved = False
+            gdb.execute("maintenance flush register-cache", to_string=True)
+            self._ahead = False
+
+    def _hurry(self) -> None:
+        """Have gdb wait a second for a reply, until `flush`: Ctrl-C is noticed (see `gdblink`)."""
+        if self._patience is None:
+            self._patience = gdb.parameter("remotetimeout")
+            gdb.execute("set remotetimeout 1")
 
     @contextmanager
     def _busy(self) -> Iterator[None]:
@@ -97,7 +116,7 @@ class CommandsDoor:
         """A request to resume the selected thread while the others stand still."""
         if interrupt_pending():
             raise Interrupted
-        self._moved = True
+        self._ahead = True
         return Resume((Action(verb, b"", self.stub.thread),))
 
     def step(self) -> None:
@@ -113,8 +132,8 @@ class CommandsDoor:
         False where it is to be stepped.  stops: end as well where these are.  Raises as `step`.
         """
         request = self._alone(b"c")
-        with _patience(1):
-            stop = self.engine.through(request, start, end, stops, into_calls=False)
+        self._hurry()
+        stop = self.engine.through(request, start, end, stops, into_calls=False)
         if stop is None:
             return False
         self._arrived(stop)
@@ -133,12 +152,12 @@ class CommandsDoor:
 
     def run_to(self, stops: tuple[int, ...]) -> None:
         """Run to one of these addresses, with the threads that gdb would run as well."""
-        self._moved = True
+        self._ahead = True
         locked = gdb.parameter("scheduler-locking") in ("on", "step")
         thread = self.stub.thread
         action = Action(b"c", b"", thread if locked else None)
-        with _patience(1):
-            self._arrived(self.engine.run_to(Resume((action,)), stops), thread)
+        self._hurry()
+        self._arrived(self.engine.run_to(Resume((action,)), stops), thread)
 
     def _arrived(self, stop: StopReply, thread: bytes | None = None) -> None:
         if not stop.is_breakpoint or (thread is not None and stop.thread != thread):
@@ -153,7 +172,6 @@ class CommandsDoor:
     def left(self, known: str, *, clean: bool) -> list[dict[str, object]]:
         """See `private.left`; the guest is at rest."""
         with self.behind_gdb():
-            self._moved = clean
             return private.left(self.engine, known, clean=clean)
 
     # -- gdb told
@@ -203,12 +221,15 @@ class CommandsDoor:
 
     def ask(self) -> bool:
         """Whether a breakpoint of the user's stops where the guest is, as gdb then has reported."""
+        thread = self.stub.thread
         self._resume_in_place("signal 0", Mode.ASK)
+        if not self.guards.stayed:
+            self._ahead = True
+            self.stub.select(thread)
         return self.guards.stayed
 
     def _resume_in_place(self, command: str, mode: Mode) -> None:
         """A command of gdb's that resumes, while the guest cannot leave the instruction at pc."""
-        thread = self.stub.thread
         self.stub.insert(self.pc)
         self.stub.send_queued()
         self.flush()
@@ -218,17 +239,16 @@ class CommandsDoor:
         finally:
             self.guards.mode = Mode.FREE
             self.stub.changed(None)
-            self.stub.select(thread)
             self.stub.remove(self.pc)
             self.stub.send_queued()
 
     # -- for the guards
 
-    def landings(self) -> tuple[int, ...]:
+    def landings(self, among: Container[int]) -> tuple[int, ...]:
         """See `guards.Stepper`."""
         try:
             with self.behind_gdb():
-                return self.engine.landings()
+                return self.engine.landings() if self.pc in among else ()
         except SstepError as error:
             self._log(f"no guards at the next instruction: {error}")
             return ()
@@ -241,6 +261,7 @@ class CommandsDoor:
         """See `guards.Stepper`."""
         try:
             with self.behind_gdb(planted):
+                self.stub.expect((), self.pc)
                 if planted.isdisjoint(self.engine.landings()):
                     self.step()
         except Interrupted:
@@ -254,7 +275,6 @@ class CommandsDoor:
         """See `guards.Stepper`."""
         try:
             with self.behind_gdb(planted):
-                self._moved = True
                 return self.engine.settle(self.stub.thread)
         except SstepError as error:
             self._log(str(error))
@@ -268,8 +288,8 @@ class CommandsDoor:
             return
         end = time.monotonic() + RELEASE_TIME
         home = False
-        with suppress(SstepError), self.behind_gdb(), _patience(1):
-            self._moved = True
+        with suppress(SstepError), self.behind_gdb():
+            self._hurry()
             home = self.engine.release(lambda: time.monotonic() < end)
         if not home:
             gdb.write(NOT_HOME + "\n", gdb.STDERR)
@@ -290,14 +310,3 @@ def print_location(*, same_frame: bool) -> None:
     else:
         gdb.write(gdb.execute("frame", to_string=True).replace("#0  ", "", 1))
     gdb.execute("display")
-
-
-@contextmanager
-def _patience(seconds: int) -> Iterator[None]:
-    """Have gdb wait so long for a reply, so that Ctrl-C is noticed (see `gdblink`)."""
-    before = gdb.parameter("remotetimeout")
-    gdb.execute(f"set remotetimeout {seconds}")
-    try:
-        yield
-    finally:
-        gdb.execute(f"set remotetimeout {before}")

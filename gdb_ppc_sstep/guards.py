@@ -12,7 +12,7 @@ counts and prints stays gdb's business, and so do continue, finish, advance and 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -64,8 +64,8 @@ class Stepper(Protocol):
         breakpoints of gdb's are.  False for an error.
         """
 
-    def landings(self) -> Iterable[int]:
-        """Where the selected thread's next instruction may arrive."""
+    def landings(self, among: Container[int]) -> Iterable[int]:
+        """Where the selected thread's next instruction may arrive, if it is at one of `among`."""
 
     def vectors(self) -> Iterable[int]:
         """Where interrupted steps will come home."""
@@ -80,6 +80,8 @@ class Guards:
     def __init__(self, stepper: Stepper) -> None:
         self._stepper = stepper
         self._guards: dict[int, _Guard] = {}
+        self._landings: frozenset[int] = frozenset()
+        """Where guards are only for the step that gdb asks for when it goes on from here."""
         self._hits: dict[int, tuple[int, int]] = {}
         self._retired: list[_Guard] = []
         self.mode = Mode.FREE
@@ -104,9 +106,9 @@ class Guards:
         if self.returning is not None:
             wanted[self.returning] = frozenset()
         wanted.update(_users())
-        if gdb.newest_frame().pc() in wanted:
-            for address in self._stepper.landings():
-                wanted.setdefault(address, frozenset())
+        landings = self._stepper.landings(wanted) if wanted else ()
+        self._landings = frozenset(landings) - wanted.keys()
+        wanted.update(dict.fromkeys(self._landings, frozenset[int]()))
         for address, guard in list(self._guards.items()):
             if address not in wanted or not wanted[address] <= guard.users:
                 self._retire(address)
@@ -159,11 +161,16 @@ class Guards:
             if self.mode is Mode.SHOW:  # a breakpoint is always shown with its function
                 gdb.execute("set print frame-info auto")
             return False
-        if self.mode is Mode.SHOW:
-            return False
-        if self.mode is Mode.ASK or _momentary(address):
+        if self.mode is not Mode.FREE:
             return self.mode is Mode.ASK
-        planted = users_addresses() | self._guards.keys()
+        users = users_addresses()
+        if address in self._landings and address not in users:
+            # Its step has ended.  Where gdb finds no breakpoint enabled it asks for no other step.
+            self._retire(address)
+            return False
+        if _momentary(address):
+            return False
+        planted = users | self._guards.keys()
         if address in self._stepper.vectors() and self._stepper.comes_home(planted):
             return False
         return not self._stepper.step_off(planted)
@@ -192,11 +199,10 @@ def _hits() -> dict[int, tuple[int, int]]:
 
 def _momentary(address: int) -> bool:
     """Whether a breakpoint of a command of gdb's (finish, until, advance) stops at an address."""
-    for row in table.parse(gdb.execute("maintenance info breakpoints", to_string=True)):
-        if row.number == 0 and row.address == address:
-            if row.frame is None:
-                return True
-            frame = gdb.execute("info frame", to_string=True)
-            if f"frame at {row.frame:#x}:" in frame:
-                return True
-    return False
+    return any(
+        row.number == 0
+        and row.address == address
+        # What a gdb.Frame is printed as is its frame id (gdb/frame.c frame_id::to_string).
+        and (row.frame is None or f"{{stack={row.frame:#x}," in str(gdb.newest_frame()))
+        for row in table.parse(gdb.execute("maintenance info breakpoints", to_string=True))
+    )

@@ -68,16 +68,10 @@ class Stepping:
         self._by_lines = by_lines
         self._addresses = users_addresses()
         self._left = 0  # how often the step has gone to another frame
-        frame: gdb.Frame | None = gdb.newest_frame()
-        assert frame is not None
-        inlined = source.inlined_at(frame.pc())
-        shown = 0
-        while frame is not None and frame.type() == gdb.INLINE_FRAME:
-            shown, frame = shown + 1, frame.older()
-        self._hidden = len(inlined) - shown
+        self._hidden = 0
         """How many inlined calls begin here and are not yet shown as frames."""
         self._symbol: str | None = None  # of code without lines that is stepped out of
-        self._can_unwind = not self._hidden  # gdb would look for hidden frames wherever pc is
+        self._can_unwind = True
 
     def run(self) -> None:
         """Do it, and have gdb report the stop.
@@ -89,6 +83,8 @@ class Stepping:
             return
         with self._door.behind_gdb():
             self._door.guards.only_at(self._addresses)
+            self._hidden = _hidden_at(self._door.pc)
+            self._can_unwind = not self._hidden  # gdb would look for hidden frames wherever pc is
             try:
                 left = self._count
                 while left:
@@ -253,3 +249,12 @@ class Stepping:
         if number or not same:
             self._from, self._frame = (number, line.file), frame
         return False
+
+
+def _hidden_at(pc: int) -> int:
+    """How many inlined calls begin where gdb has stopped and are not yet shown as frames."""
+    hidden = len(source.inlined_at(pc))
+    frame = gdb.newest_frame() if hidden else None
+    while frame is not None and frame.type() == gdb.INLINE_FRAME:
+        hidden, frame = hidden - 1, frame.older()
+    return hidden
