@@ -50,8 +50,10 @@ class CommandsDoor:
         self.guards = Guards(self)
         self.pc = 0
         """Where the guest is, in `behind_gdb`."""
-        self._ahead = False
-        """Whether the guest is not, or another thread may be selected, where gdb believes."""
+        self._ahead = self._moved = False
+        """Whether the stub was sent packets that gdb does not know of, and whether these have moved
+        the guest.
+        """
         self._thread: bytes | None = None
         self._patience: object = None
         """What the user has set remotetimeout to, while it is another."""
@@ -83,20 +85,23 @@ class CommandsDoor:
     def flush(self) -> None:
         """Have gdb see where the guest is now.
 
-        gdb remembers which thread it has selected in the stub.  It is the one that it looks at, at
-        the latest when this has had it read the registers anew (gdb/top.c execute_command looks
-        for the selected frame at its end).
+        gdb remembers which thread it has selected in the stub; that is this one at the latest when
+        the last command has read its registers (gdb/top.c execute_command looks for the selected
+        frame at its end).
         """
         with suppress(SstepError):
             self.engine.rest()
+        if self._ahead:
+            self.stub.select(self._thread)
+            # Where the guest has not been moved a frame that the user has selected stays selected.
+            number = gdb.selected_thread().num
+            keeping = "" if self._moved else f"thread apply {number} -q "
+            gdb.execute("maintenance flush dcache", to_string=True)
+            gdb.execute(keeping + "maintenance flush register-cache", to_string=True)
+            self._ahead = self._moved = False
         if self._patience is not None:
             gdb.execute(f"set remotetimeout {self._patience}")
             self._patience = None
-        if self._ahead:
-            self.stub.select(self._thread)
-            gdb.execute("maintenance flush dcache", to_string=True)
-            gdb.execute("maintenance flush register-cache", to_string=True)
-            self._ahead = False
 
     def _hurry(self) -> None:
         """Have gdb wait a second for a reply, until `flush`: Ctrl-C is noticed (see `gdblink`)."""
@@ -116,7 +121,7 @@ class CommandsDoor:
         """A request to resume the selected thread while the others stand still."""
         if interrupt_pending():
             raise Interrupted
-        self._ahead = True
+        self._ahead = self._moved = True
         return Resume((Action(verb, b"", self.stub.thread),))
 
     def step(self) -> None:
@@ -152,7 +157,7 @@ class CommandsDoor:
 
     def run_to(self, stops: tuple[int, ...]) -> None:
         """Run to one of these addresses, with the threads that gdb would run as well."""
-        self._ahead = True
+        self._ahead = self._moved = True
         locked = gdb.parameter("scheduler-locking") in ("on", "step")
         thread = self.stub.thread
         action = Action(b"c", b"", thread if locked else None)
@@ -172,6 +177,7 @@ class CommandsDoor:
     def left(self, known: str, *, clean: bool) -> list[dict[str, object]]:
         """See `private.left`; the guest is at rest."""
         with self.behind_gdb():
+            self._moved = clean
             return private.left(self.engine, known, clean=clean)
 
     # -- gdb told
@@ -275,6 +281,7 @@ class CommandsDoor:
         """See `guards.Stepper`."""
         try:
             with self.behind_gdb(planted):
+                self._moved = True
                 return self.engine.settle(self.stub.thread)
         except SstepError as error:
             self._log(str(error))
@@ -290,6 +297,7 @@ class CommandsDoor:
         home = False
         with suppress(SstepError), self.behind_gdb():
             self._hurry()
+            self._moved = True
             home = self.engine.release(lambda: time.monotonic() < end)
         if not home:
             gdb.write(NOT_HOME + "\n", gdb.STDERR)

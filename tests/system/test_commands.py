@@ -143,6 +143,100 @@ def test_functions_without_lines(
         """)
 
 
+def test_the_selected_frame_stays_selected(pair: Oracle) -> None:
+    """At a breakpoint there are guards to be made; breakpoints and settings change meanwhile."""
+    pair.run("""
+        break square
+        continue
+        up
+        frame
+        break *$pc
+        frame
+        set var $here = 1
+        info locals
+        tbreak largest
+        down
+        up 2
+        disable 2
+        frame
+        stepi
+        up
+        enable 2
+        frame
+        continue
+        up
+        set var $r31 = $r31
+        continue
+    """)
+    pair.ours.command("up")
+    before = pair.ours.command("frame")
+    pair.ours.command("info ppc-sstep")
+    assert before.startswith("#1") and pair.ours.command("frame") == before
+
+
+def test_breakpoints_where_a_step_off_one_ends(pair: Oracle) -> None:
+    """Of the guards there the one that a step of gdb's ends at is gone when it has: not so where
+    the user has a breakpoint, made before or meanwhile, by hand or by another's commands.
+    """
+    pair.both("break square")
+    pair.block("commands", "silent", "break *$pc+4 if $never", "end")
+    pair.run("""
+        set var $never = 0
+        break work
+        continue
+        continue
+        info breakpoints
+        continue
+        continue
+        delete 1
+        break *square
+        continue
+        info breakpoints
+        python one = gdb.Breakpoint(f"*{gdb.newest_frame().pc() + 4:#x}")
+        continue
+        continue
+        python one.condition = "x == 12345"
+        continue
+        python one.enabled = False
+        continue
+        python one.condition = None; one.enabled = True; one.ignore_count = 1
+        continue
+        continue
+        python one.delete()
+        continue
+        info breakpoints
+    """)
+
+
+def test_breakpoints_that_come_and_go(pair: Oracle) -> None:
+    """Those that gdb's Python does not tell of, and those that have no address at first."""
+    pair.run("""
+        set breakpoint pending on
+        dprintf square,"square of %d\\n", x
+        break nosuch
+        tbreak work
+        continue
+        next
+        tbreak largest
+        continue
+        delete 1
+        break square if x == 4
+        continue
+        dprintf square,"again %d\\n", x
+        ignore 5 1
+        continue
+        tbreak factorial
+        continue
+        finish
+        disable 6
+        continue
+        continue
+        enable 6
+        finish
+        info breakpoints
+    """)
+
+
 EVENTS = """
 python
 events = []
