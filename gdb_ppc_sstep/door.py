@@ -91,14 +91,14 @@ class CommandsDoor:
         """
         with suppress(SstepError):
             self.engine.rest()
-        if self._ahead:
+        thread = gdb.selected_thread()
+        if self._ahead and thread is not None:  # else the connection is gone
             self.stub.select(self._thread)
             # Where the guest has not been moved a frame that the user has selected stays selected.
-            number = gdb.selected_thread().num
-            keeping = "" if self._moved else f"thread apply {number} -q "
+            keeping = "" if self._moved else f"thread apply {thread.num} -q "
             gdb.execute("maintenance flush dcache", to_string=True)
             gdb.execute(keeping + "maintenance flush register-cache", to_string=True)
-            self._ahead = self._moved = False
+        self._ahead = self._moved = False
         if self._patience is not None:
             gdb.execute(f"set remotetimeout {self._patience}")
             self._patience = None

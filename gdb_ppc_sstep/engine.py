@@ -255,7 +255,7 @@ class Engine:
         thread = self._stub.thread
         if thread != self._given or limit < 2:
             return None
-        self._stub.expect(("msr", "pc", "r1"))
+        self._stub.expect(("msr", "pc"))
         state, pc = self._stub.read("msr"), self._stub.read("pc")
         count = min(limit, ranges.STRAIGHT, (-pc % 0x1000 or 0x1000) // 4)
         try:
