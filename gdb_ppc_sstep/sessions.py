@@ -229,12 +229,14 @@ def _door() -> CommandsDoor | None:
 
 def door_at_rest() -> CommandsDoor | None:
     """The commands door of the selected inferior's connection, when gdb's view of it is true."""
-    inferior = gdb.selected_inferior()
+    inferior, thread = gdb.selected_inferior(), gdb.selected_thread()
     connection = inferior.connection
     session = _sessions.get(connection.num) if connection is not None else None
-    if session is None or session.door is None or not session.active:
+    if session is None or session.door is None or not session.active or session.door.busy:
         return None
-    return None if session.door.busy or not at_rest(inferior) else session.door
+    if thread is not None and thread.is_running():
+        return None  # without asking the stub
+    return session.door if at_rest(inferior) else None
 
 
 _guard_later = False
