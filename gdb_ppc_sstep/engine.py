@@ -201,7 +201,8 @@ class Engine:
         thread = self._stub.thread
         self._stub.expect(("msr", "pc", "r1"))
         pc, frame = self._stub.read("pc"), self._frame(whole=False)
-        count = (end - start) // 4
+        count = -((start - end) // 4)  # `until` ends its range within the instruction at pc
+        end = start + 4 * count
         if not (start <= pc < end and start % 4 == pc % 4 == 0 and count <= ranges.LONGEST):
             return None
         if frame.stack == 0 or self._breakpoints_at(pc):

@@ -226,6 +226,7 @@ C_SCRIPTS = {
         continue
         stepi 5
         until
+        until
         advance turned
     """,
     "consecutive and at the same place": """

@@ -165,6 +165,17 @@ def test_a_loop_is_one_resume(count: int) -> None:
     on.clean()
 
 
+def test_a_range_that_ends_within_an_instruction_has_all_of_it() -> None:
+    """As that of `until` without line information (gdb/infcmd.c until_next_command)."""
+    machine = guest(m.NOP, m.addi(1, 1, -32), m.NOP, m.NOP)
+    machine.cpu["pc"] = TEXT + 8
+    native = machine.native(steps=1)
+    on = bench(machine)
+    on.step(b"vCont;r%x,%x:p1.1;c:p1.-1" % (TEXT, TEXT + 9))
+    assert machine.changed(native) == {}
+    on.clean()
+
+
 def test_locked_scheduler_is_as_gdb_asked() -> None:
     on = bench(guest(m.NOP, m.NOP))
     on.step(covering(2, others=b""))
