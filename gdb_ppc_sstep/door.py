@@ -45,7 +45,7 @@ class CommandsDoor:
         self._log = log
         with interrupts_held():
             self.stub = introduce(GdbLink(connection, log), kvm=uses_kvm())
-        self.engine = Engine(self.stub, log)
+        self.engine = Engine(self.stub, lambda line, *values: log(line.format(*values)))
         self.engine.keeps_planted = not self.stub.kvm
         self.guards = Guards(self)
         self.pc = 0
@@ -267,7 +267,7 @@ class CommandsDoor:
         """See `guards.Stepper`."""
         try:
             with self.behind_gdb(planted):
-                self.stub.expect((), self.pc)
+                self.stub.expect((), (self.pc,))
                 if planted.isdisjoint(self.engine.landings()):
                     self.step()
         except Interrupted:

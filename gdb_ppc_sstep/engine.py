@@ -95,12 +95,12 @@ class Armed(NamedTuple):
 class Engine:
     """Steps on one stub.
 
-    log: takes a line about each decision.  steps: how many steps were done.  outstanding: steps
-    that were interrupted in a handler of the guest, which will return with MSR[SE]=1; their
-    vectors are guarded whenever the guest runs.
+    log: takes a line about each decision, as `str.format` does.  steps: how many were done.
+    outstanding: steps that were interrupted in a handler of the guest, which will return with
+    MSR[SE]=1; their vectors are guarded whenever the guest runs.
     """
 
-    def __init__(self, stub: Stub, log: Callable[[str], None]) -> None:
+    def __init__(self, stub: Stub, log: Callable[..., None]) -> None:
         self._stub = stub
         self._log = log
         self.steps = 0
@@ -119,18 +119,25 @@ class Engine:
         self._planted_at: dict[int, None] = {}
         self._watched: dict[int, None] = {}  # of these the vectors of faults
         self.asked_next: tuple[bytes, ...] = ()
-        """What is asked of the stub after a step, once it has ended."""
+        """What is asked of the stub at the end of a step, for others."""
+        self.defers = False
+        """Whether what undoes a step may wait for the next packet to the stub, or for `rest`."""
         self.interrupts = Interrupts.INTO
         self.mask_interrupts = True
         """Whether MSR[EE] is cleared for a step, so that no interrupt from outside comes first."""
         self._lent: dict[tuple[str, bool, bool], Lent] = {}  # see _lender
         self._missed: dict[tuple[str, bool, bool], int] = {}  # not found, at so many steps
         self._fetched: tuple[bytes | None, int, int] | None = None  # see _page
+        self._prepared: Step | None = None
+        self._hit = -1  # where gdb's breakpoint was that was hit last
         self._unfinished: Callable[[], object] | None = None  # see recover
         self.collecting: Collecting | None = None
         """What `_collect` is in the middle of."""
+        self._collected: Collecting | None = None  # whose registers are queued, and not yet written
+        self._deferred: Callable[[], object] | None = None  # how to do that again
+        self._ahead: Armed | None = None  # see prepare
         self.note: Callable[[], None] = lambda: None
-        """Called before `outstanding` or `collecting` changes in the guest, and after."""
+        """Called before `middle` changes in the guest, and after."""
         self._alone: list[int] = []  # what is to be stepped by itself of the range run through
         # What the next step will ask for, as far as one can guess: the instruction at _next, and
         # these registers.
@@ -138,6 +145,21 @@ class Engine:
         self._pvr: int | None = None
         self._given: bytes | None = None  # the last one whose SRR0 and SRR1 the stub gave
         self._before: tuple[str, ...] = _STATE
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether there is something for `recover` to do again."""
+        return self._unfinished is not None
+
+    @property
+    def middle(self) -> Lost:
+        """What is not as the guest should find it, if nothing more were done."""
+        armed, collecting = self.outstanding, self.collecting
+        if self._collected is not None:
+            armed, collecting = [*armed, self._collected.armed], self._collected
+        if self._ahead is not None and self._ahead not in armed:
+            armed = [*armed, self._ahead]
+        return Lost(tuple(armed), collecting)
 
     @property
     def guarded(self) -> tuple[int, ...]:
@@ -232,17 +254,15 @@ class Engine:
                 landing = landing._replace(armed=armed)
             else:
                 landing = landing._replace(through=())
-            self._log(
-                f"through {start:#x} to {end:#x} from {pc:#x}, to"
-                + "".join(f" {place:#x}" for place in planted)
-            )
+            places = " ".join(map(hex, planted))
+            self._log("through {:#x} to {:#x} from {:#x}, to {}", start, end, pc, places)
             self.last = self._fetched = None
             self._alone = [place for place in exits.stops if start <= place < end]
             return self._run(request, landing)
         except StubRefused as refused:
             if self._unfinished is not None or any(one.vector is None for one in self.outstanding):
                 raise  # it has been
-            self._log(f"not run through: {refused}")
+            self._log("not run through: {}", refused)
             return None
 
     def straight(
@@ -277,20 +297,88 @@ class Engine:
         self.steps += done - 1
         return stop, done
 
+    def prepare(self, request: Resume, *, arm: bool) -> None:
+        """After a step: plan what will be asked for next, if that is the same again.
+
+        arm: the MSR is written for it as well, as far as that can be undone later (`defers`).
+        """
+        action = request.stepping
+        if action is None or action.verb != b"s" or action.thread != self._stub.thread:
+            return
+        if self._stub.kvm:
+            return
+        try:
+            step = self._prepared = self._planned(request, action.thread)
+            armed = step.landing.armed
+            ready = not (self.outstanding or step.blocking) and self._unfinished is None
+            if arm and self.defers and ready and armed is not None and armed.vector is not None:
+                self._arm_ahead(armed, step.landing)
+        except StubGone:
+            raise
+        except SstepError as error:
+            self._log("not prepared: {}", error)  # the step itself says so again
+
+    def _arm_ahead(self, armed: Armed, landing: Landing) -> None:
+        stops, needed = landing.stops, landing.needed
+        with self._planted(stops[:needed], stops[needed:] + landing.faults + landing.through):
+            self._stub.write("msr", armed.written, given=True)
+        self._ahead = armed
+        if self._collected is None:  # else the record tells of that until all is written
+            self.note()
+        self._stub.send_ahead()
+        self._stub.write("msr", armed.state, given=True)
+        self._unplant(list(self._planted_at))
+        self._stub.leave_queued(self._disarmed)
+
+    def _disarmed(self, all_: bool) -> None:
+        """What undoes `_arm_ahead` was sent, but for what a step needs; all_: it is done."""
+        armed, self._ahead = self._ahead, None
+        assert armed is not None
+        if not all_:
+            self.outstanding.append(armed)
+            self._unfinished = functools.partial(self._unarm, armed, self._unfinished)
+        self.note()
+
     def _step(self, request: Resume, action: Action) -> StopReply:
         thread = self._thread(action)
         self._stub.select(thread)
-        self._stub.expect(self._before, self._next)
+        step, self._prepared = self._prepared, None
+        if step is None or not (
+            (step.asked, step.thread, step.version) == (request, thread, self._stub.version)
+            and step.blocking == self._breakpoints_at(step.pc)
+        ):
+            step = self._planned(request, thread)
+        instruction, plan = step.instruction, step.plan
+        self.last = instruction
+        what = "step {} pc={:#x} msr={:#x} {:08x} {}: {}"
+        kind = instruction.kind.value
+        self._log(what, _name(thread), step.pc, step.state, instruction.word, kind, plan)
+        if plan.state is not None:
+            self._emulate(plan)
+            self.steps += 1
+            return stopped(thread)
+        with self._lifted(step.blocking):
+            stop = self._run(step.request, step.landing)
+        self._fetched = _page(thread, step.pc, step.state)
+        if self.interrupts is Interrupts.OVER and self._in_handler(stop, thread, plan):
+            self.steps -= 1  # it is not done yet
+            following = isa.in_mode(step.pc + instruction.length, step.state)
+            landing = step.landing._replace(thread=stop.thread)
+            return self._return(request.continued(), landing, following, step.state)
+        return stop
+
+    def _planned(self, request: Resume, thread: bytes | None) -> Step:
+        """A step of the selected thread."""
+        self._stub.expect(self._before, () if self._next is None else (self._next,))
         state, pc = self._stub.read("msr"), self._stub.read("pc")
         if pc & 3:
             raise SstepError(f"pc {pc:#x} is no multiple of 4, so there is no instruction")
         self._before = _STATE + (_TASK if state & msr.PR else ())
         if msr.relocates(state):
             self._before += ("lpcr",)
-        instruction = self.last = self._stub.instruction(pc)
+        instruction = self._stub.instruction(pc)
         srrs = self._given_srrs()
         self._given = thread if srrs else None
-        page = _page(thread, pc, state)
         plan = strategy.plan(
             instruction,
             pc,
@@ -299,18 +387,9 @@ class Engine:
             self.vectors(),
             traceable=srrs is not None,
             code=self._stub.instruction,
-            fetched=self._fetched == page,
+            fetched=self._fetched == _page(thread, pc, state),
             interrupts=self.interrupts,
         )
-        self._log(
-            f"step {_name(thread)} pc={pc:#x} msr={state:#x} {instruction.word:08x} "
-            f"{instruction.kind.value}: {_described(plan)}"
-        )
-        if plan.state is not None:
-            self._emulate(plan)
-            self.steps += 1
-            return stopped(thread)
-        everybody = request.continued()
         blocking = self._breakpoints_at(pc)
         masks = self._masks(request) or bool(blocking)  # then it will run alone
         armed = self._armed(thread, instruction, pc, state, plan, srrs, masks=masks)
@@ -322,17 +401,13 @@ class Engine:
         # Only this vCPU: another one must not run past a breakpoint of the user's that is lifted,
         # and need not run into temporary breakpoints in code where no interrupt can come first.
         alone = request.vcont and (blocking or (in_code and masked))
-        request = _only(thread) if alone else everybody
+        resumed = _only(thread) if alone else request.continued()
         if masked:
             landing = landing._replace(through=plan.through)
-        with self._lifted(blocking):
-            stop = self._run(request, landing)
-        self._fetched = page
-        if self.interrupts is Interrupts.OVER and self._in_handler(stop, thread, plan):
-            self.steps -= 1  # it is not done yet
-            following = isa.in_mode(pc + instruction.length, state)
-            return self._return(everybody, landing._replace(thread=stop.thread), following, state)
-        return stop
+        version = self._stub.version
+        return Step(
+            request, thread, version, pc, state, instruction, plan, blocking, resumed, landing
+        )
 
     def _masks(self, request: Resume) -> bool:
         """Whether interrupts from outside are to wait for what is resumed.
@@ -394,7 +469,7 @@ class Engine:
         """
         frame = self._frame(whole=True)._replace(state=state)
         returned = Landing((following, step.pc), None, step.thread, step.pc, frame=frame)
-        self._log(f"over the interrupt, to {following:#x} or {step.pc:#x}")
+        self._log("over the interrupt, to {:#x} or {:#x}", following, step.pc)
         return self._run(request, returned)
 
     def run_to(self, request: Resume, stops: tuple[int, ...]) -> StopReply:
@@ -468,10 +543,17 @@ class Engine:
                     landing = landing._replace(armed=self._arm(landing.armed, wanted))
                 arming = False
                 stop = self._stub.run(request)
-            self._log(f"stop {stop.payload.decode('latin-1')}")
+            self._log("stop {}", stop)
             self._unfinished = functools.partial(self._settle, stop, landing)
-            shown = self._settle(stop, landing)
-            self._stub.send_queued()
+            try:
+                shown = self._settle(stop, landing)
+            finally:
+                if not self.keeps_planted:
+                    self._unplant(list(self._planted_at))
+            if shown is None or self.outstanding or not self.defers:
+                self._stub.send_queued()
+            elif self._collected is not None:
+                self._deferred = self._unfinished
             self._unfinished = None
             if shown is not None:
                 return shown
@@ -500,14 +582,14 @@ class Engine:
             with suppress(StubGone, StubRefused):
                 self.rest()
             raise
-        if not self.keeps_planted:
+        if not self.keeps_planted and not self.defers:
             self._unplant(list(self._planted_at))
 
     def _plant(self, address: int, *, must: bool) -> None:
         def refused(error: StubRefused) -> bool:
             self._planted_at.pop(address, None)
             if not must:
-                self._log(f"not planted, and not needed: {error}")
+                self._log("not planted, and not needed: {}", error)
             return not must
 
         self._planted_at[address] = None
@@ -515,7 +597,7 @@ class Engine:
 
     def _unplant(self, addresses: list[int]) -> None:
         def still_refused(error: StubRefused) -> bool:
-            self._log(str(error))
+            self._log("{}", error)
             return True
 
         def remove(address: int) -> None:
@@ -542,11 +624,16 @@ class Engine:
         if stub.kvm:
             return
         with suppress(StubRefused):
-            stub.expect(_STATE, payloads=self.asked_next)
-            stub.forget_refusals()
+            planted, places = list(self.breakpoints.values()), list[int]()
+            if stub.known_register("pc") is None:
+                # Often at that which was hit last, or at that which was planted for this resume.
+                places = [one for one in planted if one == self._hit] + planted[-1:]
+            stub.expect(_STATE, places, self.asked_next)
             pc = stub.read("pc")
-            if stub.known(b"m%x,4" % pc) is None:
-                stub.look_ahead({}, pc)
+            stub.expect((), (pc,))
+            stub.forget_refusals()
+            if pc in planted:
+                self._hit = pc
 
     def _arm(self, armed: Armed, wanted: Collection[int]) -> Armed | None:
         """Change the MSR for a step when all is planted; what was changed, if anything.
@@ -556,14 +643,15 @@ class Engine:
         """
         self._stub.select(armed.thread)
         self.outstanding.append(armed)
-        self.note()
+        if self._collected is None:  # else the record tells of that until all is written
+            self.note()
         try:
             self._stub.write("msr", armed.written)
             self._stub.send_queued()
             if armed.masked and any(address not in self._planted_at for address in wanted):
                 return self._unmask(armed)
         except StubRefused:
-            self._unfinished = functools.partial(self._unarm, armed)
+            self._unfinished = functools.partial(self._unarm, armed, self._unfinished)
             self.recover()
             raise
         return armed
@@ -576,12 +664,16 @@ class Engine:
         self.note()
         return unmasked
 
-    def _unarm(self, armed: Armed) -> None:
+    def _unarm(self, armed: Armed, before: Callable[[], object] | None) -> None:
+        """before: what else is to be done again, of the step before."""
         self._stub.select(armed.thread)
         if self._stub.read("msr") != armed.state:
             self._stub.write("msr", armed.state)
             self._stub.send_queued()
-        self.outstanding.remove(armed)
+        if armed in self.outstanding:
+            self.outstanding.remove(armed)
+        if before is not None:
+            before()
         self.note()
 
     # -- collecting
@@ -620,7 +712,8 @@ class Engine:
             if not self.outstanding:
                 break
             self._stub.select(thread)
-            self._stub.expect(self._asked_at_stop(landing))
+            registers, code = self._asked_at_stop(landing)
+            self._stub.expect(registers, code, self.asked_next)
             state, pc = self._stub.read("msr"), self._stub.read("pc")
             if pc not in [one.vector for one in self.outstanding]:
                 elsewhere.append(thread)
@@ -635,7 +728,7 @@ class Engine:
                 if only_ours and owner is not armed:
                     shown = None  # an earlier step came home: nobody asked for this stop
             elif only_ours and not self._breakpoints_at(pc):
-                self._log(f"{_name(thread)} has a Trace interrupt of its own at {pc:#x}")
+                self._log("{} has a Trace interrupt of its own at {:#x}", _name(thread), pc)
                 shown = self._leave(thread, pc, state)
         if shown is stop and landing is not None and self._passes(stop, landing):
             shown = self._leave(stop.thread, self._stub.read("pc"), self._stub.read("msr"))
@@ -645,7 +738,6 @@ class Engine:
             for thread in elsewhere:
                 self._stub.select(thread)
                 self._disarm(landing, thread, self._stub.read("pc"), self._stub.read("msr"))
-            self._stub.send_queued()
             # MSR[EE] alone is undone in the vCPU itself or at the vector.
             self.outstanding[:] = [one for one in self.outstanding if one.vector is not None]
             if landing is not None and armed not in self.outstanding:
@@ -653,12 +745,19 @@ class Engine:
             self._stub.select(shown.thread)  # as gdb counts on
         return shown
 
-    def _asked_at_stop(self, landing: Landing | None) -> tuple[str, ...]:
-        """The registers of a thread that `_settle` will ask for, as a rule."""
+    def _asked_at_stop(self, landing: Landing | None) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """The registers of a thread, and the code, that are asked for after a stop, as a rule."""
         traced = any(one.vector is not None for one in self.outstanding)
         if landing is not None and landing.code is not None and not traced:
-            return ("msr", "pc", "r1")
-        return _STATE + (_TASK if self.outstanding[-1].task else ())
+            return ("msr", "pc", "r1"), ()
+        armed = self.outstanding[-1]
+        registers = self._before if armed.task is None else (*self._before, *_TASK)
+        if armed.vector is None or self._stub.kvm:
+            return registers, ()
+        # The handler's code is that of the step only if memory is the same in both.
+        handler = msr.in_handler(armed.state, armed.vector)
+        same = not (handler ^ armed.state) & (msr.IR | msr.DR)
+        return registers, armed.successors if same else ()
 
     def _passes(self, stop: StopReply, landing: Landing) -> bool:
         """Whether a stop is at a temporary breakpoint of a step, but not of what was stepped.
@@ -779,17 +878,29 @@ class Engine:
         if instruction.kind is Kind.MFMSR:
             restored[instruction.rt] = armed.before(read(instruction.rt))
         # SRR0 and SRR1 last: if we are killed in between, they tell where the step was.
-        write("msr", state)
-        write("pc", srr0)
-        for name, value in restored.items():
-            write(name, value)
-        known = {"pc": srr0, "msr": state, "srr0": restored["srr0"], "srr1": restored["srr1"]}
         # A stub may have its own idea of an MSR that it never gave.
-        self._stub.look_ahead(known if state == armed.state else {}, srr0, self.asked_next)
+        write("msr", state, given=state == armed.state)
+        write("pc", srr0, given=True)
+        for name, value in restored.items():
+            write(name, value, given=True)
         self._next = srr0
-        self.collecting = None
+        self._collected, self.collecting = self.collecting, None
         self.outstanding.remove(armed)
-        self._log(f"collected {_name(thread)}: pc={srr0:#x} msr={state:#x}")
+        self._stub.leave_queued(self._written)
+        self._log("collected {}: pc={:#x} msr={:#x}", _name(thread), srr0, state)
+
+    def _written(self, all_: bool) -> None:
+        """What `_collect` has queued was sent; all_: it is done, else it has to be done again."""
+        collected, self._collected = self._collected, None
+        deferred, self._deferred = self._deferred, None
+        assert collected is not None
+        if not all_:
+            self.collecting = collected
+            self.outstanding.append(collected.armed)
+            if deferred is not None:
+                self.steps -= 1
+                self._unfinished = deferred
+        self.note()
 
     def _disarm(self, landing: Landing | None, thread: bytes | None, pc: int, state: int) -> None:
         """Undo in the selected thread what a step changed in the MSR, where that lies open.
@@ -816,7 +927,7 @@ class Engine:
                 continue
             self._stub.send_queued()
             self.outstanding.remove(armed)
-            self._log(f"{_name(thread)} at {pc:#x}: {how}")
+            self._log("{} at {:#x}: {}", _name(thread), pc, how)
             return
 
     @staticmethod
@@ -872,7 +983,7 @@ class Engine:
                 self._clean_srr1(armed)
                 self.outstanding.remove(armed)
                 self.note()
-                self._log(f"disarmed at the return to {pc:#x}")
+                self._log("disarmed at the return to {:#x}", pc)
                 break
         for name, value in plan.registers:
             try:
@@ -882,7 +993,7 @@ class Engine:
             except StubRefused as refused:
                 if name != "cfar":
                     raise
-                self._log(str(refused))
+                self._log("{}", refused)
         self._stub.write("pc", pc)
         self._stub.write("msr", new)
         self._stub.send_queued()
@@ -892,6 +1003,8 @@ class Engine:
 
         going_on() is asked before each try; to interrupt one is the business of the link.
         """
+        with suppress(StubRefused):
+            self._stub.send_queued()
         self.recover()
         while self.outstanding and going_on():
             self._run(Resume((Action(b"c"),)), None, releasing=True)
@@ -1223,6 +1336,25 @@ class Landing(NamedTuple):
     code: tuple[int, int] | None = None
 
 
+class Step(NamedTuple):
+    """A step that is planned.
+
+    asked, thread: what for.  version: the stub's at that time.  blocking: gdb's breakpoints at pc,
+    which are lifted for it.  request: what is resumed.
+    """
+
+    asked: Resume
+    thread: bytes | None
+    version: int
+    pc: int
+    state: int
+    instruction: Instruction
+    plan: strategy.Plan
+    blocking: list[bytes]
+    request: Resume
+    landing: Landing
+
+
 def _told(armed: Armed, where: str = "") -> Left:
     what = f"a step from {armed.pc:#x}{where}"
     return Left(armed.thread or b"", armed.pc, armed.state, what)
@@ -1268,11 +1400,3 @@ def _only(thread: bytes | None) -> Resume:
 
 def _name(thread: bytes | None) -> str:
     return thread.decode() if thread else "the vCPU"
-
-
-def _described(plan: strategy.Plan) -> str:
-    if plan.state is not None:
-        return f"emulate, to pc={plan.state[0]:#x} msr={plan.state[1]:#x}"
-    how = "land on" if plan.trace is None else "trace, stop at"
-    how += "".join(f" {address:#x}" for address in plan.stops)
-    return how + "".join(f", fault {address:#x}" for address in plan.faults)

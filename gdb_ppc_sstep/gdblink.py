@@ -57,9 +57,10 @@ class GdbLink:
         self._log(f"stub -> {(reply or b'').decode('latin-1')}")
         return reply or b""
 
-    def calls(self, payloads: Sequence[bytes]) -> list[bytes]:
+    def begin(self, payloads: Sequence[bytes]) -> Callable[[], list[bytes]]:
         """See `stub.Link`.  gdb waits for each reply."""
-        return [self.call(payload) for payload in payloads]
+        replies = [self.call(payload) for payload in payloads]
+        return lambda: replies
 
     def resume(self, payload: bytes) -> bytes:
         """See `stub.Link`.  Ctrl-C is noticed when gdb's patience with the reply ends."""

@@ -58,6 +58,19 @@ one that is not has been answered by a prompt.
 MOMENT = 0.02
 """Seconds for which who will speak next is waited for alone: one system call in place of two."""
 
+POLLED = 0.0002
+"""Seconds for which that one is asked again and again before we sleep, if there is another CPU.
+
+To be woken, and to find the caches cold, takes longer than a packet.  Others that wait for a CPU
+get it first (sched_yield).
+"""
+
+EXPEDITED = ("pc", "r1", "lr")
+"""Registers that are sent with a stop reply: gdb needs no others to go on stepping."""
+
+TELLING = (b"g", b"G", b"p", b"P", b"qRcmd", b"qppc", b"Qppc")
+"""Packets at which gdb shows the text of an error, besides those that resume."""
+
 NOT_KEPT = b"E.ppc-sstep: the stub does not keep this register of this vCPU"
 
 Log = Callable[[str], None]
@@ -98,6 +111,7 @@ class Peer:
         self._parser = Parser()
         self._last: bytes | None = None
         self._sent = self._replied = self._acked = 0  # of the packets that were sent at once
+        self._polls = False
         self._owed = 0  # packets that are to be acknowledged, with what is sent next
         self._came = 0.0  # when the last of these came (time.monotonic)
 
@@ -119,6 +133,8 @@ class Peer:
         """Send packets in one go.  A NAK, and a reply with a bad checksum, is among the `items`
         then, unless it is about the last.
         """
+        if not payloads:
+            return
         if self.log:
             for payload in payloads:
                 self.log(f"{self._name} <- ", payload)
@@ -157,11 +173,29 @@ class Peer:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
         if self.sock.family == socket.AF_UNIX:  # with TCP, select would not see a lone byte
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 2)
+        self._polls = len(os.sched_getaffinity(0)) > 1
 
-    def fill(self) -> bool:
-        """Read what is there (waiting for it if need be) into `items`; whether there was."""
+    def _poll(self, packets: int) -> bytes:
+        """What comes within `POLLED`, until so many packets may have."""
+        data, end = b"", time.monotonic() + POLLED
+        while True:
+            try:
+                more = self.sock.recv(65536, socket.MSG_DONTWAIT)
+                data += more
+                if not more or data.count(b"#") >= packets:
+                    return data
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    return data
+                os.sched_yield()
+
+    def fill(self, packets: int = 1) -> bool:
+        """Read what is there (waiting for it if need be) into `items`; whether there was.
+
+        packets: how many will come.
+        """
         try:
-            data = self.sock.recv(65536)
+            data = (self._polls and self._poll(packets)) or self.sock.recv(65536)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -229,27 +263,37 @@ class Wire:
         self.interrupt_at: float | None = None
         """When a resume is to be interrupted by us (time.monotonic), None for never."""
         self._interrupted = False
-        self._hurries = False
+        self.hurries = False
+        """Whether `wait` waits a `MOMENT` for who will speak next, before it looks for all."""
 
     def hurry(self) -> None:
-        """Have `wait` wait for who will speak next, before it looks for all."""
+        """Set `hurries`, if that can be had."""
         if sys.platform == "linux":
             with suppress(OSError):
                 self.gdb.hurry()
                 self.stub.hurry()
-                self._hurries = True
+                self.hurries = True
 
     def wait(
-        self, timeout: float | None = None, *, gdb: bool = True, first: Peer | None = None
+        self,
+        timeout: float | None = None,
+        *,
+        gdb: bool = True,
+        first: Peer | None = None,
+        packets: int = 1,
+        idle: Callable[[], None] = lambda: None,
     ) -> bool:
         """Read from whichever peer has something; whether one had within `timeout` seconds.
 
-        gdb: whether it is listened to as well.  first: who will speak next.
+        gdb: whether it is listened to as well.  first: who will speak next, so many packets.  idle:
+        called when that has not spoken for a `MOMENT`.
         """
         if self.gdb.overdue:
             self.acknowledge_gdb()
-        if self._hurries and first is not None and self._fill(first):
-            return True
+        if self.hurries and first is not None:
+            if self._fill(first, packets):
+                return True
+            idle()
         self.acknowledge_gdb()
         if gdb and not self.bursts:
             self.stub.acknowledge()
@@ -262,9 +306,9 @@ class Wire:
             self._fill(self.gdb)
         return bool(ready)
 
-    def _fill(self, peer: Peer) -> bool:
+    def _fill(self, peer: Peer, packets: int = 1) -> bool:
         try:
-            return peer.fill()
+            return peer.fill(packets)
         except GdbGone:
             self.gdb_gone = True
             return True
@@ -291,12 +335,17 @@ class Wire:
         self.stub.items.clear()
         self.stub.send(payload)
 
-    def calls(self, payloads: Sequence[bytes]) -> list[bytes]:
-        """See `stub.Link`.  Each reply belongs to a request by its place."""
+    def begin(self, payloads: Sequence[bytes]) -> Callable[[], list[bytes]]:
+        """See `stub.Link`."""
         if not self.bursts:
-            return [self.call(payload) for payload in payloads]
+            replies = [self.call(payload) for payload in payloads]
+            return lambda: replies
         self.stub.items.clear()
         self.stub.send_all(payloads)
+        return lambda: self._replies(payloads)
+
+    def _replies(self, payloads: Sequence[bytes]) -> list[bytes]:
+        """To packets that were sent at once: each belongs to its request by its place."""
         outcomes = self._outcomes(len(payloads))
         return [
             outcome.payload if isinstance(outcome, Packet) else self._again(payload, outcome)
@@ -340,7 +389,7 @@ class Wire:
             if len(outcomes) > before:
                 end = time.monotonic() + REPLY_TIMEOUT
             left = max(0.0, end - time.monotonic())
-            if not self.wait(left, gdb=False, first=self.stub):
+            if not self.wait(left, gdb=False, first=self.stub, packets=count - len(outcomes)):
                 raise StubSilent(f"the stub did not answer within {REPLY_TIMEOUT:g} seconds")
 
     def resume(self, payload: bytes) -> bytes:
@@ -383,12 +432,16 @@ class Wire:
         """See `stub.Link`."""
         while not self.gdb_gone and select.select([self.gdb.sock], [], [], 0)[0]:
             self._fill(self.gdb)
-        interrupted, self._interrupted = self._interrupted or self.gdb_gone, False
         interrupt = Byte(INTERRUPT)
         if interrupt in self.gdb.items:
             self.gdb.items.remove(interrupt)
             return True
-        return interrupted
+        return self.passed_on() or self.gdb_gone
+
+    def passed_on(self) -> bool:
+        """Whether an interrupt of gdb's was passed on to the stub since this was last asked."""
+        passed, self._interrupted = self._interrupted, False
+        return passed
 
 
 class Layer:
@@ -411,12 +464,15 @@ class Layer:
         self._gdb_thread: bytes | None = None  # what gdb believes to have selected
         self._late_interrupt = -LATE_INTERRUPT  # when one came (time.monotonic)
         self._to_continue = False  # gdb went away while the guest ran
+        self._told = False  # of what `Engine.recover` is to do again
+        self._expedited: dict[str, bytes] = {}  # the packets that ask for these
+        self._asks_all = True  # whether gdb has asked for all registers since the guest last ran
         self.active = True
         self._recorded = ""
         self.record_fd: int | None = None
         """Where to keep a line of what is in the middle, for who finds that we were killed."""
         self.stub = Stub(self._wire, {})
-        self.engine = Engine(self.stub, self._logged)
+        self.engine = Engine(self.stub, self._decided)
 
     @property
     def logging(self) -> bool:
@@ -435,6 +491,10 @@ class Layer:
             self.log(line)
         else:
             print(line, file=self._log_file)
+
+    def _decided(self, line: str, *values: object) -> None:
+        if self.logging:
+            self._logged(line.format(*values))
 
     def _note(self) -> None:
         assert self.record_fd is not None
@@ -461,11 +521,13 @@ class Layer:
         kvm = b"enabled" in told
         self._wire.bursts = b"kvm support" in told
         self.stub = introduce(self._wire, kvm=kvm)
-        self.engine = Engine(self.stub, self._logged)
+        self.engine = Engine(self.stub, self._decided)
         if self.record_fd is not None:
             self.engine.note = self._note
         self.engine.breakpoints = self._wire.breakpoints
-        self.engine.asked_next = (b"g",)
+        self._expedited = {
+            name: b"p%x" % self.stub.number(name) for name in EXPEDITED if self.stub.has(name)
+        }
 
     def _learn_acks(self) -> None:
         """gdb may have agreed with the stub on QStartNoAckMode: then no `+` comes first.
@@ -505,15 +567,18 @@ class Layer:
         """Until gdb or the stub goes away."""
         wire = self._wire
         wire.hurry()
+        self.engine.defers = wire.hurries and wire.bursts
         try:
             while not wire.gdb_gone:
-                wire.wait(first=wire.stub if self._waiting else wire.gdb)
+                wire.wait(first=wire.stub if self._waiting else wire.gdb, idle=self._rest)
                 while wire.stub.items:
                     self._from_stub(wire.stub.items.popleft())
                 while wire.gdb.items and not wire.gdb_gone:
                     self._from_gdb(wire.gdb.items.popleft())
         except StubSilent as error:
             self.log(f"ppc-sstep: {error}; the connection is closed")
+            with suppress(StubGone):  # one of them may have been lost, and others not
+                wire.stub.send_all(self.stub.unanswered)
             return
         except StubGone as error:
             self._logged(str(error))
@@ -550,6 +615,8 @@ class Layer:
                 self._late_interrupt = time.monotonic()
             return
         payload = item.payload
+        if payload == b"g":
+            self._asks_all = True
         if not self._waiting and self.stub.thread == self._gdb_thread:
             known = self.stub.known(payload)
             if known is not None:
@@ -561,14 +628,21 @@ class Layer:
             while self._wire.stub.items:
                 self._from_stub(self._wire.stub.items.popleft())
         resume = parse_resume(payload)
+        tells = resume is not None or payload.startswith(TELLING)
         try:
-            self.engine.recover()
-        except StubRefused:
-            self.stub.forget()  # gdb has been told at the stop itself
-        try:
+            try:
+                self.engine.recover()
+                self._told = False
+            except StubRefused:
+                if tells and not self._told:
+                    raise
+                self.stub.forget()
             if resume is not None:
                 self._resume(resume)
-            elif private.is_private(payload):
+                return
+            if private.is_private(payload):
+                self.stub.send_queued()
+                self.stub.forget()  # it may change what is planned
                 self._wire.to_gdb(private.answer(self, payload))
             else:
                 self._forward(payload)
@@ -578,7 +652,17 @@ class Layer:
             # gdb prints the text, ends its command, and finds the thread where it was.
             self._logged(f"error: {error}")
             self.stub.forget()
-            self._wire.to_gdb(b"E.ppc-sstep: " + str(error).encode())
+            self._told = tells and self.engine.unsettled
+            # In reply to `m` and `x` gdb takes a text for memory.
+            plain = payload[:1] in (b"m", b"x")
+            self._wire.to_gdb(b"E22" if plain else b"E.ppc-sstep: " + str(error).encode())
+
+    def _rest(self) -> None:
+        """gdb asks for nothing: the guest is left as it is to others."""
+        try:
+            self.engine.rest()
+        except StubRefused as error:
+            self._logged(f"error: {error}")  # gdb is told when it asks for something
 
     def _resume(self, request: Resume) -> None:
         late = time.monotonic() - self._late_interrupt < LATE_INTERRUPT
@@ -590,6 +674,9 @@ class Layer:
             self.stub.select(thread)
             self._wire.to_gdb(stopped(thread, signal=2).payload)
             return
+        # It asks as after the stop before: for none, as a rule, but where a command ends.
+        asks_all, self._asks_all = self._asks_all, False
+        self.engine.asked_next = (b"g",) if asks_all else tuple(self._expedited.values())
         if self.active or request.stepping is None:
             stop = self.engine.resume(request)
         else:
@@ -597,13 +684,25 @@ class Layer:
         if self._wire.gdb_gone:
             self._to_continue = request.stepping is None and stop.signal == 2
             return
-        if self._wire.interrupted() and stop.signal != 2:
+        if self._wire.passed_on() and stop.signal != 2:
             self._late_interrupt = time.monotonic()
         if stop.thread is not None:
             self._gdb_thread = stop.thread
             if self.active:
                 self.engine.look_ahead()
-        self._wire.to_gdb(stop.payload)
+        self._wire.to_gdb(self._with_registers(stop))
+        if self.active and stop.is_breakpoint:
+            self.engine.prepare(request, arm=not asks_all)
+
+    def _with_registers(self, stop: StopReply) -> bytes:
+        """A stop reply with the registers that gdb looks at first, as gdbserver's has them."""
+        payload = stop.payload
+        if stop.thread is not None and payload.endswith(b";"):
+            for name, asked in self._expedited.items():
+                text = self.stub.known_register(name)
+                if text is not None:
+                    payload += b"%s:%s;" % (asked[1:], text)
+        return payload
 
     def _selected(self, thread: bytes | None) -> None:
         self._gdb_thread = thread
@@ -616,9 +715,9 @@ class Layer:
         return payload[:1] in (b"g", b"p", b"m", b"x", b"T", b"q") and payload[:5] != b"qRcmd"
 
     def _forward(self, payload: bytes) -> None:
-        kind = payload[:1]
-        self.stub.send_queued()
-        if not self._keeps(payload):
+        kind, keeps = payload[:1], self._keeps(payload)
+        if not keeps:
+            self.stub.send_queued()
             self.stub.forget()
         if payload[:2] == b"Hg":
             self._selected(thread_id(payload[2:]))
@@ -635,7 +734,11 @@ class Layer:
                 self._asked = payload
                 self._from_stub(Packet(self.stub.breakpoint(payload)))
                 return
-        elif kind == b"D":
+        if keeps:
+            self._asked = payload
+            self._from_stub(Packet(self.stub.inquire(payload)))
+            return
+        if kind == b"D":
             self._collect()
             self.engine.outstanding.clear()  # from now on the guest is nobody's
         self._wire.ask(payload)
@@ -668,6 +771,7 @@ class Layer:
         try:
             if self._waiting:
                 wire.reply()  # that gdb did not wait for
+            self._rest()
             for what in self._wire.breakpoints:
                 self.stub.breakpoint(b"z" + what)
             self._wire.breakpoints.clear()

@@ -53,6 +53,7 @@ def frame(payload: bytes, start: bytes = b"$") -> bytes:
 
 _BYTES = {one: Byte(one) for one in (ACK, NAK, INTERRUPT)}
 _ITEMS = re.compile(rb"([+\-\x03])?(?:([$%])([^$#]*)#(..))?", re.DOTALL)
+_PACKETS = re.compile(rb"(\+?)\$([^$#]*)#(..)", re.DOTALL)
 
 
 class Parser:
@@ -63,7 +64,18 @@ class Parser:
 
     def feed(self, data: bytes) -> list[Item]:
         """The items that are complete with `data`; the rest is kept for the next call."""
-        buffer, at, items = self._buffer + data, 0, list[Item]()
+        buffer, at = self._buffer + data, 0
+        items: list[Item] = []
+        for ack, payload, check in _PACKETS.findall(buffer):  # as a rule there is nothing else
+            if ack:
+                items.append(_BYTES[ACK])
+            items.append(_checked(b"$", payload, check))
+            at += len(ack) + len(payload) + 4
+        if at == len(buffer):
+            self._buffer = b""
+            return items
+        items.clear()
+        at = 0
         while at < len(buffer):
             found = _ITEMS.match(buffer, at)
             assert found is not None
@@ -209,6 +221,9 @@ class StopReply(NamedTuple):
     payload: bytes
     signal: int | None
     thread: bytes | None
+
+    def __str__(self) -> str:
+        return self.payload.decode("latin-1")
 
     @classmethod
     @_again

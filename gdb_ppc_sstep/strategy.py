@@ -64,6 +64,13 @@ class Plan(NamedTuple):
         """Where it may be in a handler of an interrupt that its instructions take."""
         return self.taken + self.faults + self.through
 
+    def __str__(self) -> str:
+        if self.state is not None:
+            return f"emulate, to pc={self.state[0]:#x} msr={self.state[1]:#x}"
+        how = "land on" if self.trace is None else "trace, stop at"
+        how += "".join(f" {address:#x}" for address in self.stops)
+        return how + "".join(f", fault {address:#x}" for address in self.faults)
+
 
 class Interrupts(enum.Enum):
     """What a step shows of an interrupt that its instruction takes instead of completing."""

@@ -16,13 +16,23 @@ from .description import Register
 from .errors import StubRefused
 from .rsp import Resume, StopReply, plain, stopped, thread_id
 
+_ALL = -1  # bits
+
 KVM_BREAKPOINT = 0x00DDDD00
 """The word that QEMU puts in memory for a breakpoint with KVM (Linux KVMPPC_INST_SW_BREAKPOINT)."""
 
-# Bits of the MSR that have nothing to do with how memory and registers are seen.
-_NO_MODE = msr.EE | msr.SE | msr.BE
+# Bits of the MSR that say what memory is seen, but for its protection.
+_VIEW = msr.SF | msr.HV | msr.IR | msr.DR
+
+# Packets that ask for what has nothing to do with registers and memory.
+_UNRELATED = (b"qfThreadInfo", b"qsThreadInfo", b"qC")
 
 _MEMORY = re.compile(rb"m([0-9a-f]+),([0-9a-f]+)$")
+_HEX = re.compile(rb"(?:[0-9a-f]{2})+")
+
+_GENERAL = {**{f"r{n}": 16 * n for n in range(32)}, "pc": 512, "msr": 528, "lr": 552}
+"""Where registers are in QEMU's reply to `g` (gdb-xml/power64-core.xml; no others before these)."""
+
 _PAGE = 4096
 _BEFORE, _BEHIND = 32, 64  # bytes around pc that gdb or the next step may look at
 
@@ -36,8 +46,11 @@ class Link(Protocol):
     def call(self, payload: bytes) -> bytes:
         """Send a packet to the stopped stub; its reply.  StubGone if there is none."""
 
-    def calls(self, payloads: Sequence[bytes]) -> list[bytes]:
-        """The same for some packets, none of which resumes; sent at once where that can be."""
+    def begin(self, payloads: Sequence[bytes]) -> Callable[[], list[bytes]]:
+        """Send some packets, none of which resumes, at once where that can be.
+
+        What is returned waits for the replies; it is called before anything else is.
+        """
 
     def resume(self, payload: bytes) -> bytes:
         """Send a packet that resumes the guest; its stop reply, however long that takes.
@@ -66,10 +79,19 @@ class Stub:
         self.thread: bytes | None = None
         """The thread-id that the stub has selected for registers and memory, None if unknown."""
         self._order: Literal["little", "big"] | None = None
-        self._queue: list[_Queued] = []
+        self._asks = {name: b"p%x" % register.number for name, register in registers.items()}
+        self._queue: dict[bytes, _Queued] = {}  # by what it is about
+        self._left: Callable[[bool], None] | None = None  # see leave_queued
+        self._ahead: Callable[[], object] | None = None  # see send_ahead
+        self.unanswered: list[bytes] = []
+        """Writes of registers that were sent, and whose replies are still to come."""
+        self._written: dict[bytes, bytes] = {}  # registers, since the guest has stopped
+        self._changes: int | None = None  # what is queued for the MSR, but for what it is: its bits
+        self.version = 0
+        """Counts how often all that was known has been forgotten."""
         self._answers: dict[bytes, bytes] = {}
         self._values: dict[str, int] = {}  # registers of these answers
-        self._block: tuple[int, bytes] | None = None  # code, as the stub replied
+        self._blocks: list[tuple[int, bytes]] = []  # code, as the stub replied
 
     # Packets take the stub less time than waiting for each reply does.  So what can only be done or
     # refused is queued and goes out with the next question, and what will be asked for is asked for
@@ -82,36 +104,98 @@ class Stub:
 
     def _ask(self, *payloads: bytes) -> list[bytes]:
         """The replies to packets, after those that are queued."""
-        queue, self._queue = self._queue, []
-        sent = [one.payload for one in queue] + list(payloads)
-        replies = self._link.calls(sent) if len(sent) > 1 else [self._link.call(sent[0])]
+        return self._begin(payloads)()
+
+    def _begin(self, payloads: Sequence[bytes] = ()) -> Callable[[], list[bytes]]:
+        self._land()
+        queue, left = self._queue, self._left
+        self._queue, self._left, self._changes = {}, None, None
+        self._written.update((name, one.payload) for name, one in queue.items())
+        self.unanswered = [one.payload for one in queue.values() if one.payload[:1] == b"P"]
+        sent = [*(one.payload for one in queue.values()), *payloads]
+        replies: Callable[[], list[bytes]] = list
+        if len(sent) == 1:
+            only = [self._link.call(sent[0])]
+            replies = lambda: only  # noqa: E731
+        elif sent:
+            replies = self._link.begin(sent)
+        return lambda: self._checked(list(queue.values()), left, replies())
+
+    def _checked(
+        self, queue: list[_Queued], left: Callable[[bool], None] | None, replies: list[bytes]
+    ) -> list[bytes]:
+        """The replies behind those to what was queued."""
+        self.unanswered = []
         first: StubRefused | None = None
         for one, reply in zip(queue, replies):
-            try:
-                _expect_ok(reply, one.what)
-            except StubRefused as refused:
-                if one.refused is None or not one.refused(refused):
-                    first = first or refused
+            if reply == b"OK":
+                continue
+            refused = StubRefused(f"the stub refused {one.what} (reply {_shown(reply)})")
+            if one.refused is None or not one.refused(refused):
+                first = first or refused
         if first is not None:
             self.forget()
             self._order = None  # MSR[LE] may be among what was written
+        if left is not None:
+            left(first is None)
+        if first is not None:
             raise first
         return replies[len(queue) :]
 
-    def _later(self, payload: bytes, what: str, refused: Refused | None = None) -> None:
-        """Queue a packet; if it is refused then, StubRefused is raised or `refused` asked."""
-        self._queue.append(_Queued(payload, what, refused))
-
     def send_queued(self) -> None:
         """Have done what is queued.  StubRefused for the first that is refused."""
-        while self._queue:
+        self._land()
+        while self._queue or self._left is not None:
             self._ask()
+
+    def send_ahead(self) -> None:
+        """The same, but what is refused is found out before the next packet."""
+        self._ahead = self._begin()
+
+    def _land(self) -> None:
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead()
+
+    def leave_queued(self, sent: Callable[[bool], None]) -> None:
+        """What is queued may wait for what comes next; it is not sent if that undoes it.
+
+        sent: told when the stub has been asked, whether it has done all of it.
+        """
+        if self._queue:
+            self._left = sent
+        else:
+            sent(True)
 
     def forget(self) -> None:
         """Somebody else may have changed anything: nothing is known any more."""
+        self.version += 1
+        self._written.clear()
         self._answers.clear()
         self._values.clear()
-        self._block = None
+        self._blocks.clear()
+
+    def inquire(self, payload: bytes) -> bytes:
+        """The reply to a packet that asks for something.
+
+        What is left in the queue stays there if that makes no difference.
+        """
+        kind, changes = payload[:1], self._changes or 0
+        if payload in _UNRELATED or kind == b"T":
+            past = True
+        elif kind in (b"m", b"x"):
+            past = not changes & (_VIEW | msr.PR)
+        else:
+            past = kind == b"p" and not changes & msr.LE and b"P" + payload[1:] not in self._queue
+        self._land()
+        if self._left is not None and past:
+            return self._link.call(payload)
+        return self.call(payload)
+
+    def _forget_memory(self) -> None:
+        for payload in [asked for asked in self._answers if asked[:1] == b"m"]:
+            del self._answers[payload]
+        self._blocks.clear()
 
     def forget_refusals(self) -> None:
         """What was refused may be answered the next time."""
@@ -124,51 +208,59 @@ class Stub:
         That is for the selected thread.
         """
         answer = self._answers.get(payload)
-        if answer is None and self._block is not None and (asked := _MEMORY.match(payload)):
-            start, text = self._block
-            at, length = 2 * (int(asked[1], 16) - start), 2 * int(asked[2], 16)
-            if at >= 0 and length and at + length <= len(text):
-                answer = self._answers[payload] = text[at : at + length]
+        if answer is None and self._blocks and (asked := _MEMORY.match(payload)):
+            answer = self._in_blocks(int(asked[1], 16), int(asked[2], 16))
+            if answer is not None:
+                self._answers[payload] = answer
         return answer
 
-    def look_ahead(
-        self, registers: Mapping[str, int], code: int, payloads: Sequence[bytes] = ()
-    ) -> None:
-        """Have done what is queued; then `registers` of the selected thread have these values.
+    def known_register(self, name: str) -> bytes | None:
+        """What the stub would reply if it were asked for a register, None if that is unknown."""
+        text = self._answers.get(self._asks[name])
+        if text is None and name in _GENERAL and (general := self._general()) is not None:
+            at = _GENERAL[name]
+            text = general[at : at + 16]
+        return None if text is None or not _HEX.fullmatch(text) else text
 
-        What will be asked for is asked for as well: the code around an address, and `payloads`.
-        """
-        if self.kvm:
-            self.send_queued()
-            return
-        first = max(code - _BEFORE, code & -_PAGE)
-        last = min(code + _BEHIND, (code & -_PAGE) + _PAGE)
-        text, *replies = self._ask(b"m%x,%x" % (first, last - first), *payloads)
-        assert self._order is not None
-        for name, value in registers.items():
-            register = self._register(name)
-            raw = value.to_bytes(register.size, self._order).hex().encode()
-            self._answers[b"p%x" % register.number] = raw
-            self._values[name] = value
-        self._answers.update(zip(payloads, replies))
-        self.forget_refusals()
-        if re.fullmatch(b"[0-9a-f]+", text):
-            self._block = first, text
+    def number(self, name: str) -> int:
+        """Of a register, as packets name it."""
+        return self._register(name).number
+
+    def _in_blocks(self, address: int, length: int) -> bytes | None:
+        for start, text in self._blocks:
+            at = 2 * (address - start)
+            if at >= 0 and length and at + 2 * length <= len(text):
+                return text[at : at + 2 * length]
+        return None
 
     def expect(
-        self, registers: Iterable[str], code: int | None = None, payloads: Sequence[bytes] = ()
+        self, registers: Iterable[str], code: Iterable[int] = (), payloads: Sequence[bytes] = ()
     ) -> None:
-        """These registers of the selected thread, and maybe the instruction at an address and
+        """These registers of the selected thread, and maybe instructions at some addresses and
         `payloads`, will be asked for; ask for what is not known at once.
         """
         if self._order is None and self.kvm:
             self.read("msr")
-        wanted = [b"p%x" % self._registers[name].number for name in registers if self.has(name)]
-        if code is not None:
-            wanted.append(b"m%x,4" % code)
-        wanted = [payload for payload in (*wanted, *payloads) if self.known(payload) is None]
-        if wanted:
-            self._answers.update(zip(wanted, self._ask(*wanted)))
+        asks = self._asks
+        wanted = [asks[name] for name in registers if name in asks]
+        wanted = [payload for payload in (*wanted, *payloads) if payload not in self._answers]
+        blocks: list[int] = []
+        for address in code:
+            if self.kvm:  # breakpoints are in memory
+                wanted.append(b"m%x,4" % address)
+            elif self._in_blocks(address, 4) is None:
+                first, last = _around(address)
+                if first not in blocks:
+                    blocks.append(first)
+                    wanted.append(b"m%x,%x" % (first, last - first))
+        if not wanted:
+            return
+        replies = self._ask(*wanted)
+        count = len(wanted) - len(blocks)
+        self._answers.update(zip(wanted[:count], replies))
+        for first, text in zip(blocks, replies[count:]):
+            if _HEX.fullmatch(text):
+                self._blocks.append((first, text))
 
     def select(self, thread: bytes | None) -> None:
         """Select the thread whose registers and memory are meant; None: as it is."""
@@ -236,10 +328,10 @@ class Stub:
         stale = self.kvm and self._order is None
         if stale:
             self._ask(b"g")
-        asked = b"p%x" % number
+        asked = self._asks[name]
         if self.known(asked) is None:
-            self._answers[asked] = self.call(asked)
-        raw = self._hex(asked, f"to read {name}")
+            self._answers[asked] = self.inquire(asked)
+        raw = self._hex(asked, "to read " + name)
         if stale:
             self._done(b"P%x=%s" % (number, raw.hex().encode()), "to write msr")
         if name == "msr":
@@ -250,24 +342,58 @@ class Stub:
             self._values[name] = value
         return value
 
-    def write(self, name: str, value: int) -> None:
-        """Set a register of the selected thread."""
+    def write(self, name: str, value: int, *, given: bool = False) -> None:
+        """Set a register of the selected thread, now or later.
+
+        given: it is of the stub's giving, so it will read back as it is written.
+        """
         if self._order is None:
             self.read("msr")
         assert self._order is not None
         register = self._register(name)
-        raw = value.to_bytes(register.size, self._order)
-        if name == "msr" and (self._values.get("msr", ~value) ^ value) & ~_NO_MODE:
-            self.forget()  # memory may be other memory then
-        for answer in (b"p%x" % register.number, b"g"):
-            self._answers.pop(answer, None)
-        self._values.pop(name, None)
-        self._later(b"P%x=%s" % (register.number, raw.hex().encode()), f"to write {name}")
+        raw = value.to_bytes(register.size, self._order).hex().encode()
+        general = self._general()
+        if name == "msr":
+            before = self._values.get("msr")
+            changes = _ALL if before is None else before ^ value
+            self._changes = (
+                _ALL if _ALL in (changes, self._changes) else changes ^ (self._changes or 0)
+            )
+            if changes & _VIEW:
+                self._forget_memory()
+        asked = self._asks[name]
+        self._answers.pop(b"g", None)
+        if given:
+            self._answers[asked], self._values[name] = raw, value
+            at = _GENERAL.get(name)
+            if general is not None and at is not None:
+                self._answers[b"g"] = general[:at] + raw + general[at + len(raw) :]
+            elif general is not None and name in isa.SRR.values():  # they are not in it
+                self._answers[b"g"] = general
+        else:
+            self._answers.pop(asked, None)
+            self._values.pop(name, None)
+        written = b"P" + asked[1:]
+        self._queue.pop(written, None)  # what is written twice is last written last
+        payload = written + b"=" + raw
+        if self._written.get(written) != payload:
+            self._queue[written] = _Queued(payload, "to write " + name, None)
         if name == "msr":
             order: Literal["little", "big"] = "little" if value & msr.LE else "big"
             if order != self._order:
                 self.send_queued()  # what would have to be sent again must be in the same order
+                self.forget()  # and these are not
             self._order = order
+
+    def _general(self) -> bytes | None:
+        """The reply to `g` if it is known and laid out as QEMU's is: as `_GENERAL` says."""
+        general = self._answers.get(b"g")
+        if general is None or "msr" not in self._asks or "pc" not in self._asks:
+            return None
+        pc, state = self._answers.get(self._asks["pc"]), self._answers.get(self._asks["msr"])
+        if pc is None or state is None or general[_GENERAL["pc"] :][:32] != pc + state:
+            return None
+        return general
 
     def keeps(self, number: int) -> bool:
         """Whether the stub has a register of the selected thread at all.
@@ -330,6 +456,8 @@ class Stub:
 
     def insert(self, address: int, refused: Refused | None = None) -> None:
         """Plant a breakpoint, now or later.  A stub counts: what is twice there goes by twice."""
+        if self._queue.pop(b"z0,%x,4" % address, None) is not None:
+            return  # it is still there
         self._plant(b"Z0,%x,4" % address, f"a temporary breakpoint at {address:#x}", refused)
 
     def remove(self, address: int, refused: Refused | None = None) -> None:
@@ -339,7 +467,7 @@ class Stub:
 
     def _plant(self, payload: bytes, what: str, refused: Refused | None) -> None:
         if not self.kvm:
-            self._later(payload, what, refused)
+            self._queue[payload] = _Queued(payload, what, refused)
             return
         try:
             self.expect_ok(payload, what)
@@ -400,7 +528,7 @@ class Stub:
     def _hex(self, payload: bytes, what: str) -> bytes:
         reply = self.known(payload)
         if reply is None:
-            reply = self.call(payload)
+            reply = self.inquire(payload)
         try:
             if reply.startswith(b"E") and len(reply) % 2:
                 raise ValueError
@@ -433,6 +561,12 @@ def introduce(link: Link, *, kvm: bool) -> Stub:
         with suppress(StubRefused):
             stub.hv = stub.read("lpcr") & ~msr.LPCR_ILE != 0
     return stub
+
+
+def _around(address: int) -> tuple[int, int]:
+    """The code that is asked for with an instruction: from, and to, within its page."""
+    page = address & -_PAGE
+    return max(address - _BEFORE, page), min(address + _BEHIND, page + _PAGE)
 
 
 def _annex(link: Link, name: str) -> str:

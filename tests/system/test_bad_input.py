@@ -80,11 +80,21 @@ def test_an_error_ends_a_count(gdb: Gdb, faulty: Faulty, demo: Program) -> None:
 
 
 def test_refused_while_collecting(gdb: Gdb, faulty: Faulty, demo: Program) -> None:
-    """The guest stands at its Trace vector and cannot be put back: that is said, with the rest."""
+    """The guest stands at its Trace vector and cannot be put back: that is said when gdb asks for
+    anything of it, and put right as soon as that can be done.
+    """
     to_work(gdb, faulty.target, demo)
     faulty.answers = {"P40=": "E22"}
-    assert "ppc-sstep: the stub refused to write pc (reply 'E22')" in gdb.command("stepi")
+    assert gdb.command("stepi").startswith("0x00000000000202e4")
+    gdb.command("shell sleep 0.3")  # it is tried when gdb asks for nothing
+    said = gdb.command("maint flush register-cache") + gdb.command("info registers lr")
+    assert said.count("ppc-sstep: the stub refused to write pc (reply 'E22')") == 1
     assert "Outstanding: p1.1 from 0x202e0" in gdb.status()
+    assert "the stub refused to write pc" in gdb.command("stepi")
+    faulty.answers = {}
+    assert "Outstanding: none" in gdb.status()
+    gdb.command("maint flush register-cache")
+    assert (gdb.pc, gdb.value("$msr") & 0x400) == (0x202E4, 0)
 
 
 def test_missing_register(gdb: Gdb, faulty: Faulty, demo: Program) -> None:

@@ -232,7 +232,7 @@ class Machine:
         if kind in (b"g", b"G", b"m", b"M"):
             self._stale.pop(self.selected, None)
         if kind == b"g":
-            return b"".join(self._read(number) for number in range(32))
+            return b"".join(self._read(number) for number in (*range(32), 64, 65))
         if payload.startswith(b"Hg"):
             return self._select(payload[2:])
         if payload == b"qC":
@@ -528,9 +528,10 @@ class FakeLink:
         self.hook(payload)
         return self.machine.call(payload)
 
-    def calls(self, payloads: Sequence[bytes]) -> list[bytes]:
+    def begin(self, payloads: Sequence[bytes]) -> Callable[[], list[bytes]]:
         """See the product's `Link`."""
-        return [self.call(payload) for payload in payloads]
+        replies = [self.call(payload) for payload in payloads]
+        return lambda: replies
 
     def resume(self, payload: bytes) -> bytes:
         """See the product's `Link`."""

@@ -56,6 +56,12 @@ class Bench(NamedTuple):
         assert stop.signal == 5
         return stop
 
+    def ahead(self, arm: bool) -> None:
+        """What comes before the next step."""
+        request = parse_resume(STEP)
+        assert request is not None
+        self.engine.prepare(request, arm=arm)
+
     def clean(self, breakpoints: Collection[int] = ()) -> None:
         """Nothing of ours is left in the guest, and gdb's breakpoints are where they were."""
         assert self.machine.planted == dict.fromkeys(breakpoints, 1)
@@ -72,7 +78,7 @@ def bench(machine: Machine) -> Bench:
     stub = Stub(link, machine.registers(), kvm=machine.kvm)
     stub.select(b"p1.1")
     log: list[str] = []
-    engine = Engine(stub, log.append)
+    engine = Engine(stub, lambda line, *values: log.append(line.format(*values)))
     records = [""]
     engine.note = lambda: records.append(record.written(engine))
     return Bench(machine, link, stub, engine, log, records)
@@ -1681,6 +1687,14 @@ FAILING = {
 }
 
 
+COMPLETING = [
+    pytest.param(words, state, id=f"{name}, {mode}")
+    for name, words in FAILING.items()
+    for mode, state in (("kernel", KERNEL), ("real mode", REAL), ("user", USER))
+    if state != USER or name not in ("mfmsr", "mtsrr0")  # these are privileged
+]
+
+
 def failing_at(machine: Machine, number: int, failure: Callable[[], bytes]) -> list[bytes]:
     """Have one packet of those that do not resume fail; it is put into the list."""
     call, failed, seen = machine.call, list[bytes](), 0
@@ -1731,6 +1745,76 @@ def test_one_packet_of_a_step_is_refused(
             on.step()
         assert machine.changed(native) == {}, (number, failed)
         on.clean([TEXT] * breakpoint_)
+    assert number > 12
+
+
+@pytest.mark.parametrize("ahead", [False, True], ids=["", "ahead"])
+@pytest.mark.parametrize(("words", "state"), COMPLETING)
+def test_one_packet_of_steps_that_are_undone_later_is_refused(
+    words: tuple[int, ...], state: int, ahead: bool
+) -> None:
+    """Whichever: of the first, of the second, which also undoes the first, or of what is left."""
+    for number in range(1, 100):
+        machine = program(*words, *words, m.NOP, state=state)
+        after = [machine.native(steps=count) for count in range(3)]
+        on = bench(machine)
+        on.engine.defers = True
+        failed = failing_at(machine, number, refused)
+        done = 0
+        with suppress(StubRefused):
+            while done < 2:
+                on.step()
+                done += 1
+                on.ahead(ahead)
+            on.engine.rest()
+        if not failed:
+            break
+        with suppress(StubRefused):
+            on.engine.rest()
+        on.engine.recover()
+        assert machine.cpu["pc"] == after[done][0]["pc"] or done < 2
+        while machine.cpu["pc"] != after[2][0]["pc"]:
+            on.step()
+            on.engine.rest()
+        assert machine.changed(after[2]) == {}, (number, failed)
+        on.clean()
+        assert on.engine.steps == 2
+    assert number > 12
+
+
+@pytest.mark.parametrize("ahead", [False, True], ids=["", "ahead"])
+@pytest.mark.parametrize(("words", "state"), COMPLETING)
+def test_what_a_session_leaves_that_is_killed_in_steps_that_are_undone_later(
+    words: tuple[int, ...], state: int, ahead: bool
+) -> None:
+    """After whichever packet: the next session finds it in the record."""
+    for number in range(1, 100):
+        machine = program(*words, *words, m.NOP, state=state)
+        if words[0] == FAILING["mfmsr"][0]:
+            machine.cpu["r7"] = 0
+        after = [machine.native(steps=count) for count in range(3)]
+        killed = bench(machine)
+        killed.engine.defers = True
+        failed = failing_at(machine, number, cut_off)
+        done = 0
+        with suppress(StubGone):
+            while done < 2:
+                killed.step()
+                done += 1
+                killed.ahead(ahead)
+        known = record.read(killed.records[-1])
+        assert failed or known is not None or machine.planted == {}
+        del machine.call
+        machine.breakpoints.clear()
+        later = bench(machine)
+        later.engine.clean(known)
+        here = next(count for count in range(3) if after[count][0]["pc"] == machine.cpu["pc"])
+        assert here >= done
+        assert machine.changed(after[here]) == {}, (number, failed)
+        assert later.engine.left_behind() == []
+        later.clean()
+        if not failed:
+            break
     assert number > 12
 
 
