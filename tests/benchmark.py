@@ -72,7 +72,7 @@ CASES = [
         ("tbreak leaf", "continue", "up 1"),
         per=20,
     ),
-    Case("next over 20 lines", "straight", ("next 20",), per=20),
+    Case("next over 100 lines", "straight", ("next 100",), per=100),
     Case("next over a loop of 1000", "loop", ("next",), ("next",)),
     Case(
         "next over a loop of 100000",
@@ -111,7 +111,7 @@ CASES = [
     Case("stepi 2000 in Linux", "sys_openat", ("stepi 2000",), per=2000, linux=True),
     Case("stepi 100 under KVM HV", "loop", ("stepi 100",), per=100, kvm=True, sides=("wire",)),
 ]
-QUICK = ("stepi", "next over 20 lines", "condition false 500 times")
+QUICK = ("stepi", "next over 100 lines", "condition false 500 times")
 
 
 class Failed(Exception):

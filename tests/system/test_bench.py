@@ -18,7 +18,7 @@ def test_the_sides_agree(tmp_path: Path) -> None:
     assert benchmark.main(["--quick", "--json", str(report), "next", "condition"]) == 0
     written = json.loads(report.read_text(encoding="utf-8"))
     assert written["failed"] == {}
-    for case in ("next over 20 lines", "condition false 500 times"):
+    for case in ("next over 100 lines", "condition false 500 times"):
         assert set(written["seconds"][case]) == set(benchmark.SIDES)
     assert written["about"]["gdb"].startswith("GNU gdb")
 
