@@ -502,6 +502,8 @@ class Engine:
 
     def _breakpoints_at(self, pc: int) -> list[bytes]:
         """gdb's breakpoints (not watchpoints) at an address, as in `breakpoints`."""
+        if pc not in self.breakpoints.values():  # as a rule, and fast where there are many
+            return []
         return [
             what
             for what, address in self.breakpoints.items()
@@ -624,16 +626,15 @@ class Engine:
         if stub.kvm:
             return
         with suppress(StubRefused):
-            planted, places = list(self.breakpoints.values()), list[int]()
             if stub.known_register("pc") is None:
                 # Often at that which was hit last, or at that which was planted for this resume.
-                places = [one for one in planted if one == self._hit] + planted[-1:]
-            stub.expect(_STATE, places, self.asked_next)
-            pc = stub.read("pc")
-            stub.expect((), (pc,))
+                planted = list(self.breakpoints.values())
+                places = [self._hit] if self._hit in planted else []
+                stub.expect(_STATE, places + planted[-1:], self.asked_next)
+                if stub.read("pc") in planted:
+                    self._hit = stub.read("pc")
+            stub.expect(_STATE, (stub.read("pc"),), self.asked_next)
             stub.forget_refusals()
-            if pc in planted:
-                self._hit = pc
 
     def _arm(self, armed: Armed, wanted: Collection[int]) -> Armed | None:
         """Change the MSR for a step when all is planted; what was changed, if anything.
