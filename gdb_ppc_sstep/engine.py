@@ -319,8 +319,7 @@ class Engine:
             self._log("not prepared: {}", error)  # the step itself says so again
 
     def _arm_ahead(self, armed: Armed, landing: Landing) -> None:
-        stops, needed = landing.stops, landing.needed
-        with self._planted(stops[:needed], stops[needed:] + landing.faults + landing.through):
+        with self._planted(landing.must, landing.may):
             self._stub.write("msr", armed.written, given=True)
         self._ahead = armed
         if self._collected is None:  # else the record tells of that until all is written
@@ -535,12 +534,10 @@ class Engine:
 
         releasing: nor is the guest resumed again once nothing is outstanding.
         """
-        stops, needed = (landing.stops, landing.needed) if landing else ((), 0)
-        faults = landing.faults + landing.through if landing else ()
+        must, may = (landing.must, landing.may) if landing else ((), ())
         arming = True
         while True:
-            guards = stops[:needed] + self.guarded
-            with self._planted(guards, stops[needed:] + faults) as wanted:
+            with self._planted(must + self.guarded, may) as wanted:
                 if arming and landing is not None and landing.armed is not None:
                     landing = landing._replace(armed=self._arm(landing.armed, wanted))
                 arming = False
@@ -1335,6 +1332,16 @@ class Landing(NamedTuple):
     taken: tuple[int, ...] = ()
     stack: int | None = None
     code: tuple[int, int] | None = None
+
+    @property
+    def must(self) -> tuple[int, ...]:
+        """Where the stub must take temporary breakpoints."""
+        return self.stops[: self.needed]
+
+    @property
+    def may(self) -> tuple[int, ...]:
+        """Where it may refuse them."""
+        return self.stops[self.needed :] + self.faults + self.through
 
 
 class Step(NamedTuple):

@@ -525,9 +525,7 @@ class Layer:
         if self.record_fd is not None:
             self.engine.note = self._note
         self.engine.breakpoints = self._wire.breakpoints
-        self._expedited = {
-            name: b"p%x" % self.stub.number(name) for name in EXPEDITED if self.stub.has(name)
-        }
+        self._expedited = {name: asks for name, asks in self.stub.asks.items() if name in EXPEDITED}
 
     def _learn_acks(self) -> None:
         """gdb may have agreed with the stub on QStartNoAckMode: then no `+` comes first.

@@ -79,7 +79,8 @@ class Stub:
         self.thread: bytes | None = None
         """The thread-id that the stub has selected for registers and memory, None if unknown."""
         self._order: Literal["little", "big"] | None = None
-        self._asks = {name: b"p%x" % register.number for name, register in registers.items()}
+        self.asks = {name: b"p%x" % register.number for name, register in registers.items()}
+        """The packets that ask for registers, by their names."""
         self._queue: dict[bytes, _Queued] = {}  # by what it is about
         self._left: Callable[[bool], None] | None = None  # see leave_queued
         self._ahead: Callable[[], object] | None = None  # see send_ahead
@@ -113,12 +114,7 @@ class Stub:
         self._written.update((name, one.payload) for name, one in queue.items())
         self.unanswered = [one.payload for one in queue.values() if one.payload[:1] == b"P"]
         sent = [*(one.payload for one in queue.values()), *payloads]
-        replies: Callable[[], list[bytes]] = list
-        if len(sent) == 1:
-            only = [self._link.call(sent[0])]
-            replies = lambda: only  # noqa: E731
-        elif sent:
-            replies = self._link.begin(sent)
+        replies = self._link.begin(sent) if sent else list[bytes]
         return lambda: self._checked(list(queue.values()), left, replies())
 
     def _checked(
@@ -216,15 +212,11 @@ class Stub:
 
     def known_register(self, name: str) -> bytes | None:
         """What the stub would reply if it were asked for a register, None if that is unknown."""
-        text = self._answers.get(self._asks[name])
+        text = self._answers.get(self.asks[name])
         if text is None and name in _GENERAL and (general := self._general()) is not None:
             at = _GENERAL[name]
             text = general[at : at + 16]
         return None if text is None or not _HEX.fullmatch(text) else text
-
-    def number(self, name: str) -> int:
-        """Of a register, as packets name it."""
-        return self._register(name).number
 
     def _in_blocks(self, address: int, length: int) -> bytes | None:
         for start, text in self._blocks:
@@ -241,7 +233,7 @@ class Stub:
         """
         if self._order is None and self.kvm:
             self.read("msr")
-        asks = self._asks
+        asks = self.asks
         wanted = [asks[name] for name in registers if name in asks]
         wanted = [payload for payload in (*wanted, *payloads) if payload not in self._answers]
         blocks: list[int] = []
@@ -328,7 +320,7 @@ class Stub:
         stale = self.kvm and self._order is None
         if stale:
             self._ask(b"g")
-        asked = self._asks[name]
+        asked = self.asks[name]
         if self.known(asked) is None:
             self._answers[asked] = self.inquire(asked)
         raw = self._hex(asked, "to read " + name)
@@ -361,7 +353,7 @@ class Stub:
             )
             if changes & _VIEW:
                 self._forget_memory()
-        asked = self._asks[name]
+        asked = self.asks[name]
         self._answers.pop(b"g", None)
         if given:
             self._answers[asked], self._values[name] = raw, value
@@ -388,9 +380,9 @@ class Stub:
     def _general(self) -> bytes | None:
         """The reply to `g` if it is known and laid out as QEMU's is: as `_GENERAL` says."""
         general = self._answers.get(b"g")
-        if general is None or "msr" not in self._asks or "pc" not in self._asks:
+        if general is None or "msr" not in self.asks or "pc" not in self.asks:
             return None
-        pc, state = self._answers.get(self._asks["pc"]), self._answers.get(self._asks["msr"])
+        pc, state = self._answers.get(self.asks["pc"]), self._answers.get(self.asks["msr"])
         if pc is None or state is None or general[_GENERAL["pc"] :][:32] != pc + state:
             return None
         return general
