@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import gdb
 
 from . import msr, sessions
+from .options import AIL, Interrupts
 from .sessions import Session, Settings
-from .strategy import Interrupts
 
 
 class _Group(gdb.Command):
@@ -102,15 +102,11 @@ class _Ail(gdb.Parameter):
     show_doc = "Show LPCR[AIL] of the guest, for a stub that does not give LPCR."
 
     def __init__(self) -> None:
-        super().__init__(
-            "ppc-sstep ail", gdb.COMMAND_RUNNING, gdb.PARAM_ENUM, ["auto", "0", "2", "3"]
-        )
-        self.value = Settings.ail
+        super().__init__("ppc-sstep ail", gdb.COMMAND_RUNNING, gdb.PARAM_ENUM, list(AIL))
+        self.value = Settings.options.to_text()["ail"]
 
     def get_set_string(self) -> str:
-        Settings.ail = str(self.value)
-        sessions.tell_settings()
-        return ""
+        return _set_option("ail", str(self.value))
 
     def get_show_string(self, value: str) -> str:
         return f"LPCR[AIL] for ppc-sstep is {value}."
@@ -136,12 +132,10 @@ class _Interrupts(gdb.Parameter):
             gdb.PARAM_ENUM,
             [choice.value for choice in Interrupts],
         )
-        self.value = Settings.interrupts
+        self.value = Settings.options.interrupts.value
 
     def get_set_string(self) -> str:
-        Settings.interrupts = str(self.value)
-        sessions.tell_settings()
-        return ""
+        return _set_option("interrupts", str(self.value))
 
     def get_show_string(self, value: str) -> str:
         return f"Steps go {value} interrupts that their instruction takes."
@@ -162,15 +156,20 @@ class _MaskInterrupts(gdb.Parameter):
 
     def __init__(self) -> None:
         super().__init__("ppc-sstep mask-interrupts", gdb.COMMAND_RUNNING, gdb.PARAM_BOOLEAN)
-        self.value = Settings.mask_interrupts
+        self.value = Settings.options.mask_interrupts
 
     def get_set_string(self) -> str:
-        Settings.mask_interrupts = bool(self.value)
-        sessions.tell_settings()
-        return ""
+        return _set_option("mask-interrupts", "on" if self.value else "off")
 
     def get_show_string(self, value: str) -> str:
         return f"Masking of interrupts while an instruction is stepped is {value}."
+
+
+def _set_option(name: str, value: str) -> str:
+    """What a parameter's `get_set_string` does for one of the `Options`."""
+    Settings.options = Settings.options.with_text(name, value)
+    sessions.tell_settings()
+    return ""
 
 
 class _Debug(gdb.Parameter):
@@ -314,7 +313,8 @@ def _details(session: Session) -> Iterator[str]:
     if "vector" in status:
         translation = "both on" if msr.relocates(status["msr"]) else "not both on"
         yield f"Trace vector now: {status['vector']:#x} (MSR[IR] and MSR[DR] {translation})"
-        yield f"LPCR[AIL]: {status['ail']}" + (" (set by hand)" if Settings.ail != "auto" else "")
+        by_hand = "" if Settings.options.ail is None else " (set by hand)"
+        yield f"LPCR[AIL]: {status['ail']}{by_hand}"
         yield f"Byte order: {status['order']}-endian (MSR[LE])"
     yield f"Steps done: {status['steps']}"
     outstanding = [

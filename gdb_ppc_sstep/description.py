@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+from .errors import StubRefused
+
 
 class Register(NamedTuple):
     """number: as in `p` and `P` packets.  size: in bytes."""
@@ -19,14 +21,25 @@ class Register(NamedTuple):
     size: int
 
 
+LARGEST = 256
+"""Bytes that a register may have; the largest vector registers of any CPU have fewer."""
+
+
 def parse(fetch: Callable[[str], str]) -> dict[str, Register]:
     """Registers by name.  fetch(annex) gives the text of `target.xml` and of what it includes."""
     registers: dict[str, Register] = {}
     number = 0
     for tag in _tags(fetch, "target.xml", frozenset()):
         attributes = dict(re.findall(r"([\w-]+)\s*=\s*[\"']([^\"']*)", tag))
-        number = int(attributes.get("regnum", number))
-        registers.setdefault(attributes["name"], Register(number, int(attributes["bitsize"]) // 8))
+        try:
+            number = int(attributes.get("regnum", number))
+            size = -(int(attributes["bitsize"]) // -8)
+            if not 0 < size <= LARGEST or not 0 <= number < 1 << 31:
+                raise ValueError
+            registers.setdefault(attributes["name"], Register(number, size))
+        except (KeyError, ValueError):
+            what = "the stub's target description has a malformed register"
+            raise StubRefused(f"{what}: {tag[:80]!r}") from None
         number += 1
     return registers
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 
 import gdb
 
-from . import private
+from . import report
 from .detect import uses_kvm
 from .engine import NOT_HOME, RELEASE_TIME, Engine
 from .errors import SstepError
@@ -170,15 +170,15 @@ class CommandsDoor:
         self.pc = self.stub.read("pc")
 
     def status(self, *, active: bool) -> dict[str, object]:
-        """See `private.status`; the guest is at rest."""
+        """See `report.status`; the guest is at rest."""
         with self.behind_gdb():
-            return private.status(self.engine, self.stub, active=active)
+            return report.status(self.engine, self.stub, active=active)
 
     def left(self, known: str, *, clean: bool) -> list[dict[str, object]]:
-        """See `private.left`; the guest is at rest."""
+        """See `report.leftovers`; the guest is at rest."""
         with self.behind_gdb():
             self._moved = clean
-            return private.left(self.engine, known, clean=clean)
+            return report.leftovers(self.engine, known, clean=clean)
 
     # -- gdb told
 

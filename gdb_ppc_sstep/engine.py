@@ -16,8 +16,8 @@ from . import isa, lent, msr, ranges, strategy
 from .errors import SstepError, StubGone, StubRefused
 from .isa import Instruction, Kind
 from .lent import Lent
+from .options import Interrupts, Options
 from .rsp import Action, Resume, StopReply, stopped, thread_id
-from .strategy import Interrupts
 from .stub import Stub
 
 RELEASE_TIME = 2.0
@@ -145,6 +145,10 @@ class Engine:
         self._pvr: int | None = None
         self._given: bytes | None = None  # the last one whose SRR0 and SRR1 the stub gave
         self._before: tuple[str, ...] = _STATE
+
+    def apply(self, options: Options) -> None:
+        """Step as the user wants it from now on."""
+        self.ail, self.interrupts, self.mask_interrupts = options
 
     @property
     def unsettled(self) -> bool:
@@ -687,6 +691,28 @@ class Engine:
             self._stub.send_queued()
             self._unfinished = None
 
+    def abandon(self) -> None:
+        """After an error that nobody expected: take back what is still in the guest.
+
+        What is known of it is then as good as the record of a session that was killed.
+        """
+        self._prepared = None
+        try:
+            self.recover()
+            self.rest()
+        except StubGone:
+            raise
+        except Exception as error:
+            self._log("abandoned: {!r}", error)
+            lost = self.middle
+            self._stub.abandon()
+            self._unfinished = self._deferred = self.collecting = self._collected = None
+            self._ahead = None
+            self.outstanding.clear()
+            self.clean(lost)
+            self.rest()
+        self.note()
+
     def _settle(self, stop: StopReply, landing: Landing | None) -> StopReply | None:
         """Put right what our own doing shows at this stop; the stop for gdb, None to go on."""
         try:
@@ -1041,6 +1067,26 @@ class Engine:
         what = f"a Trace interrupt from before {srrs[0]:#x}"
         return Left(thread, srrs[0], msr.after_trace(srrs[1]) & ~msr.SE, what)
 
+    def _take_back(self, armed: Armed, collecting: Collecting | None) -> None:
+        """Undo one step of a killed session, which `_surviving` has found in the middle.
+
+        collecting: the Trace interrupt that was being undone when it was killed, if any.
+        """
+        if collecting is not None and collecting.armed == armed:
+            self._stub.select(collecting.thread)
+            self._collect(*collecting)
+        else:
+            self._stub.select(armed.thread)
+            state, pc = self._stub.read("msr"), self._stub.read("pc")
+            srrs = self._given_srrs() if pc == armed.vector else None
+            if srrs is not None:
+                self._collect(armed, armed.thread, *srrs)
+            else:
+                self._write_state(state, armed.before(state))
+                self.outstanding.remove(armed)
+        self._stub.send_queued()
+        self.note()
+
     def _surviving(self, known: Lost | None) -> tuple[list[Armed], list[Armed]]:
         """Those steps of a killed session that are in the middle now; and those that are in a
         handler of the guest's, which will return with our MSR[SE].
@@ -1079,10 +1125,8 @@ class Engine:
         if known is not None:
             ours, away = self._surviving(known)
             self.outstanding += ours + away
-            if known.collecting is not None and known.collecting.armed in ours:
-                self.collecting = known.collecting
-            self._settle(stopped(self._stub.thread, signal=2), None)
-            self._stub.send_queued()
+            for armed in ours:
+                self._take_back(armed, known.collecting)
         for one in self.left_behind():
             self._stub.select(one.thread)
             self._stub.write("msr", one.state | (msr.EE if one.state & msr.PR else 0))

@@ -10,6 +10,10 @@ class SstepError(Exception):
     """Something cannot be done, with a line that says why and what to do."""
 
 
+class BadPacket(SstepError):
+    """A client sent a packet that is ours to answer, and it cannot be read."""
+
+
 class StubRefused(SstepError):
     """The stub answered a packet with an error, or not at all in the form it should have."""
 

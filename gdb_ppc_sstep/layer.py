@@ -15,14 +15,17 @@ import socket
 import struct
 import sys
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol, TextIO
 
-from . import private, record
+from . import effects, private, record, report
+from .effects import Changes, Request, Selects, Writes
 from .engine import NOT_HOME, RELEASE_TIME, Engine
-from .errors import SstepError, StubGone, StubRefused, StubSilent
+from .errors import BadPacket, SstepError, StubGone, StubRefused, StubSilent
+from .options import Options
 from .rsp import (
     ACK,
     INTERRUPT,
@@ -37,9 +40,7 @@ from .rsp import (
     StopReply,
     frame,
     is_final,
-    parse_resume,
     stopped,
-    thread_id,
 )
 from .stub import Stub, introduce
 
@@ -68,10 +69,7 @@ get it first (sched_yield).
 EXPEDITED = ("pc", "r1", "lr")
 """Registers that are sent with a stop reply: gdb needs no others to go on stepping."""
 
-TELLING = (b"g", b"G", b"p", b"P", b"qRcmd", b"qppc", b"Qppc")
-"""Packets at which gdb shows the text of an error, besides those that resume."""
-
-NOT_KEPT = b"E.ppc-sstep: the stub does not keep this register of this vCPU"
+NOT_KEPT = "the stub does not keep this register of this vCPU"
 
 Log = Callable[[str], None]
 
@@ -460,7 +458,9 @@ class Layer:
             ),
         )
         self._waiting = False  # gdb waits for the reply to something that was forwarded
-        self._asked = b""  # what that was
+        self._asked = Request(b"")  # what that was
+        self._unanswered: Request | None = None  # what gdb has sent and the layer works on
+        self._options = Options()
         self._gdb_thread: bytes | None = None  # what gdb believes to have selected
         self._late_interrupt = -LATE_INTERRUPT  # when one came (time.monotonic)
         self._to_continue = False  # gdb went away while the guest ran
@@ -555,7 +555,8 @@ class Layer:
         """What QEMU's monitor prints; empty for a stub that has none."""
         text, reply = b"", self._wire.call(b"qRcmd," + command.encode().hex().encode())
         while reply[:1] == b"O" and reply != b"OK":
-            text += bytes.fromhex(reply[1:].decode())
+            with suppress(ValueError):
+                text += bytes.fromhex(reply[1:].decode())
             reply = self._wire.reply()
         return text
 
@@ -570,9 +571,9 @@ class Layer:
             while not wire.gdb_gone:
                 wire.wait(first=wire.stub if self._waiting else wire.gdb, idle=self._rest)
                 while wire.stub.items:
-                    self._from_stub(wire.stub.items.popleft())
+                    self._walled(self._from_stub, wire.stub.items.popleft())
                 while wire.gdb.items and not wire.gdb_gone:
-                    self._from_gdb(wire.gdb.items.popleft())
+                    self._walled(self._from_gdb, wire.gdb.items.popleft())
         except StubSilent as error:
             self.log(f"ppc-sstep: {error}; the connection is closed")
             with suppress(StubGone):  # one of them may have been lost, and others not
@@ -583,21 +584,35 @@ class Layer:
             return
         self._gdb_went()
 
+    def _walled(self, work: Callable[[Item], None], item: Item) -> None:
+        """Do something about an item.  An error of ours in that ends nothing else."""
+        try:
+            work(item)
+        except StubGone:
+            raise
+        except Exception as error:
+            self._failed(error)
+
     def _from_stub(self, item: Item) -> None:
         if isinstance(item, Packet):
-            payload = item.payload
-            if self._asked == b"vCont?" and b";s" in payload and b";r" not in payload:
+            payload, asked = item.payload, self._asked
+            if asked.payload == b"vCont?" and b";s" in payload and b";r" not in payload:
                 payload += b";r"  # ranges are the engine's
             self._wire.to_gdb(payload)
             # qRcmd's output comes in O packets before its reply.
             if item.payload[:1] != b"O" or item.payload == b"OK":
                 self._waiting = False
-            if item.payload == b"OK" and self._asked == b"QStartNoAckMode":
+                self._unanswered = None
+            if item.payload == b"OK" and asked.payload == b"QStartNoAckMode":
                 self._wire.stub.acks = self._wire.gdb.acks = False
-            if item.payload == b"OK" and self._asked[:1] == b"Z":
-                self._wire.breakpoints[self._asked[1:]] = int(self._asked.split(b",")[1], 16)
-            if payload == b"OK" and self._asked[:1] == b"z":
-                self._wire.breakpoints.pop(self._asked[1:], None)
+            if item.payload == b"OK" and isinstance(asked.meaning, Changes):
+                what = asked.payload[1:]
+                if asked.meaning.inserts:
+                    self._wire.breakpoints[what] = asked.meaning.breakpoint.address
+                else:
+                    self._wire.breakpoints.pop(what, None)
+            if item.payload == b"OK" and isinstance(asked.meaning, Selects):
+                self._selected(asked.meaning.thread)
             thread = StopReply.parse(item.payload).thread
             if thread is not None:
                 self._selected(thread)
@@ -625,35 +640,78 @@ class Layer:
                 self._waiting = False
             while self._wire.stub.items:
                 self._from_stub(self._wire.stub.items.popleft())
-        resume = parse_resume(payload)
-        tells = resume is not None or payload.startswith(TELLING)
         try:
-            try:
-                self.engine.recover()
-                self._told = False
-            except StubRefused:
-                if tells and not self._told:
-                    raise
-                self.stub.forget()
-            if resume is not None:
-                self._resume(resume)
-                return
-            if private.is_private(payload):
-                self.stub.send_queued()
-                self.stub.forget()  # it may change what is planned
-                self._wire.to_gdb(private.answer(self, payload))
-            else:
-                self._forward(payload)
+            request = effects.parse(payload)
+        except BadPacket as error:
+            self._logged(f"error: {error}")
+            self._answer(Request(payload).error(str(error)))
+            return
+        self._unanswered = request
+        try:
+            self._do(request)
         except StubGone:
             raise
         except SstepError as error:
             # gdb prints the text, ends its command, and finds the thread where it was.
             self._logged(f"error: {error}")
             self.stub.forget()
-            self._told = tells and self.engine.unsettled
-            # In reply to `m` and `x` gdb takes a text for memory.
-            plain = payload[:1] in (b"m", b"x")
-            self._wire.to_gdb(b"E22" if plain else b"E.ppc-sstep: " + str(error).encode())
+            self._told = request.shows_error_text and self.engine.unsettled
+            self._answer(request.error(str(error)))
+
+    def _do(self, request: Request) -> None:
+        """What a packet asks for.  SstepError: it cannot be done."""
+        try:
+            self.engine.recover()
+            self._told = False
+        except StubRefused:
+            if request.shows_error_text and not self._told:
+                raise
+            self.stub.forget()
+        meaning = request.meaning
+        if isinstance(meaning, Resume):
+            self._resume(meaning)
+        elif private.is_private(request.payload):
+            self.stub.send_queued()
+            self.stub.forget()  # it may change what is planned
+            self._answer(self._private(request))
+        else:
+            self._forward(request)
+
+    def _failed(self, error: Exception) -> None:
+        """An error of ours that nobody expected: tell of it, and leave the guest clean."""
+        self.log("".join(traceback.format_exception(type(error), error, error.__traceback__)))
+        try:
+            self.engine.abandon()
+        except StubGone:
+            raise
+        except Exception as another:
+            self.log(f"ppc-sstep: the guest cannot be put right now: {another!r}")
+        if self._unanswered is not None:
+            what = f"internal error: {error!r}; the log has more, please report it"
+            self._answer(self._unanswered.error(what))
+
+    def _answer(self, payload: bytes) -> None:
+        """Reply to the packet that the layer works on."""
+        self._unanswered = None
+        self._wire.to_gdb(payload)
+
+    def _private(self, request: Request) -> bytes:
+        """Do what one of our own packets asks for; the reply."""
+        asked = request.meaning
+        if isinstance(asked, private.AskStatus):
+            return _json(report.status(self.engine, self.stub, active=self.active))
+        if isinstance(asked, private.AskLeftovers):
+            return _json(report.leftovers(self.engine, asked.record, clean=asked.clean))
+        if isinstance(asked, private.SetActive):
+            self.active = asked.active
+        elif isinstance(asked, private.SetLogging):
+            self.logging = asked.logs
+        elif isinstance(asked, private.SetLogFile):
+            self.log_to(asked.path)
+        elif isinstance(asked, private.SetOption):
+            self._options = self._options.with_text(asked.name, asked.value)
+            self.engine.apply(self._options)
+        return b"OK"
 
     def _rest(self) -> None:
         """gdb asks for nothing: the guest is left as it is to others."""
@@ -661,6 +719,10 @@ class Layer:
             self.engine.rest()
         except StubRefused as error:
             self._logged(f"error: {error}")  # gdb is told when it asks for something
+        except StubGone:
+            raise
+        except Exception as error:
+            self._failed(error)
 
     def _resume(self, request: Resume) -> None:
         late = time.monotonic() - self._late_interrupt < LATE_INTERRUPT
@@ -670,7 +732,7 @@ class Layer:
                 self._gdb_thread = request.stepping.thread
             thread = self._gdb_thread
             self.stub.select(thread)
-            self._wire.to_gdb(stopped(thread, signal=2).payload)
+            self._answer(stopped(thread, signal=2).payload)
             return
         # It asks as after the stop before: for none, as a rule, but where a command ends.
         asks_all, self._asks_all = self._asks_all, False
@@ -688,7 +750,7 @@ class Layer:
             self._gdb_thread = stop.thread
             if self.active:
                 self.engine.look_ahead()
-        self._wire.to_gdb(self._with_registers(stop))
+        self._answer(self._with_registers(stop))
         if self.active and stop.is_breakpoint:
             self.engine.prepare(request, arm=not asks_all)
 
@@ -706,42 +768,39 @@ class Layer:
         self._gdb_thread = thread
         self.stub.changed(thread)
 
-    def _keeps(self, payload: bytes) -> bool:
+    def _keeps(self, request: Request) -> bool:
         """Whether a packet leaves registers and memory as they are."""
-        if payload[:1] in (b"z", b"Z"):
+        if isinstance(request.meaning, Changes):
             return not self.stub.kvm
-        return payload[:1] in (b"g", b"p", b"m", b"x", b"T", b"q") and payload[:5] != b"qRcmd"
+        return request.asks
 
-    def _forward(self, payload: bytes) -> None:
-        kind, keeps = payload[:1], self._keeps(payload)
+    def _forward(self, request: Request) -> None:
+        payload, meaning, keeps = request.payload, request.meaning, self._keeps(request)
         if not keeps:
             self.stub.send_queued()
             self.stub.forget()
-        if payload[:2] == b"Hg":
-            self._selected(thread_id(payload[2:]))
-        elif kind in (b"g", b"G", b"p", b"P", b"m", b"M", b"x", b"X", b"z", b"Z"):
+        if request.of_thread:
             self.stub.select(self._gdb_thread)
-            if kind != b"g":
+            if payload[:1] != b"g":
                 self.stub.synchronise()
-            if kind in (b"G", b"P"):
+            if payload[:1] in (b"G", b"P"):
                 self.stub.changed(self._gdb_thread)
-            if kind == b"P" and not self.stub.keeps(int(payload[1:].partition(b"=")[0], 16)):
-                self._wire.to_gdb(NOT_KEPT)
+            if isinstance(meaning, Writes) and not self.stub.keeps(meaning.register):
+                self._answer(request.error(NOT_KEPT))
                 return
-            if self.stub.kvm and payload[:2] in (b"Z0", b"z0"):
-                self._asked = payload
+            if self.stub.kvm and isinstance(meaning, Changes) and meaning.breakpoint.kind == 0:
+                self._asked = request
                 self._from_stub(Packet(self.stub.breakpoint(payload)))
                 return
+        self._asked = request
         if keeps:
-            self._asked = payload
             self._from_stub(Packet(self.stub.inquire(payload)))
             return
-        if kind == b"D":
+        if payload[:1] == b"D":
             self._collect()
             self.engine.outstanding.clear()  # from now on the guest is nobody's
         self._wire.ask(payload)
-        self._waiting = kind not in (b"k", b"R")
-        self._asked = payload
+        self._waiting = payload[:1] not in (b"k", b"R")
 
     # -- the end
 
@@ -778,6 +837,12 @@ class Layer:
                 wire.stub.send(b"c")
         except SstepError as error:
             self._logged(str(error))
+
+
+def _json(value: object) -> bytes:
+    import json  # seldom
+
+    return json.dumps(value).encode().hex().encode()
 
 
 def main(

@@ -6,7 +6,9 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from . import msr
 from .engine import Armed, Collecting, Engine, Lost, Task
+from .errors import BadPacket
 from .isa import decode
 
 
@@ -24,16 +26,19 @@ def written(engine: Engine) -> str:
 
 
 def read(text: str) -> Lost | None:
-    """What `written` has told, None for an empty record."""
+    """What `written` has told, None for an empty record.  BadPacket: it tells nothing that fits."""
     if not text:
         return None
     import ast  # seldom, and it takes long
 
-    outstanding, collecting = ast.literal_eval(text)
-    return Lost(
-        tuple(map(_armed, outstanding)),
-        collecting and Collecting(_armed(collecting[0]), *collecting[1]),
-    )
+    try:
+        outstanding, collecting = ast.literal_eval(text)
+        return Lost(
+            tuple(_armed(one) for one in outstanding),
+            None if collecting is None else _collecting(*collecting),
+        )
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise BadPacket("the record of the killed session cannot be read") from None
 
 
 @functools.lru_cache(maxsize=16)
@@ -43,5 +48,36 @@ def _text(armed: Armed) -> str:
 
 
 def _armed(fields: tuple[Any, ...]) -> Armed:
-    thread, word, *others, task = fields
-    return Armed._make((thread, decode(word), *others, task and Task(*task)))
+    thread, word, pc, state, written, srr0, srr1, vector, successors, task = fields
+    if task is not None:
+        stack, space = task
+        task = Task(_unsigned(stack), None if space is None else _unsigned(space))
+    return Armed(
+        _thread(thread),
+        decode(_unsigned(word) & msr.MASK32),
+        _unsigned(pc),
+        _unsigned(state),
+        _unsigned(written),
+        _unsigned(srr0),
+        _unsigned(srr1),
+        None if vector is None else _unsigned(vector),
+        tuple(_unsigned(one) for one in successors),
+        task,
+    )
+
+
+def _collecting(armed: tuple[Any, ...], others: tuple[Any, ...]) -> Collecting:
+    thread, srr0, srr1 = others
+    return Collecting(_armed(armed), _thread(thread), _unsigned(srr0), _unsigned(srr1))
+
+
+def _unsigned(value: object) -> int:
+    if not isinstance(value, int) or not 0 <= value <= msr.MASK64:
+        raise ValueError(f"{value!r} is no unsigned 64-bit integer")
+    return value
+
+
+def _thread(value: object) -> bytes | None:
+    if value is not None and not isinstance(value, bytes):
+        raise ValueError(f"{value!r} is no thread-id")
+    return value

@@ -11,6 +11,8 @@ import functools
 import re
 from typing import NamedTuple, Union
 
+from .errors import BadPacket
+
 
 class Packet(NamedTuple):
     """A whole packet with a right checksum."""
@@ -201,18 +203,40 @@ class Resume(NamedTuple):
         return b";".join(parts)
 
 
+THREAD_ID = re.compile(rb"-1|[0-9a-fA-F]+|p(?:-1|[0-9a-fA-F]+)(?:\.(?:-1|[0-9a-fA-F]+))?")
+_ACTION = re.compile(rb"[cst]|[CS][0-9a-fA-F]{2}|r[0-9a-fA-F]{1,16},[0-9a-fA-F]{1,16}")
+_OLD_RESUME = re.compile(
+    rb"c(?:[0-9a-fA-F]{1,16})?|s|C[0-9a-fA-F]{2}(?:;[0-9a-fA-F]{1,16})?|S[0-9a-fA-F]{2}"
+)
+
+
 @_again
 def parse_resume(payload: bytes) -> Resume | None:
-    """The Resume that a packet from gdb is, None for any other packet."""
+    """The Resume that a packet from gdb is, None for any other packet.
+
+    BadPacket: it is to resume the guest, and it cannot be read.  That includes the old `s` and `S`
+    with an address, which gdb never sends.
+    """
     if payload.startswith(b"vCont;"):
-        actions = []
-        for text in payload[len(b"vCont;") :].split(b";"):
-            what, colon, thread = text.partition(b":")
-            actions.append(Action(what[:1], what[1:], thread_id(thread) if colon else None))
-        return Resume(tuple(actions))
+        return Resume(tuple(map(_action, payload[len(b"vCont;") :].split(b";"))))
     if payload[:1] in (b"c", b"s", b"C", b"S"):
+        if not _OLD_RESUME.fullmatch(payload):
+            raise BadPacket(f"malformed packet {shown(payload)}")
         return Resume((Action(payload[:1], payload[1:]),), vcont=False)
     return None
+
+
+def _action(text: bytes) -> Action:
+    what, colon, thread = text.partition(b":")
+    if not _ACTION.fullmatch(what) or (colon and not THREAD_ID.fullmatch(thread)):
+        raise BadPacket(f"malformed action {shown(text)} in vCont")
+    return Action(what[:1], what[1:], thread_id(thread) if colon else None)
+
+
+def shown(payload: bytes) -> str:
+    """A payload as an error line has it: quoted, and cut off where it is long."""
+    text = payload.decode("latin-1")
+    return repr(text if len(text) <= 80 else text[:80] + "...")
 
 
 class StopReply(NamedTuple):

@@ -10,7 +10,7 @@ import gdb
 
 from . import commands, detect, private, takeover
 from .errors import SstepError
-from .strategy import Interrupts
+from .options import Options
 
 if TYPE_CHECKING:
     from .door import CommandsDoor
@@ -21,9 +21,7 @@ class Settings:
 
     mode = "auto"
     door = "auto"
-    ail = "auto"
-    interrupts = Interrupts.INTO.value
-    mask_interrupts = True
+    options = Options()
     debug = False
     debug_file = ""
 
@@ -117,7 +115,7 @@ class Session:
         """Switch a door that is there; a layer then forwards step requests as the rest."""
         self.active = active and (self.layer is not None or self.door is not None)
         if self.layer is not None:
-            self._set("active", "1" if active else "0")
+            self._set("active", "on" if active else "off")
 
     def _log(self, line: str) -> None:
         if not Settings.debug:
@@ -131,15 +129,12 @@ class Session:
     def send_settings(self) -> None:
         """Tell the door what the user has set."""
         if self.door is not None:
-            self.door.engine.ail = None if Settings.ail == "auto" else int(Settings.ail)
-            self.door.engine.interrupts = Interrupts(Settings.interrupts)
-            self.door.engine.mask_interrupts = Settings.mask_interrupts
+            self.door.engine.apply(Settings.options)
         if self.layer is not None:
-            self._set("ail", "" if Settings.ail == "auto" else Settings.ail)
-            self._set("interrupts", Settings.interrupts)
-            self._set("mask-interrupts", "1" if Settings.mask_interrupts else "0")
+            for name, value in Settings.options.to_text().items():
+                self._set(name, value)
             self._set("log-file", Settings.debug_file.encode().hex())
-            self._set("log", "1" if Settings.debug else "0")
+            self._set("log", "on" if Settings.debug else "off")
 
     def _set(self, name: str, value: str) -> None:
         detect.send(self.connection, f"{private.SET}{name}={value}")

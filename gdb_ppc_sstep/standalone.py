@@ -13,13 +13,14 @@ import re
 import signal
 import socket
 import sys
+import traceback
 from pathlib import Path
 from typing import Union
 
 from .errors import SstepError
 from .layer import Layer
+from .options import SWITCH, Interrupts, Options
 from .private import LEFT_BEHIND
-from .strategy import Interrupts
 
 Address = Union[str, tuple[str, int]]  # a unix socket's path, or host and port
 
@@ -85,15 +86,11 @@ class Service:
         self,
         stub: Address,
         *,
-        ail: int | None,
-        interrupts: Interrupts,
-        mask_interrupts: bool,
+        options: Options,
         debug: bool,
     ) -> None:
         self._stub = stub
-        self._ail = ail
-        self._interrupts = interrupts
-        self._mask_interrupts = mask_interrupts
+        self._options = options
         self._debug = debug
         self._client: socket.socket | None = None
         self._stopping = False
@@ -117,15 +114,17 @@ class Service:
                 layer = Layer(client, stub, _say)
                 layer.logging = self._debug
                 layer.greet()
-                layer.engine.ail = self._ail
-                layer.engine.interrupts = self._interrupts
-                layer.engine.mask_interrupts = self._mask_interrupts
+                layer.engine.apply(self._options)
                 for left in layer.engine.left_behind():
                     thread = left.thread.decode()
                     _say(f"gdb-ppc-sstep: {thread}: {left.what}, {LEFT_BEHIND}")
                 layer.run()
         except (SstepError, OSError) as error:
             _say(f"gdb-ppc-sstep: {_shown(self._stub)}: {error}")
+            return False
+        except Exception:
+            # An error of ours ends this client's session, and not the service.
+            _say(f"gdb-ppc-sstep: internal error\n{traceback.format_exc()}")
             return False
         return True
 
@@ -171,7 +170,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--mask-interrupts",
-        choices=("on", "off"),
+        choices=list(SWITCH),
         default="on",
         help="whether interrupts from outside wait while an instruction is stepped (default: on)",
     )
@@ -194,9 +193,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     service = Service(
         options.connect,
-        ail=options.ail,
-        interrupts=Interrupts(options.interrupts),
-        mask_interrupts=options.mask_interrupts == "on",
+        options=Options(
+            options.ail, Interrupts(options.interrupts), SWITCH[options.mask_interrupts]
+        ),
         debug=options.debug,
     )
     for number in (signal.SIGINT, signal.SIGTERM):

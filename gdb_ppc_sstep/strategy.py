@@ -17,12 +17,12 @@ Whatever may fault has breakpoints at the vectors of its faults as well (see `fa
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
 from typing import NamedTuple
 
 from . import faults, isa, msr
 from .isa import Instruction, Kind, Reader
+from .options import Interrupts
 
 # QEMU's translator raises no Trace interrupt when the next word is here, in the real-mode vectors.
 # target/ppc/translate.c ppc_tr_tb_stop: `nip <= 0x100 || nip > 0xf00` (seen with QEMU 7.2).
@@ -70,13 +70,6 @@ class Plan(NamedTuple):
         how = "land on" if self.trace is None else "trace, stop at"
         how += "".join(f" {address:#x}" for address in self.stops)
         return how + "".join(f", fault {address:#x}" for address in self.faults)
-
-
-class Interrupts(enum.Enum):
-    """What a step shows of an interrupt that its instruction takes instead of completing."""
-
-    INTO = "into"  # the first instruction of the handler, as native stepping does
-    OVER = "over"  # what the handler returns to
 
 
 def guest_traces(instruction: Instruction, state: int) -> bool:

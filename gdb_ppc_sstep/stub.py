@@ -171,6 +171,14 @@ class Stub:
         self._values.clear()
         self._blocks.clear()
 
+    def abandon(self) -> None:
+        """Forget what is known, and what is queued but the removal of breakpoints: the caller puts
+        the guest right by itself.
+        """
+        self._queue = {payload: one for payload, one in self._queue.items() if payload[:1] == b"z"}
+        self._left = self._ahead = self._changes = None
+        self.changed(None)
+
     def inquire(self, payload: bytes) -> bytes:
         """The reply to a packet that asks for something.
 
@@ -324,6 +332,9 @@ class Stub:
         if self.known(asked) is None:
             self._answers[asked] = self.inquire(asked)
         raw = self._hex(asked, "to read " + name)
+        if len(raw) != self._register(name).size:
+            self._answers.pop(asked, None)
+            raise StubRefused(f"the stub gave {len(raw)} bytes for register {name}")
         if stale:
             self._done(b"P%x=%s" % (number, raw.hex().encode()), "to write msr")
         if name == "msr":

@@ -16,8 +16,8 @@ import pytest
 from gdb_ppc_sstep import record
 from gdb_ppc_sstep.engine import Engine
 from gdb_ppc_sstep.errors import SstepError, StubGone, StubRefused
+from gdb_ppc_sstep.options import Interrupts
 from gdb_ppc_sstep.rsp import StopReply, parse_resume
-from gdb_ppc_sstep.strategy import Interrupts
 from gdb_ppc_sstep.stub import Stub, introduce
 
 from . import machine as m

@@ -752,7 +752,7 @@ def test_step_is_answered_as_by_a_stub_that_steps(start: Start, acks: bool) -> N
 
 def test_switched_off_layer_forwards_steps(start: Start) -> None:
     rig = start(program(m.NOP))
-    assert rig.gdb.ask(b"Qppc-sstep.active=0") == b"OK"
+    assert rig.gdb.ask(b"Qppc-sstep.active=off") == b"OK"
     rig.step_until_it_hangs()
     rig.gdb.sock.sendall(b"\x03")
     assert rig.gdb.receive()[:3] == b"T02"
@@ -780,7 +780,7 @@ def test_missing_lpcr_is_an_error_until_the_user_sets_ail(start: Start) -> None:
     assert rig.gdb.ask(b"Qppc-sstep.ail=3") == b"OK"
     assert rig.gdb.ask(STEP)[:3] == b"T05"
     assert machine.cpu["pc"] == TEXT + 4
-    assert rig.gdb.ask(b"Qppc-sstep.ail=") == b"OK"
+    assert rig.gdb.ask(b"Qppc-sstep.ail=auto") == b"OK"
     assert rig.gdb.ask(STEP).startswith(b"E.")
 
 
@@ -994,9 +994,9 @@ def test_range_stepping_is_announced_and_done_without_asking_the_stub_for_it(sta
 
 def test_private_packets_never_reach_the_stub(start: Start) -> None:
     rig = start(program(m.NOP))
-    for name in (b"active=1", b"ail=3", b"ail=", b"log=1", b"log=0"):
+    for name in (b"active=on", b"ail=3", b"ail=auto", b"log=on", b"log=off"):
         assert rig.gdb.ask(b"Qppc-sstep." + name) == b"OK"
-    assert rig.gdb.ask(b"Qppc-sstep.nonsense=1") == b""
+    assert rig.gdb.ask(b"Qppc-sstep.nonsense=1").startswith(b"E.ppc-sstep: ")
     rig.gdb.ask(b"qppc-sstep.status")
     assert not [packet for packet in rig.server.packets if b"ppc-sstep" in packet]
 
@@ -1033,7 +1033,7 @@ def test_log_is_written_only_when_asked_for(start: Start) -> None:
     rig = start(program(m.NOP, m.NOP))
     rig.gdb.ask(STEP)
     assert rig.log == ""
-    rig.gdb.ask(b"Qppc-sstep.log=1")
+    rig.gdb.ask(b"Qppc-sstep.log=on")
     rig.gdb.ask(STEP)
     assert f"step p1.1 pc={TEXT + 4:#x}" in rig.log
 

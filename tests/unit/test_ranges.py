@@ -13,8 +13,8 @@ import pytest
 
 from gdb_ppc_sstep import isa, ranges, record
 from gdb_ppc_sstep.errors import SstepError, StubGone, StubRefused
+from gdb_ppc_sstep.options import Interrupts
 from gdb_ppc_sstep.rsp import parse_resume
-from gdb_ppc_sstep.strategy import Interrupts
 
 from . import machine as m
 from .machine import KERNEL, SE, TEXT, USER, VIRTUAL, Machine

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: MIT
+"""Each packet from gdb, parsed once: the parse boundary of the layer.  Pure.
+
+`parse` says what the layer has to know of a packet: whether it resumes the guest, what it may
+change, which thread it is about, and how gdb shows an error in reply to it.  A packet whose meaning
+is the stub's business and that cannot be read is forwarded as it came, and may change anything.
+GDB manual, appendix "GDB Remote Serial Protocol", section "Packets".
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import NamedTuple, Union
+
+from . import private
+from .rsp import THREAD_ID, Resume, parse_resume, thread_id
+
+
+class Breakpoint(NamedTuple):
+    """What a `Z` or `z` packet names.
+
+    kind: its digit, 0 and 1 for those of code and 2 to 4 for watchpoints.  address: 64-bit
+    unsigned.  length: of code in bytes, as gdb's breakpoint kind, or of what is watched.
+    """
+
+    kind: int
+    address: int
+    length: int
+
+    @property
+    def is_code(self) -> bool:
+        """Whether it stops before an instruction is executed."""
+        return self.kind <= 1
+
+
+class Selects(NamedTuple):
+    """`Hg`: registers and memory of this thread are meant from now on."""
+
+    thread: bytes
+
+
+class Changes(NamedTuple):
+    """`Z` and `z`: gdb inserts a breakpoint, or removes it."""
+
+    breakpoint: Breakpoint
+    inserts: bool
+
+
+class Writes(NamedTuple):
+    """`P`: the register with this number is written."""
+
+    register: int
+
+
+Meaning = Union[Resume, private.OwnRequest, Selects, Changes, Writes, None]
+"""What one packet asks for, None where the layer need not know."""
+
+
+class Request(NamedTuple):
+    """A packet from gdb.
+
+    asks: it leaves registers, memory and threads as they are (of breakpoints the stub decides: with
+    KVM they are words in memory).  of_thread: it is about the thread that gdb has selected.
+    """
+
+    payload: bytes
+    meaning: Meaning = None
+    asks: bool = False
+    of_thread: bool = False
+
+    @property
+    def shows_error_text(self) -> bool:
+        """Whether gdb prints the text of an error in reply to it."""
+        return isinstance(self.meaning, Resume) or self.payload.startswith(
+            (b"g", b"G", b"p", b"P", b"qRcmd", b"qppc", b"Qppc")
+        )
+
+    def error(self, text: str) -> bytes:
+        """A reply that says that it cannot be done."""
+        if self.payload[:1] in (b"m", b"x"):
+            return b"E22"  # gdb would take a text for memory
+        return b"E.ppc-sstep: " + text.encode("ascii", "backslashreplace")
+
+
+_BREAKPOINT = re.compile(
+    rb"([Zz])([0-4]),([0-9a-fA-F]{1,16}),([0-9a-fA-F]{1,16})(?:;.*)?", re.DOTALL
+)
+_REGISTER = re.compile(rb"P([0-9a-fA-F]{1,8})=(?:[0-9a-fA-F]{2})+")
+_THREAD = re.compile(rb"Hg(%s)" % THREAD_ID.pattern)
+
+_ASKING = (b"g", b"p", b"m", b"x", b"T", b"q")
+_OF_THREAD = (b"g", b"G", b"p", b"P", b"m", b"M", b"x", b"X", b"z", b"Z")
+
+
+@functools.lru_cache(maxsize=256)
+def parse(payload: bytes) -> Request:
+    """The request that a packet is.  BadPacket: it is ours to answer, and it is malformed."""
+    kind = payload[:1]
+    asks = kind in _ASKING and not payload.startswith(b"qRcmd")
+    return Request(payload, _meaning(payload), asks, kind in _OF_THREAD)
+
+
+def _meaning(payload: bytes) -> Meaning:
+    resume = parse_resume(payload)
+    if resume is not None:
+        return resume
+    if private.is_private(payload):
+        return private.parse(payload)
+    thread = _THREAD.fullmatch(payload)
+    if thread is not None:
+        return Selects(thread_id(thread[1]))
+    register = _REGISTER.fullmatch(payload)
+    if register is not None:
+        return Writes(int(register[1], 16))
+    changed = _BREAKPOINT.fullmatch(payload)
+    if changed is not None:
+        kind, address, length = int(changed[2]), int(changed[3], 16), int(changed[4], 16)
+        return Changes(Breakpoint(kind, address, length), inserts=changed[1] == b"Z")
+    return None

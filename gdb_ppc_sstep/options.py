@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+"""How the user wants steps to be done, and the one spelling of it.  Pure.
+
+The same names and values are used by `set ppc-sstep NAME VALUE`, by the options of `gdb-ppc-sstep`
+and by the packets that carry them to the layer.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+from .errors import BadPacket
+
+
+class Interrupts(enum.Enum):
+    """What a step shows of an interrupt that its instruction takes instead of completing."""
+
+    INTO = "into"  # the first instruction of the handler, as native stepping does
+    OVER = "over"  # what the handler returns to
+
+
+AIL = {"auto": None, "0": 0, "2": 2, "3": 3}
+"""The values of LPCR[AIL] that can be set by hand; None: as LPCR says."""
+
+SWITCH = {"off": False, "on": True}
+
+
+class Options(NamedTuple):
+    """How the engine steps.
+
+    ail: LPCR[AIL] as the user has set it (0, 2 or 3), None where LPCR says it.  mask_interrupts:
+    whether MSR[EE] is cleared for a step, so that no interrupt from outside comes first.
+    """
+
+    ail: int | None = None
+    interrupts: Interrupts = Interrupts.INTO
+    mask_interrupts: bool = True
+
+    def to_text(self) -> dict[str, str]:
+        """Every option by its name, as text."""
+        return {
+            "ail": "auto" if self.ail is None else str(self.ail),
+            "interrupts": self.interrupts.value,
+            "mask-interrupts": "on" if self.mask_interrupts else "off",
+        }
+
+    def with_text(self, name: str, value: str) -> Options:
+        """The same with one option set from text.  BadPacket: there is no such name or value."""
+        try:
+            if name == "ail":
+                return self._replace(ail=AIL[value])
+            if name == "interrupts":
+                return self._replace(interrupts=Interrupts(value))
+            if name == "mask-interrupts":
+                return self._replace(mask_interrupts=SWITCH[value])
+        except (KeyError, ValueError):
+            raise BadPacket(f"{name} cannot be {value!r}") from None
+        raise BadPacket(f"there is no option {name!r}")

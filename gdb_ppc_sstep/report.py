@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: MIT
+"""What an engine tells the control surface in gdb, as data that goes into JSON."""
+
+from __future__ import annotations
+
+from . import msr, record
+from .engine import Engine
+from .errors import SstepError
+from .stub import Stub
+
+
+def leftovers(engine: Engine, known: str, *, clean: bool) -> list[dict[str, object]]:
+    """What a killed session has left (see `Engine.left_behind`), which `clean` undoes.
+
+    known: its record, or empty.  BadPacket: it cannot be read.
+    """
+    lost = record.read(known)
+    found = engine.clean(lost) if clean else engine.left_behind(lost)
+    return [{**one._asdict(), "thread": one.thread.decode("latin-1")} for one in found]
+
+
+def status(engine: Engine, stub: Stub, *, active: bool) -> dict[str, object]:
+    """What `info ppc-sstep` shows of a door; `problem` where the stub does not say enough."""
+    status: dict[str, object] = {
+        "active": active,
+        "steps": engine.steps,
+        "outstanding": [
+            {"thread": (one.thread or b"").decode("latin-1"), "pc": one.pc}
+            for one in engine.outstanding
+        ],
+    }
+    try:
+        state = stub.read("msr")
+        status.update(msr=state, order=stub.order)
+        status["ail"] = engine.relocation().ail
+        status["vector"] = engine.vectors()(msr.TRACE, state)
+    except SstepError as error:
+        status["problem"] = str(error)
+    return status
