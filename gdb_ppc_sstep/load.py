@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What loading does in a gdb that is new enough: settings and commands, then events."""
 
-from . import control, events
+from .session import controls as control
+from .session import events
 
 control.register()
 events.connect()

@@ -168,7 +168,7 @@ def layers_of(gdb: Gdb) -> list[int]:
         except OSError:
             continue
         parent, state = int(status[1]), status[0]
-        if b"gdb_ppc_sstep.layer" in command and parent == gdb.pid and state != "Z":
+        if b"gdb_ppc_sstep.wire" in command and parent == gdb.pid and state != "Z":
             found.append(int(entry.name))
     return found
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Union
 
-from gdb_ppc_sstep.rsp import Bad, Byte, Notification, Packet, Parser, frame
+from gdb_ppc_sstep.rsp.framing import Bad, Byte, Notification, Packet, Parser, frame
 
 Item = Union[Packet, Notification, Bad, Byte]
 

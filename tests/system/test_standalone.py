@@ -40,7 +40,7 @@ SCRIPT = """
 @contextmanager
 def service(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
-        [sys.executable, "-m", "gdb_ppc_sstep.standalone", *arguments],
+        [sys.executable, "-m", "gdb_ppc_sstep", *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
-from gdb_ppc_sstep.description import Register
+from gdb_ppc_sstep.rsp.description import Register
 
 SF, HV, TM = 1 << 63, 1 << 60, 1 << 32
 EE, PR, ME, SE, BE, IR, DR, RI, LE = 0x8000, 0x4000, 0x1000, 0x400, 0x200, 0x20, 0x10, 2, 1

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gdb_ppc_sstep import faults, isa, msr
-from gdb_ppc_sstep.isa import Kind
+from gdb_ppc_sstep.ppc import faults, isa, msr
+from gdb_ppc_sstep.ppc.isa import Kind
 
 OBJDUMP = "powerpc64le-linux-gnu-objdump"
 ALL_ON = 0x8000000002A03033  # FP, VEC and VSX too

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from gdb_ppc_sstep.description import Register, parse
+from gdb_ppc_sstep.rsp.description import Register, parse
 
 HEAD = '<?xml version="1.0"?>\n<!DOCTYPE target SYSTEM "gdb-target.dtd">\n'
 

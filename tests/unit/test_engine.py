@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import pytest
 
-from gdb_ppc_sstep import record
-from gdb_ppc_sstep.engine import Engine
+from gdb_ppc_sstep.engine import record
+from gdb_ppc_sstep.engine.engine import Engine
 from gdb_ppc_sstep.errors import SstepError, StubGone, StubRefused
 from gdb_ppc_sstep.options import Interrupts
-from gdb_ppc_sstep.rsp import StopReply, parse_resume
-from gdb_ppc_sstep.stub import Stub, introduce
+from gdb_ppc_sstep.rsp.resume import StopReply, parse_resume
+from gdb_ppc_sstep.stub.stub import Stub, introduce
 
 from . import machine as m
 from .machine import KERNEL, REAL, SE, TEXT, TRACE, USER, VIRTUAL, FakeLink, Machine, Runaway

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
-from gdb_ppc_sstep import isa
-from gdb_ppc_sstep.isa import Instruction, Kind
+from gdb_ppc_sstep.ppc import isa
+from gdb_ppc_sstep.ppc.isa import Instruction, Kind
 
 AS = "powerpc64le-linux-gnu-as"
 OBJDUMP = "powerpc64le-linux-gnu-objdump"

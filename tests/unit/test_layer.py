@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 
-from gdb_ppc_sstep import layer as layer_module
 from gdb_ppc_sstep.errors import StubGone, StubSilent
-from gdb_ppc_sstep.layer import GdbGone, Peer, Wire, main
-from gdb_ppc_sstep.rsp import Byte, Packet
+from gdb_ppc_sstep.rsp.framing import Byte, Packet
+from gdb_ppc_sstep.wire import layer as layer_module
+from gdb_ppc_sstep.wire.layer import GdbGone, Peer, Wire, main
 
 from . import machine as m
 from .machine import KERNEL, SE, TEXT, TRACE, VIRTUAL, Machine

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from gdb_ppc_sstep import msr
-from gdb_ppc_sstep.msr import Relocation
+from gdb_ppc_sstep.ppc import msr
+from gdb_ppc_sstep.ppc.msr import Relocation
 
 POWER8, POWER9, POWER10 = 0x004D0200, 0x004E1202, 0x00801200
 LINUX_LE = 0x8000000000009033

@@ -11,10 +11,11 @@ from contextlib import suppress
 
 import pytest
 
-from gdb_ppc_sstep import isa, ranges, record
+from gdb_ppc_sstep.engine import record
 from gdb_ppc_sstep.errors import SstepError, StubGone, StubRefused
 from gdb_ppc_sstep.options import Interrupts
-from gdb_ppc_sstep.rsp import parse_resume
+from gdb_ppc_sstep.ppc import isa, ranges
+from gdb_ppc_sstep.rsp.resume import parse_resume
 
 from . import machine as m
 from .machine import KERNEL, SE, TEXT, USER, VIRTUAL, Machine

@@ -5,23 +5,25 @@ from __future__ import annotations
 
 import pytest
 
-from gdb_ppc_sstep.rsp import (
+from gdb_ppc_sstep.rsp.framing import (
     ACK,
     INTERRUPT,
     NAK,
-    Action,
     Bad,
     Byte,
     Item,
     Notification,
     Packet,
     Parser,
+    frame,
+    plain,
+)
+from gdb_ppc_sstep.rsp.resume import (
+    Action,
     Resume,
     StopReply,
-    frame,
     is_final,
     parse_resume,
-    plain,
     stopped,
     thread_id,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from gdb_ppc_sstep.standalone import Address, parse_address
+from gdb_ppc_sstep.wire.standalone import Address, parse_address
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from gdb_ppc_sstep import isa, msr
-from gdb_ppc_sstep.strategy import Plan, guest_traces, plan
+from gdb_ppc_sstep.ppc import isa, msr
+from gdb_ppc_sstep.ppc.strategy import Plan, guest_traces, plan
 
 KERNEL = 0x8000000000009033
 USER = 0x800000000280F033

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from gdb_ppc_sstep.table import Row, parse
+from gdb_ppc_sstep.commands.table import Row, parse
 
 USERS = """\
 Num     Type           Disp Enb Address            What

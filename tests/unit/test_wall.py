@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from gdb_ppc_sstep.engine import Engine
-from gdb_ppc_sstep.rsp import Resume, StopReply
+from gdb_ppc_sstep.engine.engine import Engine
+from gdb_ppc_sstep.rsp.resume import Resume, StopReply
 
 from .machine import SE, TEXT, TRACE
 from .test_layer import NOPS, PC, STEP, Rig, Start, number, program, start

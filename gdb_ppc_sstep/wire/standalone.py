@@ -17,10 +17,10 @@ import traceback
 from pathlib import Path
 from typing import Union
 
-from .errors import SstepError
+from ..errors import SstepError
+from ..options import SWITCH, Interrupts, Options
+from ..rsp.private import LEFT_BEHIND
 from .layer import Layer
-from .options import SWITCH, Interrupts, Options
-from .private import LEFT_BEHIND
 
 Address = Union[str, tuple[str, int]]  # a unix socket's path, or host and port
 
@@ -182,7 +182,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     if options.gdbinit:
-        print(f"source {Path(__file__).with_name('__init__.py')}")
+        print(f"source {Path(__file__).parents[1] / '__init__.py'}")
         return 0
     if options.listen is None or options.connect is None:
         parser.error("--listen and --connect are needed")
@@ -207,7 +207,3 @@ def main(arguments: list[str] | None = None) -> int:
         finally:
             if isinstance(options.listen, str):
                 os.unlink(options.listen)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import gdb
 
-from . import commands, sessions
+from ..commands import overrides as commands
+from . import sessions
 
 
 def _on_stop(event: gdb.StopEvent) -> None:

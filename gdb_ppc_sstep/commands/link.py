@@ -15,8 +15,8 @@ from contextlib import contextmanager
 
 import gdb
 
-from .errors import StubGone, StubRefused
-from .rsp import StopReply, is_final
+from ..errors import StubGone, StubRefused
+from ..rsp.resume import StopReply, is_final
 
 _INTERRUPT = {signal.SIGINT}
 

@@ -14,15 +14,15 @@ from contextlib import contextmanager, suppress
 
 import gdb
 
-from . import report
-from .detect import uses_kvm
-from .engine import NOT_HOME, RELEASE_TIME, Engine
-from .errors import SstepError
-from .gdblink import GdbLink, interrupt_pending, interrupts_held
+from ..engine import report
+from ..engine.engine import NOT_HOME, RELEASE_TIME, Engine
+from ..errors import SstepError
+from ..ppc.isa import Kind
+from ..rsp.resume import Action, Resume, StopReply
+from ..session.detect import uses_kvm
+from ..stub.stub import introduce
 from .guards import Guards, Mode
-from .isa import Kind
-from .rsp import Action, Resume, StopReply
-from .stub import introduce
+from .link import GdbLink, interrupt_pending, interrupts_held
 
 
 class Elsewhere(Exception):

@@ -22,9 +22,9 @@ from typing import IO
 
 import gdb
 
+from ..errors import SstepError
+from ..rsp.framing import frame
 from .detect import send
-from .errors import SstepError
-from .rsp import frame
 
 START_TIMEOUT = 15.0
 """Seconds that the layer may take to say that it is ready."""
@@ -32,7 +32,10 @@ START_TIMEOUT = 15.0
 _QUESTION = "qppc-sstep.here"
 _ANSWER = b"+" + frame(b"here")  # gdb drops the `+` where it does not wait for one
 
-_RUN = "import sys; sys.path.insert(0, {root!r}); from gdb_ppc_sstep.layer import main; main({fds})"
+_RUN = (
+    "import sys; sys.path.insert(0, {root!r}); "
+    "from gdb_ppc_sstep.wire.layer import main; main({fds})"
+)
 
 
 class LayerProcess:
@@ -117,7 +120,7 @@ def _start(gdb_fd: int, stub_fd: int) -> LayerProcess:
     record: IO[bytes] = tempfile.TemporaryFile("wb+", buffering=0)  # noqa: SIM115 (kept)
     ready, says_ready = os.pipe()
     fds = (gdb_fd, stub_fd, says_ready, log.fileno(), record.fileno())
-    root = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
     code = _RUN.format(root=root, fds=", ".join(map(str, fds)))
     with os.fdopen(ready, "rb") as answer:
         try:

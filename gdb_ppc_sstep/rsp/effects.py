@@ -14,7 +14,7 @@ import re
 from typing import NamedTuple, Union
 
 from . import private
-from .rsp import THREAD_ID, Resume, parse_resume, thread_id
+from .resume import THREAD_ID, Resume, parse_resume, thread_id
 
 
 class Breakpoint(NamedTuple):

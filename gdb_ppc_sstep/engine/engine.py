@@ -12,13 +12,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-from . import isa, lent, msr, ranges, strategy
-from .errors import SstepError, StubGone, StubRefused
-from .isa import Instruction, Kind
-from .lent import Lent
-from .options import Interrupts, Options
-from .rsp import Action, Resume, StopReply, stopped, thread_id
-from .stub import Stub
+from ..errors import SstepError, StubGone, StubRefused
+from ..options import Interrupts, Options
+from ..ppc import isa, msr, ranges, strategy
+from ..ppc import spr_code as lent
+from ..ppc.isa import Instruction, Kind
+from ..ppc.spr_code import Lent
+from ..rsp.resume import Action, Resume, StopReply, stopped, thread_id
+from ..stub.stub import Stub
 
 RELEASE_TIME = 2.0
 """Seconds that an interrupted step is given to come home when the stub is let go."""

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import gdb
 
-from . import msr, sessions
-from .options import AIL, Interrupts
+from ..options import AIL, Interrupts
+from ..ppc import msr
+from . import sessions
 from .sessions import Session, Settings
 
 

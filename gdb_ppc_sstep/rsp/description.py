@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .errors import StubRefused
+from ..errors import StubRefused
 
 
 class Register(NamedTuple):

@@ -20,9 +20,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ..options import Interrupts
 from . import faults, isa, msr
 from .isa import Instruction, Kind, Reader
-from .options import Interrupts
 
 # QEMU's translator raises no Trace interrupt when the next word is here, in the real-mode vectors.
 # target/ppc/translate.c ppc_tr_tb_stop: `nip <= 0x100 || nip > 0xf00` (seen with QEMU 7.2).

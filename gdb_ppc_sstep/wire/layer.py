@@ -21,28 +21,15 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol, TextIO
 
-from . import effects, private, record, report
-from .effects import Changes, Request, Selects, Writes
-from .engine import NOT_HOME, RELEASE_TIME, Engine
-from .errors import BadPacket, SstepError, StubGone, StubRefused, StubSilent
-from .options import Options
-from .rsp import (
-    ACK,
-    INTERRUPT,
-    NAK,
-    Bad,
-    Byte,
-    Item,
-    Notification,
-    Packet,
-    Parser,
-    Resume,
-    StopReply,
-    frame,
-    is_final,
-    stopped,
-)
-from .stub import Stub, introduce
+from ..engine import record, report
+from ..engine.engine import NOT_HOME, RELEASE_TIME, Engine
+from ..errors import BadPacket, SstepError, StubGone, StubRefused, StubSilent
+from ..options import Options
+from ..rsp import effects, private
+from ..rsp.effects import Changes, Request, Selects, Writes
+from ..rsp.framing import ACK, INTERRUPT, NAK, Bad, Byte, Item, Notification, Packet, Parser, frame
+from ..rsp.resume import Resume, StopReply, is_final, stopped
+from ..stub.stub import Stub, introduce
 
 REPLY_TIMEOUT = 5.0
 """Seconds that a stopped stub may take for a reply (gdb's remotetimeout is 2)."""

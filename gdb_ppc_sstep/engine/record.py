@@ -6,10 +6,10 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from . import msr
+from ..errors import BadPacket
+from ..ppc import msr
+from ..ppc.isa import decode
 from .engine import Armed, Collecting, Engine, Lost, Task
-from .errors import BadPacket
-from .isa import decode
 
 
 def written(engine: Engine) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import gdb
 
-from .errors import SstepError
+from ..errors import SstepError
 
 if TYPE_CHECKING:  # most gdbs never need the rest
     from .door import CommandsDoor

@@ -19,7 +19,7 @@ from typing import Protocol
 import gdb
 
 from . import table
-from .gdblink import interrupt_pending, interrupts_held
+from .link import interrupt_pending, interrupts_held
 
 
 class Mode(enum.Enum):

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from . import msr, record
+from ..errors import SstepError
+from ..ppc import msr
+from ..stub.stub import Stub
+from . import record
 from .engine import Engine
-from .errors import SstepError
-from .stub import Stub
 
 
 def leftovers(engine: Engine, known: str, *, clean: bool) -> list[dict[str, object]]:

@@ -1,122 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""The Remote Serial Protocol: framing, and the few packets that matter here.  Pure.
+"""Packets that resume the guest, and what it stops with.  Pure.
 
-GDB manual, appendix "GDB Remote Serial Protocol".  Payloads are bytes as they stand between `$`
-and `#`, escapes and run lengths included, unless said otherwise.
+GDB manual, appendix "GDB Remote Serial Protocol", sections "Packets" and "Stop Reply Packets".
 """
 
 from __future__ import annotations
 
-import functools
 import re
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
-from .errors import BadPacket
-
-
-class Packet(NamedTuple):
-    """A whole packet with a right checksum."""
-
-    payload: bytes
+from ..errors import BadPacket
+from .framing import again, shown
 
 
-class Notification(NamedTuple):
-    """A whole `%` notification."""
-
-    payload: bytes
-
-
-class Bad(NamedTuple):
-    """A packet whose checksum is wrong."""
-
-    payload: bytes
-
-
-class Byte(NamedTuple):
-    """One of ACK, NAK and INTERRUPT."""
-
-    value: bytes
-
-
-Item = Union[Packet, Notification, Bad, Byte]  # evaluated, so no `|` in Python 3.9
-
-ACK, NAK, INTERRUPT = b"+", b"-", b"\x03"
-
-
-# Most packets are like others before.
-_again = functools.lru_cache(maxsize=256)
-
-
-@_again
-def frame(payload: bytes, start: bytes = b"$") -> bytes:
-    """The payload with its start, end and checksum."""
-    return b"%s%s#%02x" % (start, payload, sum(payload) & 0xFF)
-
-
-_BYTES = {one: Byte(one) for one in (ACK, NAK, INTERRUPT)}
-_ITEMS = re.compile(rb"([+\-\x03])?(?:([$%])([^$#]*)#(..))?", re.DOTALL)
-_PACKETS = re.compile(rb"(\+?)\$([^$#]*)#(..)", re.DOTALL)
-
-
-class Parser:
-    """Cuts a stream of bytes into items; what is no item is dropped, as gdb and QEMU do."""
-
-    def __init__(self) -> None:
-        self._buffer = b""
-
-    def feed(self, data: bytes) -> list[Item]:
-        """The items that are complete with `data`; the rest is kept for the next call."""
-        buffer, at = self._buffer + data, 0
-        items: list[Item] = []
-        for ack, payload, check in _PACKETS.findall(buffer):  # as a rule there is nothing else
-            if ack:
-                items.append(_BYTES[ACK])
-            items.append(_checked(b"$", payload, check))
-            at += len(ack) + len(payload) + 4
-        if at == len(buffer):
-            self._buffer = b""
-            return items
-        items.clear()
-        at = 0
-        while at < len(buffer):
-            found = _ITEMS.match(buffer, at)
-            assert found is not None
-            byte, first, payload, check = found.groups()
-            if byte is not None:
-                items.append(_BYTES[byte])
-            if first is not None:
-                items.append(_checked(first, payload, check))
-            if found.end() > at:
-                at = found.end()
-            elif buffer[at] not in b"$%":
-                at += 1
-            else:
-                again = buffer.rfind(b"$", at + 1, buffer.find(b"#", at) + 1)
-                if again < 0:
-                    break
-                at = again  # `$` cannot be in a payload: what is before it was cut off
-        self._buffer = buffer[at:]
-        return items
-
-
-@_again
-def _checked(first: bytes, payload: bytes, check: bytes) -> Item:
-    if check.lower() != b"%02x" % (sum(payload) & 0xFF):
-        return Bad(payload)
-    return Packet(payload) if first == b"$" else Notification(payload)
-
-
-def plain(payload: bytes) -> bytes:
-    """A payload with run lengths and escapes undone."""
-    if b"*" not in payload and b"}" not in payload:
-        return payload
-    expanded = re.sub(
-        rb"(.)\*([ -~])", lambda m: m[1] * (m[2][0] - 29 + 1), payload, flags=re.DOTALL
-    )
-    return re.sub(rb"\}(.)", lambda m: bytes([m[1][0] ^ 0x20]), expanded, flags=re.DOTALL)
-
-
-@_again
+@again
 def thread_id(text: bytes) -> bytes:
     """A thread-id as gdb writes it: without the leading zeros of QEMU's p01.01."""
     return re.sub(rb"(^|[p.])0+(?=[0-9a-f])", rb"\1", text)
@@ -210,7 +107,7 @@ _OLD_RESUME = re.compile(
 )
 
 
-@_again
+@again
 def parse_resume(payload: bytes) -> Resume | None:
     """The Resume that a packet from gdb is, None for any other packet.
 
@@ -233,12 +130,6 @@ def _action(text: bytes) -> Action:
     return Action(what[:1], what[1:], thread_id(thread) if colon else None)
 
 
-def shown(payload: bytes) -> str:
-    """A payload as an error line has it: quoted, and cut off where it is long."""
-    text = payload.decode("latin-1")
-    return repr(text if len(text) <= 80 else text[:80] + "...")
-
-
 class StopReply(NamedTuple):
     """What a resume ended with.  signal and thread are None where the reply has none."""
 
@@ -250,7 +141,7 @@ class StopReply(NamedTuple):
         return self.payload.decode("latin-1")
 
     @classmethod
-    @_again
+    @again
     def parse(cls, payload: bytes) -> StopReply:
         """Of a T or S packet; others (W, X, N, E.., empty) have neither signal nor thread."""
         if not re.match(rb"[TS][0-9a-fA-F]{2}", payload):

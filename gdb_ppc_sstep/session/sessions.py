@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import gdb
 
-from . import commands, detect, private, takeover
-from .errors import SstepError
-from .options import Options
+from ..commands import overrides as commands
+from ..errors import SstepError
+from ..options import Options
+from ..rsp import private
+from . import detect, takeover
 
 if TYPE_CHECKING:
-    from .door import CommandsDoor
+    from ..commands.door import CommandsDoor
 
 
 class Settings:
@@ -98,7 +100,7 @@ class Session:
             )
 
     def _open_commands(self) -> None:
-        from .door import CommandsDoor
+        from ..commands.door import CommandsDoor
 
         self.door = CommandsDoor(self.connection, self._log)
         commands.install(
@@ -154,7 +156,7 @@ class Session:
             return self.door.left(known, clean=clean)
         if self.layer is None:
             return []
-        from .door import thread_id
+        from ..commands.door import thread_id
 
         # The layer, which has come in between only now, is to know what gdb has selected.
         detect.send(self.connection, "Hg" + thread_id(gdb.selected_thread()).decode())

@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple, Union
 
-from .errors import BadPacket
-from .options import SWITCH, Options
+from ..errors import BadPacket
+from ..options import SWITCH, Options
 
 STATUS = "qppc-sstep.status"
 LEFT = "qppc-sstep.left"

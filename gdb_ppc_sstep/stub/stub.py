@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Literal, NamedTuple, Protocol
 
-from . import description, isa, msr
-from .description import Register
-from .errors import StubRefused
-from .rsp import Resume, StopReply, plain, stopped, thread_id
+from ..errors import StubRefused
+from ..ppc import isa, msr
+from ..rsp import description
+from ..rsp.description import Register
+from ..rsp.framing import plain
+from ..rsp.resume import Resume, StopReply, stopped, thread_id
 
 _ALL = -1  # bits
 

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: MIT
+"""`python3 -m gdb_ppc_sstep`: the step layer alone, as `gdb-ppc-sstep`."""
+
+import sys
+
+from .wire.standalone import main
+
+sys.exit(main())
