@@ -15,9 +15,10 @@ from contextlib import contextmanager, suppress
 import gdb
 
 from ..engine import report
-from ..engine.engine import NOT_HOME, RELEASE_TIME, Engine
+from ..engine.engine import NOT_HOME, RELEASE_TIME, Engine, Undo
 from ..errors import SstepError
-from ..ppc.isa import Kind
+from ..ppc.isa import Instruction, Kind
+from ..rsp.breakpoints import Breakpoint, GdbBreakpoints
 from ..rsp.resume import Action, Resume, StopReply
 from ..session.detect import uses_kvm
 from ..stub.stub import introduce
@@ -45,8 +46,13 @@ class CommandsDoor:
         self._log = log
         with interrupts_held():
             self.stub = introduce(GdbLink(connection, log), kvm=uses_kvm())
-        self.engine = Engine(self.stub, lambda line, *values: log(line.format(*values)))
-        self.engine.keeps_planted = not self.stub.kvm
+        self._breakpoints = GdbBreakpoints()
+        self.engine = Engine(
+            self.stub,
+            lambda line, *values: log(line.format(*values)),
+            breakpoints=self._breakpoints,
+            undo=Undo.KEEP_PLANTED,
+        )
         self.guards = Guards(self)
         self.pc = 0
         """Where the guest is, in `behind_gdb`."""
@@ -70,13 +76,15 @@ class CommandsDoor:
         """
         with interrupts_held(), self._busy():
             self._thread = thread_id(gdb.selected_thread())
-            self.engine.breakpoints = {b"0,%x,4" % address: address for address in planted}
+            self._breakpoints.clear()
+            for address in planted:
+                self._breakpoints.insert(Breakpoint(0, address, 4))
             self._ahead = True
             try:
                 # Not by gdb.newest_frame(), which unwinds its caller as well: a dozen packets.
                 self.stub.changed(None)
                 self.stub.select(self._thread)
-                self.stub.expect(("msr", "pc"))
+                self.stub.prefetch(("msr", "pc"))
                 self.pc = self.stub.read("pc")
                 yield
             finally:
@@ -90,7 +98,7 @@ class CommandsDoor:
         frame at its end).
         """
         with suppress(SstepError):
-            self.engine.rest()
+            self.engine.quiesce()
         thread = gdb.selected_thread()
         if self._ahead and thread is not None:  # else the connection is gone
             self.stub.select(self._thread)
@@ -124,12 +132,14 @@ class CommandsDoor:
         self._ahead = self._moved = True
         return Resume((Action(verb, b"", self.stub.thread),))
 
-    def step(self) -> None:
-        """One instruction of the selected thread; the others stand still.
+    def step(self) -> Instruction | None:
+        """Step one instruction of the selected thread, which it gives; the others stand still.
 
         Interrupted, Elsewhere, SstepError: the guest is where it was.
         """
-        self._arrived(self.engine.resume(self._alone(b"s")))
+        outcome = self.engine.resume(self._alone(b"s"))
+        self._arrived(outcome.stop)
+        return outcome.instruction
 
     def through(self, start: int, end: int, stops: frozenset[int]) -> bool:
         """Run the selected thread through code, but for calls and returns; the others stand still.
@@ -138,7 +148,7 @@ class CommandsDoor:
         """
         request = self._alone(b"c")
         self._hurry()
-        stop = self.engine.through(request, start, end, stops, into_calls=False)
+        stop = self.engine.run_range(request, start, end, stops, into_calls=False)
         if stop is None:
             return False
         self._arrived(stop)
@@ -267,7 +277,7 @@ class CommandsDoor:
         """See `guards.Stepper`."""
         try:
             with self.behind_gdb(planted):
-                self.stub.expect((), (self.pc,))
+                self.stub.prefetch((), (self.pc,))
                 if planted.isdisjoint(self.engine.landings()):
                     self.step()
         except Interrupted:
@@ -282,7 +292,7 @@ class CommandsDoor:
         try:
             with self.behind_gdb(planted):
                 self._moved = True
-                return self.engine.settle(self.stub.thread)
+                return self.engine.collect_returned_step(self.stub.thread)
         except SstepError as error:
             self._log(str(error))
             return False

@@ -12,6 +12,7 @@ import enum
 
 import gdb
 
+from ..ppc.isa import Instruction
 from . import source
 from .door import CommandsDoor, Elsewhere, Interrupted, print_location
 from .guards import users_addresses
@@ -152,9 +153,8 @@ class Stepping:
         ended = False
         while not ended:
             before = self._door.pc
-            if not self._goes_through():
-                self._door.step()
-            ended = self._arrived(before)
+            instruction = None if self._goes_through() else self._door.step()
+            ended = self._arrived(before, instruction)
             if not (ended and last):
                 self._let_breakpoints_decide()
         return 1
@@ -174,9 +174,11 @@ class Stepping:
             return source.symbol_at(pc) == self._symbol
         return self._by_lines and pc in self._line
 
-    def _arrived(self, before: int) -> bool:
-        """After an instruction: whether the step has ended, perhaps after running over a call."""
-        instruction, pc = self._door.engine.last, self._door.pc
+    def _arrived(self, before: int, instruction: Instruction | None) -> bool:
+        """After an instruction (None: code was run through): whether the step has ended, perhaps
+        after running over a call.
+        """
+        pc = self._door.pc
         self._hidden = source.entered_at(pc) if self._by_lines else 0
         if self._in_range(pc):
             return False

@@ -7,8 +7,9 @@ a `Stub`, and unit tests on a fake one.
 
 from __future__ import annotations
 
+import enum
 import functools
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
@@ -17,7 +18,8 @@ from ..options import Interrupts, Options
 from ..ppc import isa, msr, ranges, strategy
 from ..ppc import spr_code as lent
 from ..ppc.isa import Instruction, Kind
-from ..ppc.spr_code import Lent
+from ..ppc.spr_code import SprAccess
+from ..rsp.breakpoints import Breakpoint, GdbBreakpoints
 from ..rsp.resume import Action, Resume, StopReply, stopped, thread_id
 from ..stub.stub import Stub
 
@@ -93,52 +95,69 @@ class Armed(NamedTuple):
         return state & ~ours | self.state & ours
 
 
+class Undo(enum.Enum):
+    """When what a step has changed in the guest is undone, and its temporary breakpoints go."""
+
+    AT_ONCE = "before the stop is told"
+    KEEP_PLANTED = "at once, but breakpoints stay planted until `quiesce`"
+    DEFER = "with the next packet that it could matter for, or at `quiesce`"
+
+
+class Outcome(NamedTuple):
+    """What a resume has ended with.
+
+    stop: the stop for gdb.  instruction: the one that was stepped last, None after code was run
+    through or the guest was only continued.
+    """
+
+    stop: StopReply
+    instruction: Instruction | None
+
+
 class Engine:
     """Steps on one stub.
 
-    log: takes a line about each decision, as `str.format` does.  steps: how many were done.
-    outstanding: steps that were interrupted in a handler of the guest, which will return with
-    MSR[SE]=1; their vectors are guarded whenever the guest runs.
+    steps: how many were done.  outstanding: steps that were interrupted in a handler of the guest,
+    which will return with MSR[SE]=1; their vectors are guarded whenever the guest runs.
     """
 
-    def __init__(self, stub: Stub, log: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        stub: Stub,
+        log: Callable[..., None],
+        *,
+        breakpoints: GdbBreakpoints | None = None,
+        journal: Callable[[Snapshot], None] = lambda snapshot: None,
+        undo: Undo = Undo.AT_ONCE,
+    ) -> None:
+        """log: takes a line about each decision, as `str.format` does.  breakpoints: gdb's, as far
+        as the engine cannot see them come and go.  journal: told of the changes of ours that are
+        in the guest, before they are made and after they are undone.
+        """
         self._stub = stub
         self._log = log
+        self._breakpoints = breakpoints if breakpoints is not None else GdbBreakpoints()
+        self._journal = journal
+        # Where breakpoints are words in memory, who reads that would see ours.
+        words = stub.breakpoints_are_words
+        self._undo = Undo.AT_ONCE if words else undo
+        self._options = Options()
         self.steps = 0
-        self.last: Instruction | None = None
-        """The instruction that was stepped last; None after code was run through."""
+        self._stepped: Instruction | None = None
         self.outstanding: list[Armed] = []
-        self.ail: int | None = None
-        """The user's LPCR[AIL], for a stub that does not give LPCR."""
-        self.breakpoints: Mapping[bytes, int] = {}
-        """gdb's breakpoints that are planted: addresses, by what follows `Z` in the packet."""
-        self.keeps_planted = False
-        """Whether temporary breakpoints stay planted from one step to the next, until `rest`.
-
-        Not for KVM, where they are words in memory.
-        """
         self._planted_at: dict[int, None] = {}
         self._watched: dict[int, None] = {}  # of these the vectors of faults
-        self.asked_next: tuple[bytes, ...] = ()
-        """What is asked of the stub at the end of a step, for others."""
-        self.defers = False
-        """Whether what undoes a step may wait for the next packet to the stub, or for `rest`."""
-        self.interrupts = Interrupts.INTO
-        self.mask_interrupts = True
-        """Whether MSR[EE] is cleared for a step, so that no interrupt from outside comes first."""
-        self._lent: dict[tuple[str, bool, bool], Lent] = {}  # see _lender
+        self._asked_next: tuple[bytes, ...] = ()  # of the stub at the end of a step, for others
+        self._accesses: dict[tuple[str, bool, bool], SprAccess] = {}  # see _find_spr_access
         self._missed: dict[tuple[str, bool, bool], int] = {}  # not found, at so many steps
         self._fetched: tuple[bytes | None, int, int] | None = None  # see _page
         self._prepared: Step | None = None
         self._hit = -1  # where gdb's breakpoint was that was hit last
         self._unfinished: Callable[[], object] | None = None  # see recover
-        self.collecting: Collecting | None = None
-        """What `_collect` is in the middle of."""
+        self._collecting: Collecting | None = None  # what `_collect` is in the middle of
         self._collected: Collecting | None = None  # whose registers are queued, and not yet written
         self._deferred: Callable[[], object] | None = None  # how to do that again
         self._ahead: Armed | None = None  # see prepare
-        self.note: Callable[[], None] = lambda: None
-        """Called before `middle` changes in the guest, and after."""
         self._alone: list[int] = []  # what is to be stepped by itself of the range run through
         # What the next step will ask for, as far as one can guess: the instruction at _next, and
         # these registers.
@@ -149,7 +168,10 @@ class Engine:
 
     def apply(self, options: Options) -> None:
         """Step as the user wants it from now on."""
-        self.ail, self.interrupts, self.mask_interrupts = options
+        self._options = options
+
+    def _note(self) -> None:
+        self._journal(self.snapshot)
 
     @property
     def unsettled(self) -> bool:
@@ -157,14 +179,14 @@ class Engine:
         return self._unfinished is not None
 
     @property
-    def middle(self) -> Lost:
+    def snapshot(self) -> Snapshot:
         """What is not as the guest should find it, if nothing more were done."""
-        armed, collecting = self.outstanding, self.collecting
+        armed, collecting = self.outstanding, self._collecting
         if self._collected is not None:
             armed, collecting = [*armed, self._collected.armed], self._collected
         if self._ahead is not None and self._ahead not in armed:
             armed = [*armed, self._ahead]
-        return Lost(tuple(armed), collecting)
+        return Snapshot(tuple(armed), collecting)
 
     @property
     def guarded(self) -> tuple[int, ...]:
@@ -173,22 +195,26 @@ class Engine:
 
     # -- resuming
 
-    def resume(self, request: Resume) -> StopReply:
-        """Do what a resume packet asks for, as a stub that can step does it; the stop.
+    def resume(self, request: Resume, prefetch: tuple[bytes, ...] = ()) -> Outcome:
+        """Do what a resume packet asks for, as a stub that can step does it.
 
-        SstepError: nothing was resumed, and the guest is as it was (in a range: as it was before
-        the instruction that has the error).
+        prefetch: packets that the stub is asked at the stop, for others.  SstepError: nothing was
+        resumed, and the guest is as it was (in a range: as it was before the instruction that has
+        the error).
         """
+        self._asked_next = prefetch
+        self._stepped = None
         self.recover()
         action = request.stepping
         if action is None:
-            return self._run(request, None)
+            return Outcome(self._run(request, None), None)
         while True:
             stop = self._range(request, action) or self._step(request, action)
-            if not self._goes_on(action, stop):
-                return stop
-            if self._stub.interrupted():
-                return stopped(stop.thread, signal=2)
+            if self._goes_on(action, stop) and self._stub.interrupted():
+                stop = stopped(stop.thread, signal=2)
+            elif self._goes_on(action, stop):
+                continue
+            return Outcome(stop, self._stepped)
 
     def _goes_on(self, action: Action, stop: StopReply) -> bool:
         """Whether a step was one of a range (`vCont;r`), and another is to follow it.
@@ -199,19 +225,21 @@ class Engine:
         if action.verb != b"r" or not stop.is_breakpoint or stop.thread != self._thread(action):
             return False
         pc = self._stub.read("pc")
-        if self.last is None:  # run through until here
-            return pc in self._alone and not self._breakpoints_at(pc)
+        if self._stepped is None:  # run through until here
+            return pc in self._alone and not self._breakpoints.code_at(pc)
         start, end = action.range
-        return start <= pc < end and not self.last.may_call and not self._breakpoints_at(pc)
+        return (
+            start <= pc < end and not self._stepped.may_call and not self._breakpoints.code_at(pc)
+        )
 
     def _range(self, request: Resume, action: Action) -> StopReply | None:
-        """`through`, if a step is one of a range."""
+        """`run_range`, if a step is one of a range."""
         if action.verb != b"r":
             return None
         self._stub.select(self._thread(action))
-        return self.through(request.continued(), *action.range)
+        return self.run_range(request.continued(), *action.range)
 
-    def through(
+    def run_range(
         self,
         request: Resume,
         start: int,
@@ -226,13 +254,13 @@ class Engine:
         where the thread stands at such, or this code cannot be run through.
         """
         thread = self._stub.thread
-        self._stub.expect(("msr", "pc", "r1"))
+        self._stub.prefetch(("msr", "pc", "r1"))
         pc, frame = self._stub.read("pc"), self._frame(whole=False)
         count = -((start - end) // 4)  # `until` ends its range within the instruction at pc
         end = start + 4 * count
         if not (start <= pc < end and start % 4 == pc % 4 == 0 and count <= ranges.LONGEST):
             return None
-        if frame.stack == 0 or self._breakpoints_at(pc):
+        if frame.stack == 0 or self._breakpoints.code_at(pc):
             return None
         try:
             words = self._stub.code(start, count)
@@ -248,7 +276,7 @@ class Engine:
             landing = Landing(
                 planted, None, thread, pc, faults, frame, len(planted), code=(start, end)
             )
-            if self.interrupts is Interrupts.OVER:
+            if self._options.interrupts is Interrupts.OVER:
                 # Their handlers return to where they came from, and MSR[EE] must be right then.
                 landing = landing._replace(faults=(), through=faults)
             reached = not faults or self._given_srrs() or self._reaches_srrs()
@@ -261,7 +289,7 @@ class Engine:
                 landing = landing._replace(through=())
             places = " ".join(map(hex, planted))
             self._log("through {:#x} to {:#x} from {:#x}, to {}", start, end, pc, places)
-            self.last = self._fetched = None
+            self._stepped = self._fetched = None
             self._alone = [place for place in exits.stops if start <= place < end]
             return self._run(request, landing)
         except StubRefused as refused:
@@ -276,12 +304,12 @@ class Engine:
         """Run the selected thread through code that leads from one instruction to the next.
 
         limit: of how many at the most.  The stop, and how many instructions were executed.  Else
-        see `through`.
+        see `run_range`.
         """
         thread = self._stub.thread
         if thread != self._given or limit < 2:
             return None
-        self._stub.expect(("msr", "pc"))
+        self._stub.prefetch(("msr", "pc"))
         state, pc = self._stub.read("msr"), self._stub.read("pc")
         count = min(limit, ranges.STRAIGHT, (-pc % 0x1000 or 0x1000) // 4)
         try:
@@ -289,7 +317,7 @@ class Engine:
         except StubRefused:
             return None
         count = ranges.straight(pc, words, state)
-        stop = self.through(request, pc, pc + 4 * count, stops) if count > 1 else None
+        stop = self.run_range(request, pc, pc + 4 * count, stops) if count > 1 else None
         if stop is None:
             return None
         if not stop.is_breakpoint:
@@ -310,13 +338,19 @@ class Engine:
         action = request.stepping
         if action is None or action.verb != b"s" or action.thread != self._stub.thread:
             return
-        if self._stub.kvm:
+        if self._stub.breakpoints_are_words:
             return
         try:
             step = self._prepared = self._planned(request, action.thread)
             armed = step.landing.armed
             ready = not (self.outstanding or step.blocking) and self._unfinished is None
-            if arm and self.defers and ready and armed is not None and armed.vector is not None:
+            if (
+                arm
+                and self._undo is Undo.DEFER
+                and ready
+                and armed is not None
+                and armed.vector is not None
+            ):
                 self._arm_ahead(armed, step.landing)
         except StubGone:
             raise
@@ -325,14 +359,14 @@ class Engine:
 
     def _arm_ahead(self, armed: Armed, landing: Landing) -> None:
         with self._planted(landing.must, landing.may):
-            self._stub.write("msr", armed.written, given=True)
+            self._stub.write("msr", armed.written, reads_back=True)
         self._ahead = armed
         if self._collected is None:  # else the record tells of that until all is written
-            self.note()
+            self._note()
         self._stub.send_ahead()
-        self._stub.write("msr", armed.state, given=True)
+        self._stub.write("msr", armed.state, reads_back=True)
         self._unplant(list(self._planted_at))
-        self._stub.leave_queued(self._disarmed)
+        self._stub.defer(self._disarmed)
 
     def _disarmed(self, all_: bool) -> None:
         """What undoes `_arm_ahead` was sent, but for what a step needs; all_: it is done."""
@@ -341,7 +375,7 @@ class Engine:
         if not all_:
             self.outstanding.append(armed)
             self._unfinished = functools.partial(self._unarm, armed, self._unfinished)
-        self.note()
+        self._note()
 
     def _step(self, request: Resume, action: Action) -> StopReply:
         thread = self._thread(action)
@@ -349,11 +383,11 @@ class Engine:
         step, self._prepared = self._prepared, None
         if step is None or not (
             (step.asked, step.thread, step.version) == (request, thread, self._stub.version)
-            and step.blocking == self._breakpoints_at(step.pc)
+            and step.blocking == self._breakpoints.code_at(step.pc)
         ):
             step = self._planned(request, thread)
         instruction, plan = step.instruction, step.plan
-        self.last = instruction
+        self._stepped = instruction
         what = "step {} pc={:#x} msr={:#x} {:08x} {}: {}"
         kind = instruction.kind.value
         self._log(what, _name(thread), step.pc, step.state, instruction.word, kind, plan)
@@ -364,7 +398,7 @@ class Engine:
         with self._lifted(step.blocking):
             stop = self._run(step.request, step.landing)
         self._fetched = _page(thread, step.pc, step.state)
-        if self.interrupts is Interrupts.OVER and self._in_handler(stop, thread, plan):
+        if self._options.interrupts is Interrupts.OVER and self._in_handler(stop, thread, plan):
             self.steps -= 1  # it is not done yet
             following = isa.in_mode(step.pc + instruction.length, step.state)
             landing = step.landing._replace(thread=stop.thread)
@@ -373,7 +407,7 @@ class Engine:
 
     def _planned(self, request: Resume, thread: bytes | None) -> Step:
         """A step of the selected thread."""
-        self._stub.expect(self._before, () if self._next is None else (self._next,))
+        self._stub.prefetch(self._before, () if self._next is None else (self._next,))
         state, pc = self._stub.read("msr"), self._stub.read("pc")
         if pc & 3:
             raise SstepError(f"pc {pc:#x} is no multiple of 4, so there is no instruction")
@@ -392,9 +426,9 @@ class Engine:
             traceable=srrs is not None,
             code=self._stub.instruction,
             fetched=self._fetched == _page(thread, pc, state),
-            interrupts=self.interrupts,
+            interrupts=self._options.interrupts,
         )
-        blocking = self._breakpoints_at(pc)
+        blocking = self._breakpoints.code_at(pc)
         masks = self._masks(request) or bool(blocking)  # then it will run alone
         armed = self._armed(thread, instruction, pc, state, plan, srrs, masks=masks)
         landing = Landing(plan.stops, armed, thread, pc, self._watching(plan, pc))
@@ -418,7 +452,7 @@ class Engine:
 
         Always for what runs alone: their handlers may wait for another vCPU.
         """
-        return self.mask_interrupts or request.alone is not None
+        return self._options.mask_interrupts or request.alone is not None
 
     def _armed(
         self,
@@ -442,7 +476,7 @@ class Engine:
             successors = plan.inside + plan.stops
         else:
             successors = isa.successors(instruction, pc, state, self._stub.read)
-        mixed = written & msr.EE or self.interrupts is Interrupts.OVER
+        mixed = written & msr.EE or self._options.interrupts is Interrupts.OVER
         task = self._task(state) if mixed else None
         saved = srrs or (0, 0)
         return Armed(thread, instruction, pc, state, written, *saved, plan.trace, successors, task)
@@ -452,7 +486,7 @@ class Engine:
 
         Those of the steps before stay, so that they need not be planted again for the next load.
         """
-        if not self.keeps_planted or self.interrupts is not Interrupts.INTO:
+        if self._undo is not Undo.KEEP_PLANTED or self._options.interrupts is not Interrupts.INTO:
             return plan.faults
         self._watched.update(dict.fromkeys(plan.faults))
         return tuple(one for one in self._watched if one != pc and one not in plan.stops)
@@ -462,7 +496,7 @@ class Engine:
         if not stop.is_breakpoint:
             return False
         pc = self._stub.read("pc")
-        if stop.thread != thread and self._breakpoints_at(pc):
+        if stop.thread != thread and self._breakpoints.code_at(pc):
             return False
         return pc in plan.taken + plan.faults
 
@@ -483,7 +517,7 @@ class Engine:
         """
         return self._run(request, Landing(stops, needed=len(stops)))
 
-    def settle(self, thread: bytes | None) -> bool:
+    def collect_returned_step(self, thread: bytes | None) -> bool:
         """At a breakpoint, where a thread has stopped that was resumed by somebody else: whether
         only an interrupted step came home, and the guest is to run on.
         """
@@ -504,33 +538,23 @@ class Engine:
             return plan.stops
         return isa.successors(instruction, pc, state, read)
 
-    def _breakpoints_at(self, pc: int) -> list[bytes]:
-        """gdb's breakpoints (not watchpoints) at an address, as in `breakpoints`."""
-        if pc not in self.breakpoints.values():  # as a rule, and fast where there are many
-            return []
-        return [
-            what
-            for what, address in self.breakpoints.items()
-            if address == pc and what[:1] in (b"0", b"1")
-        ]
-
     @contextmanager
-    def _lifted(self, breakpoints: list[bytes]) -> Iterator[None]:
+    def _lifted(self, breakpoints: list[Breakpoint]) -> Iterator[None]:
         """Without gdb's breakpoints where a step starts, as for a stub that steps.
 
         gdb lifts one by itself where it stopped at it, but not where pc was set to it, or another
         vCPU stands at it.
         """
-        lifted: list[bytes] = []
+        lifted: list[Breakpoint] = []
         try:
-            for what in breakpoints:
-                self._stub.expect_ok(b"z" + what, "to lift gdb's breakpoint")
-                lifted.append(what)
+            for one in breakpoints:
+                self._stub.expect_ok(one.removal, "to lift gdb's breakpoint")
+                lifted.append(one)
             yield
         finally:
             with suppress(StubGone):
-                for what in lifted:
-                    self._stub.expect_ok(b"Z" + what, "to put gdb's breakpoint back")
+                for one in lifted:
+                    self._stub.expect_ok(one.insertion, "to put gdb's breakpoint back")
 
     def _run(
         self, request: Resume, landing: Landing | None, *, releasing: bool = False
@@ -552,9 +576,9 @@ class Engine:
             try:
                 shown = self._settle(stop, landing)
             finally:
-                if not self.keeps_planted:
+                if self._undo is not Undo.KEEP_PLANTED:
                     self._unplant(list(self._planted_at))
-            if shown is None or self.outstanding or not self.defers:
+            if shown is None or self.outstanding or self._undo is not Undo.DEFER:
                 self._stub.send_queued()
             elif self._collected is not None:
                 self._deferred = self._unfinished
@@ -584,9 +608,9 @@ class Engine:
             yield wanted
         except BaseException:
             with suppress(StubGone, StubRefused):
-                self.rest()
+                self.quiesce()
             raise
-        if not self.keeps_planted and not self.defers:
+        if self._undo is not Undo.KEEP_PLANTED and self._undo is not Undo.DEFER:
             self._unplant(list(self._planted_at))
 
     def _plant(self, address: int, *, must: bool) -> None:
@@ -617,25 +641,28 @@ class Engine:
             with suppress(StubGone):
                 remove(address)
 
-    def rest(self) -> None:
+    def quiesce(self) -> None:
         """The guest is left as it is to others: without temporary breakpoints."""
         self._unplant(list(self._planted_at))
         self._stub.send_queued()
 
-    def look_ahead(self) -> None:
+    def look_ahead(self, prefetch: tuple[bytes, ...] = ()) -> None:
         """At a stop: ask at once for what gdb and the next step will ask for, if it is unknown."""
         stub = self._stub
-        if stub.kvm:
+        self._asked_next = prefetch
+        if stub.breakpoints_are_words:
             return
         with suppress(StubRefused):
             if stub.known_register("pc") is None:
                 # Often at that which was hit last, or at that which was planted for this resume.
-                planted = list(self.breakpoints.values())
+                planted = self._breakpoints
                 places = [self._hit] if self._hit in planted else []
-                stub.expect(_STATE, places + planted[-1:], self.asked_next)
+                if planted.last_inserted is not None:
+                    places.append(planted.last_inserted)
+                stub.prefetch(_STATE, places, self._asked_next)
                 if stub.read("pc") in planted:
                     self._hit = stub.read("pc")
-            stub.expect(_STATE, (stub.read("pc"),), self.asked_next)
+            stub.prefetch(_STATE, (stub.read("pc"),), self._asked_next)
             stub.forget_refusals()
 
     def _arm(self, armed: Armed, wanted: Collection[int]) -> Armed | None:
@@ -647,7 +674,7 @@ class Engine:
         self._stub.select(armed.thread)
         self.outstanding.append(armed)
         if self._collected is None:  # else the record tells of that until all is written
-            self.note()
+            self._note()
         try:
             self._stub.write("msr", armed.written)
             self._stub.send_queued()
@@ -664,7 +691,7 @@ class Engine:
         self._stub.write("msr", unmasked.written if unmasked else armed.state)
         self._stub.send_queued()
         self.outstanding[self.outstanding.index(armed) :] = [unmasked] if unmasked else []
-        self.note()
+        self._note()
         return unmasked
 
     def _unarm(self, armed: Armed, before: Callable[[], object] | None) -> None:
@@ -677,7 +704,7 @@ class Engine:
             self.outstanding.remove(armed)
         if before is not None:
             before()
-        self.note()
+        self._note()
 
     # -- collecting
 
@@ -700,26 +727,26 @@ class Engine:
         self._prepared = None
         try:
             self.recover()
-            self.rest()
+            self.quiesce()
         except StubGone:
             raise
         except Exception as error:
             self._log("abandoned: {!r}", error)
-            lost = self.middle
+            lost = self.snapshot
             self._stub.abandon()
-            self._unfinished = self._deferred = self.collecting = self._collected = None
+            self._unfinished = self._deferred = self._collecting = self._collected = None
             self._ahead = None
             self.outstanding.clear()
             self.clean(lost)
-            self.rest()
-        self.note()
+            self.quiesce()
+        self._note()
 
     def _settle(self, stop: StopReply, landing: Landing | None) -> StopReply | None:
         """Put right what our own doing shows at this stop; the stop for gdb, None to go on."""
         try:
             return self._settled(stop, landing)
         finally:
-            self.note()
+            self._note()
 
     def _settled(self, stop: StopReply, landing: Landing | None) -> StopReply | None:
         if stop.payload[:1] in (b"W", b"X"):
@@ -727,9 +754,9 @@ class Engine:
             with suppress(StubGone, StubRefused):
                 self._stub.send_queued()
             return stop
-        if self.collecting is not None:
-            self._stub.select(self.collecting.thread)
-            self._collect(*self.collecting)
+        if self._collecting is not None:
+            self._stub.select(self._collecting.thread)
+            self._collect(*self._collecting)
         armed = landing.armed if landing else None
         shown: StopReply | None = stop
         elsewhere: list[bytes | None] = []
@@ -738,7 +765,7 @@ class Engine:
                 break
             self._stub.select(thread)
             registers, code = self._asked_at_stop(landing)
-            self._stub.expect(registers, code, self.asked_next)
+            self._stub.prefetch(registers, code, self._asked_next)
             state, pc = self._stub.read("msr"), self._stub.read("pc")
             if pc not in [one.vector for one in self.outstanding]:
                 elsewhere.append(thread)
@@ -752,7 +779,7 @@ class Engine:
                 self._collect(owner, thread, *srrs)
                 if only_ours and owner is not armed:
                     shown = None  # an earlier step came home: nobody asked for this stop
-            elif only_ours and not self._breakpoints_at(pc):
+            elif only_ours and not self._breakpoints.code_at(pc):
                 self._log("{} has a Trace interrupt of its own at {:#x}", _name(thread), pc)
                 shown = self._leave(thread, pc, state)
         if shown is stop and landing is not None and self._passes(stop, landing):
@@ -777,7 +804,7 @@ class Engine:
             return ("msr", "pc", "r1"), ()
         armed = self.outstanding[-1]
         registers = self._before if armed.task is None else (*self._before, *_TASK)
-        if armed.vector is None or self._stub.kvm:
+        if armed.vector is None or self._stub.breakpoints_are_words:
             return registers, ()
         # The handler's code is that of the step only if memory is the same in both.
         handler = msr.in_handler(armed.state, armed.vector)
@@ -794,7 +821,7 @@ class Engine:
             return False
         self._stub.select(stop.thread)
         pc = self._stub.read("pc")
-        if pc not in landing.stops + faults or self._breakpoints_at(pc):
+        if pc not in landing.stops + faults or self._breakpoints.code_at(pc):
             return False
         if landing.armed is not None and pc == landing.armed.vector:
             return False  # see _owner
@@ -893,8 +920,8 @@ class Engine:
 
     def _collect(self, armed: Armed, thread: bytes | None, srr0: int, srr1: int) -> None:
         """Undo a Trace interrupt that we caused, in the selected thread."""
-        self.collecting = Collecting(armed, thread, srr0, srr1)
-        self.note()
+        self._collecting = Collecting(armed, thread, srr0, srr1)
+        self._note()
         instruction, read, write = armed.instruction, self._stub.read, self._stub.write
         state = armed.after(msr.after_trace(srr1))
         restored = {"srr0": armed.srr0, "srr1": armed.srr1}
@@ -904,14 +931,14 @@ class Engine:
             restored[instruction.rt] = armed.before(read(instruction.rt))
         # SRR0 and SRR1 last: if we are killed in between, they tell where the step was.
         # A stub may have its own idea of an MSR that it never gave.
-        write("msr", state, given=state == armed.state)
-        write("pc", srr0, given=True)
+        write("msr", state, reads_back=state == armed.state)
+        write("pc", srr0, reads_back=True)
         for name, value in restored.items():
-            write(name, value, given=True)
+            write(name, value, reads_back=True)
         self._next = srr0
-        self._collected, self.collecting = self.collecting, None
+        self._collected, self._collecting = self._collecting, None
         self.outstanding.remove(armed)
-        self._stub.leave_queued(self._written)
+        self._stub.defer(self._written)
         self._log("collected {}: pc={:#x} msr={:#x}", _name(thread), srr0, state)
 
     def _written(self, all_: bool) -> None:
@@ -920,12 +947,12 @@ class Engine:
         deferred, self._deferred = self._deferred, None
         assert collected is not None
         if not all_:
-            self.collecting = collected
+            self._collecting = collected
             self.outstanding.append(collected.armed)
             if deferred is not None:
                 self.steps -= 1
                 self._unfinished = deferred
-        self.note()
+        self._note()
 
     def _disarm(self, landing: Landing | None, thread: bytes | None, pc: int, state: int) -> None:
         """Undo in the selected thread what a step changed in the MSR, where that lies open.
@@ -1007,7 +1034,7 @@ class Engine:
                 new &= ~msr.SE
                 self._clean_srr1(armed)
                 self.outstanding.remove(armed)
-                self.note()
+                self._note()
                 self._log("disarmed at the return to {:#x}", pc)
                 break
         for name, value in plan.registers:
@@ -1037,7 +1064,7 @@ class Engine:
 
     # -- what others have left
 
-    def left_behind(self, known: Lost | None = None) -> list[Left]:
+    def leftovers(self, known: Snapshot | None = None) -> list[Leftover]:
         """What a session that was killed in the middle of a step has left; the guest is stopped.
 
         known: what is known of it, as far as it fits what is found.  Without that, MSR[SE] and
@@ -1057,16 +1084,16 @@ class Engine:
         finally:
             self._stub.select(selected)
 
-    def _left(self, thread: bytes) -> Left | None:
+    def _left(self, thread: bytes) -> Leftover | None:
         self._stub.select(thread)
         state, pc = self._stub.read("msr"), self._stub.read("pc")
         if state & msr.SE:
-            return Left(thread, pc, state & ~msr.SE, f"MSR[SE] is set at {pc:#x}")
+            return Leftover(thread, pc, state & ~msr.SE, f"MSR[SE] is set at {pc:#x}")
         srrs = self._given_srrs() if msr.is_vector(pc, msr.TRACE) else None
         if srrs is None or not srrs[1] & msr.SE:
             return None
         what = f"a Trace interrupt from before {srrs[0]:#x}"
-        return Left(thread, srrs[0], msr.after_trace(srrs[1]) & ~msr.SE, what)
+        return Leftover(thread, srrs[0], msr.after_trace(srrs[1]) & ~msr.SE, what)
 
     def _take_back(self, armed: Armed, collecting: Collecting | None) -> None:
         """Undo one step of a killed session, which `_surviving` has found in the middle.
@@ -1086,9 +1113,9 @@ class Engine:
                 self._write_state(state, armed.before(state))
                 self.outstanding.remove(armed)
         self._stub.send_queued()
-        self.note()
+        self._note()
 
-    def _surviving(self, known: Lost | None) -> tuple[list[Armed], list[Armed]]:
+    def _surviving(self, known: Snapshot | None) -> tuple[list[Armed], list[Armed]]:
         """Those steps of a killed session that are in the middle now; and those that are in a
         handler of the guest's, which will return with our MSR[SE].
         """
@@ -1116,19 +1143,19 @@ class Engine:
                 away.append(armed)
         return found, away
 
-    def clean(self, known: Lost | None = None) -> list[Left]:
-        """Undo all of `left_behind`, and return it; what is in a handler is outstanding then.
+    def clean(self, known: Snapshot | None = None) -> list[Leftover]:
+        """Undo all of `leftovers`, and return it; what is in a handler is outstanding then.
 
         Where nothing is known SRR0 and SRR1 are lost, and MSR[EE] is set again only in problem
         state: the session may have masked interrupts.
         """
-        found = self.left_behind(known)
+        found = self.leftovers(known)
         if known is not None:
             ours, away = self._surviving(known)
             self.outstanding += ours + away
             for armed in ours:
                 self._take_back(armed, known.collecting)
-        for one in self.left_behind():
+        for one in self.leftovers():
             self._stub.select(one.thread)
             self._stub.write("msr", one.state | (msr.EE if one.state & msr.PR else 0))
             self._stub.write("pc", one.home)
@@ -1154,8 +1181,10 @@ class Engine:
     def relocation(self) -> msr.Relocation:
         """LPCR[AIL] and the rules for it.  SstepError if it is not to be had."""
         pvr = self._processor()
-        if self.ail is not None:
-            return msr.Relocation(self.ail, self.ail == 3, msr.Relocation.of(0, pvr).power10)
+        if self._options.ail is not None:
+            return msr.Relocation(
+                self._options.ail, self._options.ail == 3, msr.Relocation.of(0, pvr).power10
+            )
         lpcr = self._optional("lpcr")
         if lpcr is None:
             raise SstepError(
@@ -1222,10 +1251,10 @@ class Engine:
         except StubRefused:
             if name == "pvr" and (pvr := self._processor()) is not None:
                 return pvr
-            found = self._lender(name, writes=False)
+            found = self._find_spr_access(name, writes=False)
             if found is None:
                 raise
-        return self._execute(found)
+        return self._run_borrowed(found)
 
     def _write(self, name: str, value: int) -> None:
         """Set a register of the selected thread; SRR0 and SRR1 as in `_read`."""
@@ -1233,25 +1262,27 @@ class Engine:
             try:
                 self._stub.read(name)
             except StubRefused:
-                found = self._lender(name, writes=True)
+                found = self._find_spr_access(name, writes=True)
                 if found is None:
                     raise
-                self._execute(found, value)
+                self._run_borrowed(found, value)
                 return
         self._stub.write(name, value)
 
     def _reaches_srrs(self) -> bool:
         """Whether a handler's SRR0 and SRR1 can be read and SRR1 written, from code like this."""
         wanted = (("srr0", False), ("srr1", False), ("srr1", True))
-        return all(self._lender(name, writes=writes) is not None for name, writes in wanted)
+        return all(
+            self._find_spr_access(name, writes=writes) is not None for name, writes in wanted
+        )
 
-    def _lender(self, name: str, *, writes: bool) -> Lent | None:
+    def _find_spr_access(self, name: str, *, writes: bool) -> SprAccess | None:
         """An instruction of the guest's that the selected thread can execute (see `lent`)."""
         if not self._stub.has(name) or name not in isa.SRR.values():
             return None
         state = self._stub.read("msr")
         key = name, writes, msr.relocates(state)
-        known = self._lent.get(key)
+        known = self._accesses.get(key)
         if state & msr.PR:
             return None
         if known is not None and self._stub.instruction(known.address).word == known.word:
@@ -1262,12 +1293,12 @@ class Engine:
             code = self._stub.memory(block, lent.BLOCK)
             for found in lent.search(code, block, self._stub.order):
                 if (found.name, found.writes) == (name, writes):
-                    self._lent[key] = found
+                    self._accesses[key] = found
                     return found
         self._missed[key] = self.steps
         return None
 
-    def _execute(self, found: Lent, value: int | None = None) -> int:
+    def _run_borrowed(self, found: SprAccess, value: int | None = None) -> int:
         """Have the selected thread execute this alone; what is in the general register then.
 
         value: what is put there before.  All other registers stay as they are.
@@ -1280,7 +1311,7 @@ class Engine:
                 self._stub.write(register, value)
             self._stub.write("pc", found.address)
             self._stub.write("msr", quiet)
-            with self._lifted(self._breakpoints_at(found.address)), self._planted((end,), ()):
+            with self._lifted(self._breakpoints.code_at(found.address)), self._planted((end,), ()):
                 while self._stub.read("pc") == found.address:
                     self._stub.run(_only(thread))  # a Ctrl-C may come before it is executed
                     self._stub.select(thread)
@@ -1337,14 +1368,14 @@ class Collecting(NamedTuple):
     srr1: int
 
 
-class Lost(NamedTuple):
+class Snapshot(NamedTuple):
     """What is known of an engine that is no more: see its attributes of these names."""
 
     outstanding: tuple[Armed, ...]
     collecting: Collecting | None
 
 
-class Left(NamedTuple):
+class Leftover(NamedTuple):
     """What a killed session has left on a vCPU.
 
     home, state: the pc and MSR without it.  what: the same in words.
@@ -1403,14 +1434,14 @@ class Step(NamedTuple):
     state: int
     instruction: Instruction
     plan: strategy.Plan
-    blocking: list[bytes]
+    blocking: list[Breakpoint]
     request: Resume
     landing: Landing
 
 
-def _told(armed: Armed, where: str = "") -> Left:
+def _told(armed: Armed, where: str = "") -> Leftover:
     what = f"a step from {armed.pc:#x}{where}"
-    return Left(armed.thread or b"", armed.pc, armed.state, what)
+    return Leftover(armed.thread or b"", armed.pc, armed.state, what)
 
 
 def _same_task(armed: Armed, before: Task, task: Task, below: int) -> bool:

@@ -9,12 +9,11 @@ from typing import Any
 from ..errors import BadPacket
 from ..ppc import msr
 from ..ppc.isa import decode
-from .engine import Armed, Collecting, Engine, Lost, Task
+from .engine import Armed, Collecting, Snapshot, Task
 
 
-def written(engine: Engine) -> str:
-    """The record of an engine, empty where nothing is in the middle."""
-    middle = engine.middle
+def written(middle: Snapshot) -> str:
+    """The record of an engine's changes in the guest, empty where there are none."""
     if not middle.outstanding and middle.collecting is None:
         return ""
     outstanding = ", ".join(map(_text, middle.outstanding))
@@ -25,7 +24,7 @@ def written(engine: Engine) -> str:
     return f"([{outstanding}], {collecting})"
 
 
-def read(text: str) -> Lost | None:
+def read(text: str) -> Snapshot | None:
     """What `written` has told, None for an empty record.  BadPacket: it tells nothing that fits."""
     if not text:
         return None
@@ -33,7 +32,7 @@ def read(text: str) -> Lost | None:
 
     try:
         outstanding, collecting = ast.literal_eval(text)
-        return Lost(
+        return Snapshot(
             tuple(_armed(one) for one in outstanding),
             None if collecting is None else _collecting(*collecting),
         )

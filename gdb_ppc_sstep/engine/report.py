@@ -11,12 +11,12 @@ from .engine import Engine
 
 
 def leftovers(engine: Engine, known: str, *, clean: bool) -> list[dict[str, object]]:
-    """What a killed session has left (see `Engine.left_behind`), which `clean` undoes.
+    """What a killed session has left (see `Engine.leftovers`), which `clean` undoes.
 
     known: its record, or empty.  BadPacket: it cannot be read.
     """
     lost = record.read(known)
-    found = engine.clean(lost) if clean else engine.left_behind(lost)
+    found = engine.clean(lost) if clean else engine.leftovers(lost)
     return [{**one._asdict(), "thread": one.thread.decode("latin-1")} for one in found]
 
 

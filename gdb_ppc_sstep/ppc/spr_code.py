@@ -20,7 +20,7 @@ BLOCK = 0x400
 _FAR = 0x10000
 
 
-class Lent(NamedTuple):
+class SprAccess(NamedTuple):
     """An mfspr, or an mtspr if `writes`, of the register `name`; its general one is `register`."""
 
     name: str
@@ -43,7 +43,7 @@ def blocks(state: int, vector: int) -> Iterator[int]:
     yield from range(first, first + _FAR, BLOCK)
 
 
-def search(code: bytes, address: int, order: Literal["little", "big"]) -> Iterator[Lent]:
+def search(code: bytes, address: int, order: Literal["little", "big"]) -> Iterator[SprAccess]:
     """What can be used of the code at an address."""
     for offset in range(0, len(code) - 3, 4):
         word = int.from_bytes(code[offset : offset + 4], order)
@@ -51,4 +51,4 @@ def search(code: bytes, address: int, order: Literal["little", "big"]) -> Iterat
         if instruction.kind in (Kind.MFSPR, Kind.MTSPR) and instruction.spr in isa.SRR:
             writes = instruction.kind is Kind.MTSPR
             name = isa.SRR[instruction.spr]
-            yield Lent(name, writes, address + offset, instruction.rt, word)
+            yield SprAccess(name, writes, address + offset, instruction.rt, word)

@@ -14,24 +14,8 @@ import re
 from typing import NamedTuple, Union
 
 from . import private
+from .breakpoints import Breakpoint
 from .resume import THREAD_ID, Resume, parse_resume, thread_id
-
-
-class Breakpoint(NamedTuple):
-    """What a `Z` or `z` packet names.
-
-    kind: its digit, 0 and 1 for those of code and 2 to 4 for watchpoints.  address: 64-bit
-    unsigned.  length: of code in bytes, as gdb's breakpoint kind, or of what is watched.
-    """
-
-    kind: int
-    address: int
-    length: int
-
-    @property
-    def is_code(self) -> bool:
-        """Whether it stops before an instruction is executed."""
-        return self.kind <= 1
 
 
 class Selects(NamedTuple):

@@ -84,7 +84,7 @@ class Stub:
         self.asks = {name: b"p%x" % register.number for name, register in registers.items()}
         """The packets that ask for registers, by their names."""
         self._queue: dict[bytes, _Queued] = {}  # by what it is about
-        self._left: Callable[[bool], None] | None = None  # see leave_queued
+        self._left: Callable[[bool], None] | None = None  # see defer
         self._ahead: Callable[[], object] | None = None  # see send_ahead
         self.unanswered: list[bytes] = []
         """Writes of registers that were sent, and whose replies are still to come."""
@@ -100,6 +100,11 @@ class Stub:
     # refused is queued and goes out with the next question, and what will be asked for is asked for
     # at once, and kept until something may have changed it.  The engine sees to it
     # that nothing of that is left when somebody else has the stub.
+
+    @property
+    def breakpoints_are_words(self) -> bool:
+        """Whether a breakpoint is a word in the guest's memory, which who reads that sees."""
+        return self.kvm
 
     def call(self, payload: bytes) -> bytes:
         """The reply to a packet, as it came."""
@@ -155,7 +160,7 @@ class Stub:
         if ahead is not None:
             ahead()
 
-    def leave_queued(self, sent: Callable[[bool], None]) -> None:
+    def defer(self, sent: Callable[[bool], None]) -> None:
         """What is queued may wait for what comes next; it is not sent if that undoes it.
 
         sent: told when the stub has been asked, whether it has done all of it.
@@ -181,7 +186,7 @@ class Stub:
         self._left = self._ahead = self._changes = None
         self.changed(None)
 
-    def inquire(self, payload: bytes) -> bytes:
+    def query(self, payload: bytes) -> bytes:
         """The reply to a packet that asks for something.
 
         What is left in the queue stays there if that makes no difference.
@@ -235,7 +240,7 @@ class Stub:
                 return text[at : at + 2 * length]
         return None
 
-    def expect(
+    def prefetch(
         self, registers: Iterable[str], code: Iterable[int] = (), payloads: Sequence[bytes] = ()
     ) -> None:
         """These registers of the selected thread, and maybe instructions at some addresses and
@@ -332,7 +337,7 @@ class Stub:
             self._ask(b"g")
         asked = self.asks[name]
         if self.known(asked) is None:
-            self._answers[asked] = self.inquire(asked)
+            self._answers[asked] = self.query(asked)
         raw = self._hex(asked, "to read " + name)
         if len(raw) != self._register(name).size:
             self._answers.pop(asked, None)
@@ -347,10 +352,10 @@ class Stub:
             self._values[name] = value
         return value
 
-    def write(self, name: str, value: int, *, given: bool = False) -> None:
+    def write(self, name: str, value: int, *, reads_back: bool = False) -> None:
         """Set a register of the selected thread, now or later.
 
-        given: it is of the stub's giving, so it will read back as it is written.
+        reads_back: it is of the stub's giving, so it will read back as it is written.
         """
         if self._order is None:
             self.read("msr")
@@ -368,7 +373,7 @@ class Stub:
                 self._forget_memory()
         asked = self.asks[name]
         self._answers.pop(b"g", None)
-        if given:
+        if reads_back:
             self._answers[asked], self._values[name] = raw, value
             at = _GENERAL.get(name)
             if general is not None and at is not None:
@@ -533,7 +538,7 @@ class Stub:
     def _hex(self, payload: bytes, what: str) -> bytes:
         reply = self.known(payload)
         if reply is None:
-            reply = self.inquire(payload)
+            reply = self.query(payload)
         try:
             if reply.startswith(b"E") and len(reply) % 2:
                 raise ValueError

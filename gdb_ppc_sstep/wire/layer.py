@@ -22,10 +22,11 @@ from contextlib import suppress
 from typing import Protocol, TextIO
 
 from ..engine import record, report
-from ..engine.engine import NOT_HOME, RELEASE_TIME, Engine
+from ..engine.engine import NOT_HOME, RELEASE_TIME, Engine, Snapshot, Undo
 from ..errors import BadPacket, SstepError, StubGone, StubRefused, StubSilent
 from ..options import Options
 from ..rsp import effects, private
+from ..rsp.breakpoints import GdbBreakpoints
 from ..rsp.effects import Changes, Request, Selects, Writes
 from ..rsp.framing import ACK, INTERRUPT, NAK, Bad, Byte, Item, Notification, Packet, Parser, frame
 from ..rsp.resume import Resume, StopReply, is_final, stopped
@@ -243,8 +244,8 @@ class Wire:
 
         Nor does QEMU wait for acknowledgements: they come with the next packet.
         """
-        self.breakpoints: dict[bytes, int] = {}
-        """See `Engine.breakpoints`."""
+        self.breakpoints = GdbBreakpoints()
+        """gdb's, which are planted in the stub."""
         self.interrupt_at: float | None = None
         """When a resume is to be interrupted by us (time.monotonic), None for never."""
         self._interrupted = False
@@ -345,9 +346,8 @@ class Wire:
             for _ in range(3):
                 if self.call(b"z" + what) != b"OK":
                     break
-            for gdbs, place in self.breakpoints.items():
-                if place == address and gdbs[:1] in (b"0", b"1"):
-                    self.call(b"Z" + gdbs)
+            for gdbs in self.breakpoints.code_at(address):
+                self.call(gdbs.insertion)
             if payload[:1] == b"z":
                 return b"OK"
         return self.call(payload)
@@ -459,7 +459,7 @@ class Layer:
         self.record_fd: int | None = None
         """Where to keep a line of what is in the middle, for who finds that we were killed."""
         self.stub = Stub(self._wire, {})
-        self.engine = Engine(self.stub, self._decided)
+        self.engine = self._new_engine(Undo.AT_ONCE)
 
     @property
     def logging(self) -> bool:
@@ -483,9 +483,19 @@ class Layer:
         if self.logging:
             self._logged(line.format(*values))
 
-    def _note(self) -> None:
-        assert self.record_fd is not None
-        text = record.written(self.engine)
+    def _new_engine(self, undo: Undo) -> Engine:
+        return Engine(
+            self.stub,
+            self._decided,
+            breakpoints=self._wire.breakpoints,
+            journal=self._note,
+            undo=undo,
+        )
+
+    def _note(self, snapshot: Snapshot) -> None:
+        if self.record_fd is None:
+            return
+        text = record.written(snapshot)
         if text != self._recorded:
             os.pwrite(self.record_fd, text.encode() + b"\n", 0)
             self._recorded = text
@@ -508,10 +518,7 @@ class Layer:
         kvm = b"enabled" in told
         self._wire.bursts = b"kvm support" in told
         self.stub = introduce(self._wire, kvm=kvm)
-        self.engine = Engine(self.stub, self._decided)
-        if self.record_fd is not None:
-            self.engine.note = self._note
-        self.engine.breakpoints = self._wire.breakpoints
+        self.engine = self._new_engine(Undo.AT_ONCE)
         self._expedited = {name: asks for name, asks in self.stub.asks.items() if name in EXPEDITED}
 
     def _learn_acks(self) -> None:
@@ -553,7 +560,9 @@ class Layer:
         """Until gdb or the stub goes away."""
         wire = self._wire
         wire.hurry()
-        self.engine.defers = wire.hurries and wire.bursts
+        if wire.hurries and wire.bursts:
+            self.engine = self._new_engine(Undo.DEFER)
+            self.engine.apply(self._options)
         try:
             while not wire.gdb_gone:
                 wire.wait(first=wire.stub if self._waiting else wire.gdb, idle=self._rest)
@@ -593,11 +602,10 @@ class Layer:
             if item.payload == b"OK" and asked.payload == b"QStartNoAckMode":
                 self._wire.stub.acks = self._wire.gdb.acks = False
             if item.payload == b"OK" and isinstance(asked.meaning, Changes):
-                what = asked.payload[1:]
                 if asked.meaning.inserts:
-                    self._wire.breakpoints[what] = asked.meaning.breakpoint.address
+                    self._wire.breakpoints.insert(asked.meaning.breakpoint)
                 else:
-                    self._wire.breakpoints.pop(what, None)
+                    self._wire.breakpoints.remove(asked.meaning.breakpoint)
             if item.payload == b"OK" and isinstance(asked.meaning, Selects):
                 self._selected(asked.meaning.thread)
             thread = StopReply.parse(item.payload).thread
@@ -703,7 +711,7 @@ class Layer:
     def _rest(self) -> None:
         """gdb asks for nothing: the guest is left as it is to others."""
         try:
-            self.engine.rest()
+            self.engine.quiesce()
         except StubRefused as error:
             self._logged(f"error: {error}")  # gdb is told when it asks for something
         except StubGone:
@@ -723,9 +731,9 @@ class Layer:
             return
         # It asks as after the stop before: for none, as a rule, but where a command ends.
         asks_all, self._asks_all = self._asks_all, False
-        self.engine.asked_next = (b"g",) if asks_all else tuple(self._expedited.values())
+        prefetch = (b"g",) if asks_all else tuple(self._expedited.values())
         if self.active or request.stepping is None:
-            stop = self.engine.resume(request)
+            stop = self.engine.resume(request, prefetch).stop
         else:
             stop = self.stub.run(request.without_ranges())
         if self._wire.gdb_gone:
@@ -736,7 +744,7 @@ class Layer:
         if stop.thread is not None:
             self._gdb_thread = stop.thread
             if self.active:
-                self.engine.look_ahead()
+                self.engine.look_ahead(prefetch)
         self._answer(self._with_registers(stop))
         if self.active and stop.is_breakpoint:
             self.engine.prepare(request, arm=not asks_all)
@@ -758,7 +766,7 @@ class Layer:
     def _keeps(self, request: Request) -> bool:
         """Whether a packet leaves registers and memory as they are."""
         if isinstance(request.meaning, Changes):
-            return not self.stub.kvm
+            return not self.stub.breakpoints_are_words
         return request.asks
 
     def _forward(self, request: Request) -> None:
@@ -775,13 +783,17 @@ class Layer:
             if isinstance(meaning, Writes) and not self.stub.keeps(meaning.register):
                 self._answer(request.error(NOT_KEPT))
                 return
-            if self.stub.kvm and isinstance(meaning, Changes) and meaning.breakpoint.kind == 0:
+            if (
+                self.stub.breakpoints_are_words
+                and isinstance(meaning, Changes)
+                and meaning.breakpoint.kind == 0
+            ):
                 self._asked = request
                 self._from_stub(Packet(self.stub.breakpoint(payload)))
                 return
         self._asked = request
         if keeps:
-            self._from_stub(Packet(self.stub.inquire(payload)))
+            self._from_stub(Packet(self.stub.query(payload)))
             return
         if payload[:1] == b"D":
             self._collect()
@@ -816,8 +828,8 @@ class Layer:
             if self._waiting:
                 wire.reply()  # that gdb did not wait for
             self._rest()
-            for what in self._wire.breakpoints:
-                self.stub.breakpoint(b"z" + what)
+            for one in self._wire.breakpoints:
+                self.stub.breakpoint(one.removal)
             self._wire.breakpoints.clear()
             self._collect()
             if self._to_continue:

@@ -115,7 +115,7 @@ class Service:
                 layer.logging = self._debug
                 layer.greet()
                 layer.engine.apply(self._options)
-                for left in layer.engine.left_behind():
+                for left in layer.engine.leftovers():
                     thread = left.thread.decode()
                     _say(f"gdb-ppc-sstep: {thread}: {left.what}, {LEFT_BEHIND}")
                 layer.run()

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+"""gdb's own breakpoints, by what a packet names and by address.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+
+class Breakpoint(NamedTuple):
+    """What a `Z` or `z` packet names.
+
+    kind: its digit, 0 and 1 for breakpoints, 2 to 4 for watchpoints.  address: 64-bit unsigned.
+    length: gdb's breakpoint kind (4 for ppc64), or the bytes that are watched.
+    """
+
+    kind: int
+    address: int
+    length: int
+
+    @property
+    def stops_code(self) -> bool:
+        """Whether it stops a vCPU before it executes an instruction."""
+        return self.kind <= 1
+
+    @property
+    def insertion(self) -> bytes:
+        """The packet that inserts it."""
+        return b"Z%x,%x,%x" % self
+
+    @property
+    def removal(self) -> bytes:
+        """The packet that removes it."""
+        return b"z%x,%x,%x" % self
+
+
+class GdbBreakpoints:
+    """Those that gdb has planted in the stub.  Questions by address take no longer with many."""
+
+    def __init__(self, planted: Iterable[Breakpoint] = ()) -> None:
+        self._at: dict[int, list[Breakpoint]] = {}
+        self._last: int | None = None
+        for one in planted:
+            self.insert(one)
+
+    def __iter__(self) -> Iterator[Breakpoint]:
+        for planted in self._at.values():
+            yield from planted
+
+    def __contains__(self, address: int) -> bool:
+        """Whether gdb has planted anything at an address."""
+        return address in self._at
+
+    @property
+    def last_inserted(self) -> int | None:
+        """The address of the one that was inserted last, None if it is gone."""
+        return self._last if self._last in self._at else None
+
+    def code_at(self, address: int) -> list[Breakpoint]:
+        """The breakpoints at an address, without the watchpoints."""
+        if address not in self._at:
+            return []
+        return [one for one in self._at[address] if one.stops_code]
+
+    def insert(self, one: Breakpoint) -> None:
+        """gdb has inserted one; a second time changes nothing."""
+        planted = self._at.setdefault(one.address, [])
+        if one not in planted:
+            planted.append(one)
+        self._last = one.address
+
+    def remove(self, one: Breakpoint) -> None:
+        """gdb has removed one; one that is not there changes nothing."""
+        planted = self._at.get(one.address, [])
+        if one in planted:
+            planted.remove(one)
+        if not planted:
+            self._at.pop(one.address, None)
+
+    def clear(self) -> None:
+        """All are gone."""
+        self._at.clear()
