@@ -210,10 +210,10 @@ class Engine:
             return Outcome(self._run(request, None), None)
         while True:
             stop = self._range(request, action) or self._step(request, action)
-            if self._goes_on(action, stop) and self._stub.interrupted():
+            if self._goes_on(action, stop):
+                if not self._stub.interrupted():
+                    continue
                 stop = stopped(stop.thread, signal=2)
-            elif self._goes_on(action, stop):
-                continue
             return Outcome(stop, self._stepped)
 
     def _goes_on(self, action: Action, stop: StopReply) -> bool:

@@ -8,10 +8,8 @@ import pytest
 from gdb_ppc_sstep.engine.engine import Engine
 from gdb_ppc_sstep.rsp.resume import Resume, StopReply
 
-from .machine import SE, TEXT, TRACE
-from .test_layer import NOPS, PC, STEP, Rig, Start, number, program, start
-
-__all__ = ["start"]
+from ..machine import SE, TEXT, TRACE
+from .rig import NOPS, PC, STEP, Rig, Start, number, program
 
 
 def goes_on(rig: Rig) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ENTRY = Path(__file__).parents[2] / "gdb_ppc_sstep" / "__init__.py"
+ENTRY = Path(__file__).parents[3] / "gdb_ppc_sstep" / "__init__.py"
 FAKE = """
 import runpy, sys, types
 gdb = types.ModuleType("gdb")

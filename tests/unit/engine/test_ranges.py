@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Ranges of code (`vCont;r`): how they are left, and how the engine goes through them.
+"""How the engine goes through ranges of code (`vCont;r`).
 
 What it leaves is what `Machine.native` leaves, that steps each instruction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from contextlib import suppress
 
 import pytest
@@ -14,144 +13,16 @@ import pytest
 from gdb_ppc_sstep.engine import record
 from gdb_ppc_sstep.errors import SstepError, StubGone, StubRefused
 from gdb_ppc_sstep.options import Interrupts
-from gdb_ppc_sstep.ppc import isa, ranges
-from gdb_ppc_sstep.rsp.resume import parse_resume
 
-from . import machine as m
-from .machine import KERNEL, SE, TEXT, USER, VIRTUAL, Machine
-from .test_engine import DSI, Bench, bench, cut_off, failing_at, program, refused
-
-STACK = 0xC000000000F00000
+from .. import machine as m
+from ..machine import KERNEL, TEXT, USER, VIRTUAL
+from .bench import DSI, STACK, bench, guest, resumes
+from .failures import cut_off, failing_at, refused
 
 
 def covering(count: int, others: bytes = b";c:p1.-1") -> bytes:
     """The packet for a range of so many instructions at TEXT."""
     return b"vCont;r%x,%x:p1.1" % (TEXT, TEXT + 4 * count) + others
-
-
-def guest(*words: int, vcpus: int = 1, state: int = KERNEL) -> Machine:
-    """Each vCPU with a stack of its own."""
-    machine = program(*words, vcpus=vcpus, state=state)
-    for number, cpu in enumerate(machine.vcpus):
-        cpu["r1"] = STACK + 0x10000 * number
-    return machine
-
-
-def resumes(on: Bench) -> int:
-    return len(on.machine.resumes)
-
-
-# -- pure
-
-
-def leaving(*words: int, state: int = KERNEL) -> tuple[int, ...]:
-    """Where code at TEXT is left, counted in instructions."""
-    exits = ranges.exits(TEXT, words, state)
-    assert exits is not None
-    return tuple((place - TEXT) // 4 for place in exits.stops)
-
-
-def test_straight_code_is_left_at_its_end() -> None:
-    assert leaving(m.NOP, m.addi(3, 3, 1)) == (2,)
-
-
-def test_branches_out_of_a_range_are_exits_and_those_within_are_not() -> None:
-    assert leaving(m.bdnz(8), m.bdnz(-4), m.b(0x40), m.b(-8)) == (18,)
-    assert leaving(m.bdnz(0x40), m.b(-4)) == (16,)
-
-
-def test_a_loop_that_is_never_left_has_no_exits() -> None:
-    assert leaving(m.NOP, m.b(-4)) == ()
-
-
-ALONE = {
-    "blr": m.BLR,
-    "bctr": 0x4E800420,
-    "rfid": m.RFID,
-    "sc": m.SC,
-    "trap": m.TRAP,
-    "mtmsrd": m.mtmsrd(3),
-    "mtsrr0": m.mtspr("srr0", 3),
-    "wait": 0x7C00003C,
-    "stdu r1,-32(r1)": 0xF821FFE1,
-    "addi r1,r1,32": 0x38210020,
-    "mr r1,r3": 0x7C611B78,
-    "ld r1,0(r3)": 0xE8230000,
-    "prefixed": 0x04000000,
-}
-
-
-@pytest.mark.parametrize("word", ALONE.values(), ids=ALONE)
-def test_what_must_be_stepped_by_itself_is_where_a_range_stops(word: int) -> None:
-    assert leaving(m.NOP, word, m.NOP)[0] == 1
-
-
-def test_calls_are_left_by_or_stepped() -> None:
-    call = (m.NOP, m.b(0x40, link=True), m.NOP)
-    assert leaving(*call) == (17, 3)
-    stepped = ranges.exits(TEXT, call, KERNEL, into_calls=False)
-    assert stepped is not None and stepped.stops == (TEXT + 4, TEXT + 12)
-
-
-def test_a_call_into_the_range_itself_is_stepped() -> None:
-    assert leaving(m.NOP, m.b(-4, link=True), m.NOP) == (1, 3)
-    assert leaving(m.b(4, link=True), m.NOP) == (2,)  # this only asks for pc
-
-
-@pytest.mark.parametrize("state", [USER, KERNEL | SE, KERNEL | m.BE])
-def test_state_in_which_no_range_is_run_through(state: int) -> None:
-    assert ranges.exits(TEXT, (m.NOP, m.NOP), state) is None
-
-
-def test_ranges_that_are_too_long_or_have_too_many_exits() -> None:
-    assert ranges.exits(TEXT, (m.NOP,) * ranges.LONGEST, KERNEL) is not None
-    assert ranges.exits(TEXT, (m.NOP,) * (ranges.LONGEST + 1), KERNEL) is None
-    assert ranges.exits(TEXT, (m.BLR,) * (ranges.MOST + 1), KERNEL) is None
-    assert ranges.exits(TEXT, (), KERNEL) is None
-
-
-def test_faults_are_those_of_all_instructions() -> None:
-    exits = ranges.exits(TEXT, (m.NOP, m.lbz(3, 4)), KERNEL & ~m.IR)
-    assert exits is not None and exits.faults == (0x300, 0x380, 0x600)
-    exits = ranges.exits(TEXT, (m.NOP,), KERNEL)
-    assert exits is not None and exits.faults == (0x400, 0x480)
-
-
-@pytest.mark.parametrize(
-    ("word", "written"),
-    [
-        (m.addi(4, 5, 1), [4]),
-        (m.lbz(4, 5), [4]),
-        (0x8C850001, [4, 5]),  # lbzu r4,1(r5)
-        (0x9C850001, [5]),  # stbu r4,1(r5)
-        (0x98850001, []),  # stb r4,1(r5)
-        (0xE8850000, [4]),  # ld r4,0(r5)
-        (0xE8850001, [4, 5]),  # ldu r4,0(r5)
-        (0xE8850002, [4]),  # lwa r4,0(r5)
-        (0xF8850000, []),  # std r4,0(r5)
-        (0xF8850001, [5]),  # stdu r4,0(r5)
-        (0x7C852378, [5]),  # or r5,r4,r4
-        (0x60850001, [5]),  # ori r5,r4,1
-        (0x5485003E, [5]),  # rlwinm r5,r4,0,0,31
-        (0x7885F842, [5]),  # rldicl r5,r4,63,1
-        (0x2C040000, []),  # cmpwi r4,0
-        (0xFC84282A, []),  # fadd f4,f4,f5
-        (0x4C85282C, []),  # isync and the like
-        (0x4C850004, [4]),  # addpcis r4,5
-    ],
-)
-def test_registers_that_an_instruction_keeps(word: int, written: list[int]) -> None:
-    kept = [number for number in range(32) if isa.keeps(isa.decode(word), number)]
-    assert kept == [number for number in range(32) if number not in written]
-
-
-# lwzx, lswi, lqarx, lmw from r0, lq r0
-@pytest.mark.parametrize("word", [0x7C20282E, 0x7C8504AA, 0x7C002A28, 0xB8050000, 0xE0050000])
-def test_registers_that_an_instruction_may_write(word: int) -> None:
-    assert not isa.keeps(isa.decode(word), 1)
-
-
-# -- the engine
 
 
 @pytest.mark.parametrize("count", [2, 1000])
@@ -237,7 +108,7 @@ def test_breakpoint_of_gdbs_within_a_range() -> None:
     on = bench(machine)
     for place in (TEXT, TEXT + 8):
         machine.breakpoints[place] = 1
-    on.engine.breakpoints = {b"0,%x,4" % place: place for place in (TEXT, TEXT + 8)}
+    on.gdb_plants(*(TEXT, TEXT + 8))
     on.step(covering(4))
     assert machine.cpu["pc"] == TEXT + 8
     on.clean([TEXT, TEXT + 8])
@@ -247,7 +118,7 @@ def test_breakpoint_of_gdbs_where_a_loop_begins() -> None:
     machine = guest(m.NOP, m.NOP, m.b(-8))
     on = bench(machine)
     machine.breakpoints[TEXT] = 1
-    on.engine.breakpoints = {b"0,%x,4" % TEXT: TEXT}
+    on.gdb_plants(TEXT)
     on.step(covering(3))
     assert machine.cpu["pc"] == TEXT
     assert machine.executed == 3
@@ -302,8 +173,8 @@ def test_fault_within_a_range_passed_over(mask: bool) -> None:
     machine.faults = {machine.cpu["r6"]}
     machine.put(DSI, m.mfspr(7, "srr1"), m.RFID)
     on = bench(machine)
-    on.engine.interrupts = Interrupts.OVER
-    on.engine.mask_interrupts = mask
+    on.set(interrupts=Interrupts.OVER)
+    on.set(mask_interrupts=mask)
     on.step(covering(3))
     assert machine.cpu["pc"] == TEXT + 12
     assert (machine.cpu["r5"], machine.cpu["r7"], machine.cpu["msr"]) == (0x5A, KERNEL, KERNEL)
@@ -321,7 +192,7 @@ def test_interrupts_from_outside_wait_for_a_range(mask: bool, alone: bool) -> No
     machine.pending[0] = 0x500
     machine.put(VIRTUAL | 0x500, m.addi(9, 9, 1), m.RFID)
     on = bench(machine)
-    on.engine.mask_interrupts = mask
+    on.set(mask_interrupts=mask)
     on.step(covering(3, others=b"" if alone else b";c:p1.-1"))
     assert machine.cpu["pc"] == TEXT + 12
     assert machine.cpu["r9"] == (0 if mask or alone else 1)
@@ -348,7 +219,7 @@ def test_breakpoint_of_another_vcpu_while_interrupts_wait() -> None:
     machine.put(TEXT + 0x40, m.NOP, m.NOP)
     machine.breakpoints[TEXT + 0x44] = 1
     on = bench(machine)
-    on.engine.breakpoints = {b"0,%x,4" % (TEXT + 0x44): TEXT + 0x44}
+    on.gdb_plants(TEXT + 0x44)
     assert on.step(covering(3)).thread == b"p1.2"
     assert machine.cpu["msr"] == KERNEL
     on.clean([TEXT + 0x44])
@@ -446,7 +317,7 @@ def test_range_in_which_memory_has_breakpoints(kvm: bool) -> None:
     machine.breakpoints[place] = 1
     on.step(covering(4))
     assert machine.cpu["pc"] == place, "also if the engine does not know it"
-    on.engine.breakpoints = {b"0,%x,4" % place: place}
+    on.gdb_plants(place)
     on.step(covering(4))
     assert machine.changed(native) == {}
     on.clean([place])
@@ -515,67 +386,3 @@ def test_what_a_session_leaves_that_is_killed_in_a_range() -> None:
             assert machine.changed(native) == {}, (number, failed)
         later.clean()
     assert found > 3
-
-
-# -- straight code, as so many steps at once
-
-
-def going(*words: int) -> Bench:
-    """Where one instruction has been stepped."""
-    on = bench(guest(m.NOP, *words, *[m.SELF] * 16))
-    on.step()
-    on.machine.resumes.clear()
-    return on
-
-
-def straight(on: Bench, limit: int, stops: Collection[int] = ()) -> int | None:
-    resume = parse_resume(b"vCont;c:p1.1")
-    assert resume is not None
-    done = on.engine.straight(resume, limit, stops)
-    return None if done is None else done[1]
-
-
-@pytest.mark.parametrize(
-    ("words", "count"),
-    [
-        ((m.NOP, m.addi(4, 4, 1), m.lbz(5, 6), m.b(0x40)), 3),
-        ((m.NOP, m.addi(4, 4, 1), m.addi(1, 1, -32), m.NOP), 2),
-        ((m.NOP, m.NOP, m.bdnz(-4)), 2),
-        ((m.NOP,) * 40, 12),
-        ((m.NOP, m.mtmsrd(3), m.NOP), None),
-        ((m.BLR, m.NOP, m.NOP), None),
-    ],
-)
-def test_straight_code_is_one_resume(words: tuple[int, ...], count: int | None) -> None:
-    on = going(*words)
-    native = on.machine.native(steps=count or 0)
-    assert straight(on, 12) == count
-    assert resumes(on) == (count is not None)
-    assert on.machine.changed(native) == {}
-    on.clean()
-
-
-def test_straight_code_up_to_a_breakpoint() -> None:
-    on = going(*[m.NOP] * 8)
-    assert straight(on, 8, [TEXT + 16]) == 3
-    assert on.machine.cpu["pc"] == TEXT + 16
-    assert straight(on, 8, [TEXT + 16]) is None, "whoever is at one is to be stepped off"
-    on.clean()
-
-
-def test_straight_code_up_to_a_fault() -> None:
-    """To its vector is a step, as natively."""
-    on = going(m.NOP, m.NOP, m.lbz(5, 6), m.NOP)
-    on.machine.faults = {on.machine.cpu["r6"]}
-    native = on.machine.native(steps=3)
-    assert straight(on, 8) == 3
-    assert on.machine.cpu["pc"] == DSI
-    assert on.machine.changed(native) == {}
-    on.clean()
-
-
-def test_straight_code_in_problem_state_is_stepped() -> None:
-    on = bench(guest(m.NOP, m.NOP, m.NOP, state=USER))
-    on.step()
-    assert straight(on, 2) is None
-    on.clean()

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""The commands door, as far as it works without gdb."""

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: MIT
+"""A failed assertion in a helper shows its values, as one in a test does."""
+
+import pytest
+
+for helper in ("engine.bench", "engine.failures", "ppc.planning", "ppc.sources", "wire.rig"):
+    pytest.register_assert_rewrite(f"tests.unit.{helper}")

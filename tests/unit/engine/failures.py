@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: MIT
+"""A stub that fails at a packet of the test's choice, and the steps to fail in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+from gdb_ppc_sstep.engine.engine import Undo
+from gdb_ppc_sstep.errors import StubGone, StubRefused
+
+from .. import machine as m
+from ..machine import KERNEL, REAL, USER, Machine
+from .bench import Bench
+
+FAILING = {
+    "addi": (m.addi(4, 4, 1),),
+    "mfmsr": (m.mfmsr(7),),
+    "mtsrr0": (m.mtspr("srr0", 5),),
+    "branch": (m.b(4),),
+    "load": (m.lbz(5, 6),),
+}
+
+COMPLETING = [
+    pytest.param(words, state, id=f"{name}, {mode}")
+    for name, words in FAILING.items()
+    for mode, state in (("kernel", KERNEL), ("real mode", REAL), ("user", USER))
+    if state != USER or name not in ("mfmsr", "mtsrr0")  # these are privileged
+]
+
+
+def failing_at(machine: Machine, number: int, failure: Callable[[], bytes]) -> list[bytes]:
+    """Have one packet of those that do not resume fail; it is put into the list."""
+    call, failed, seen = machine.call, list[bytes](), 0
+
+    def fails(payload: bytes) -> bytes:
+        nonlocal seen
+        seen += 1
+        if seen != number:
+            return call(payload)
+        failed.append(payload)
+        return failure()
+
+    machine.call = fails  # type: ignore[method-assign]
+    return failed
+
+
+def refused() -> bytes:
+    return b"E22"
+
+
+def cut_off() -> bytes:
+    raise StubGone("gone")
+
+
+def two_steps(on: Bench, ahead: bool) -> int:
+    """That are undone later, as far as the stub lets them; how many have ended."""
+    on.set(undo=Undo.DEFER)
+    done = 0
+    with suppress(StubRefused, StubGone):
+        while done < 2:
+            on.step()
+            done += 1
+            on.ahead(ahead)
+    return done
+
+
+def reached(machine: Machine, after: list[list[dict[str, int]]]) -> int:
+    """After how many native steps pc is where it is now."""
+    return [cpus[0]["pc"] for cpus in after].index(machine.cpu["pc"])

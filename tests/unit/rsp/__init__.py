@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""The remote protocol: pure, from bytes to packets and back."""

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+"""What the tests of the layer start from: a whole rig, or a wire by itself."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gdb_ppc_sstep.errors import StubGone
+from gdb_ppc_sstep.wire import layer as layer_module
+from gdb_ppc_sstep.wire.layer import GdbGone, Peer, Wire
+
+from ..machine import Machine
+from .rig import TIMEOUT, Rig, Start
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Starts a rig whose layer has greeted the stub; all is ended with the test."""
+    rigs: list[Rig] = []
+    monkeypatch.setattr(layer_module, "RELEASE_TIME", 0.2)
+
+    def starting(
+        machine: Machine, *, acks: bool = True, ready: bool = True, qemu: bool = True
+    ) -> Rig:
+        rig = Rig(machine, tmp_path / f"log{len(rigs)}", acks=acks, qemu=qemu)
+        rigs.append(rig)
+        if ready:
+            assert rig.start() == "ok"
+            assert rig.server.sent[0] == b"qC"
+            rig.server.packets.clear()
+        return rig
+
+    yield starting
+    for rig in rigs:
+        rig.close()
+
+
+@pytest.fixture
+def wire() -> Iterator[tuple[Wire, socket.socket, socket.socket]]:
+    """A wire, gdb's and the stub's sockets."""
+    gdb, layer_gdb = socket.socketpair()
+    stub, layer_stub = socket.socketpair()
+    with gdb, layer_gdb, stub, layer_stub:
+        for sock in (gdb, stub):
+            sock.settimeout(TIMEOUT)
+        link = Wire(
+            Peer(layer_gdb, "gdb ", GdbGone()),
+            Peer(layer_stub, "stub", StubGone("closed"), answers=True),
+        )
+        link.gdb.acks = link.stub.acks = False
+        yield link, gdb, stub

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MIT
+"""One end of the connection by itself."""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from gdb_ppc_sstep.rsp.framing import Byte, Packet
+from gdb_ppc_sstep.wire.layer import GdbGone, Peer
+
+from .rig import TIMEOUT
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Peer, socket.socket]]:
+    """A peer, and the socket at the other side of it."""
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(TIMEOUT)
+    with ours, theirs:
+        yield Peer(ours, "peer", GdbGone()), theirs
+
+
+def test_peer_waits_for_the_second_half(pair: tuple[Peer, socket.socket]) -> None:
+    peer, other = pair
+    for piece in (b"$O", b"K#", b"9"):
+        other.sendall(piece)
+        peer.fill()
+        assert not peer.items
+    other.sendall(b"a\x03")
+    peer.fill()
+    assert list(peer.items) == [Packet(b"OK"), Byte(b"\x03")]
+    peer.acknowledge()
+    assert other.recv(100) == b"+"
+
+
+def test_peer_acknowledges_only_if_that_is_agreed(pair: tuple[Peer, socket.socket]) -> None:
+    peer, other = pair
+    peer.acks = False
+    other.sendall(b"$OK#9a$OK#00")
+    peer.fill()
+    assert list(peer.items) == [Packet(b"OK")]
+    assert not select.select([other], [], [], 0)[0]
+
+
+def test_peer_answers_a_bad_checksum(pair: tuple[Peer, socket.socket]) -> None:
+    peer, other = pair
+    other.sendall(b"$OK#00")
+    peer.fill()
+    assert not peer.items
+    assert other.recv(100) == b"-"
+
+
+def test_peer_sends_again_what_is_naked(pair: tuple[Peer, socket.socket]) -> None:
+    peer, other = pair
+    peer.send(b"m0,4")
+    assert other.recv(100) == b"$m0,4#fd"
+    other.sendall(b"-")
+    peer.fill()
+    assert other.recv(100) == b"$m0,4#fd"
+    assert not peer.items
+
+
+def test_peer_hands_a_nak_on_that_is_not_about_its_own(pair: tuple[Peer, socket.socket]) -> None:
+    peer, other = pair
+    other.sendall(b"$g#67-")
+    peer.fill()
+    assert list(peer.items) == [Packet(b"g"), Byte(b"-")]
+
+
+def test_peer_says_when_the_other_side_is_gone(pair: tuple[Peer, socket.socket]) -> None:
+    peer, other = pair
+    other.close()
+    with pytest.raises(GdbGone):
+        peer.fill()
+    with pytest.raises(GdbGone):
+        peer.send(b"g")
