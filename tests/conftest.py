@@ -13,7 +13,7 @@ import pytest
 from fixtures import bare_metal
 from fixtures.bare_metal import Program
 from fixtures.qemu import Qemu
-from tests.driver import GDB
+from tests.harness.driver import GDB
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -11,7 +11,7 @@ import pytest
 from fixtures import linux
 from fixtures.linux import LinuxImage
 from fixtures.qemu import QUIET, Qemu
-from tests.driver import Gdb
+from tests.harness.driver import Gdb
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ import pytest
 
 from fixtures.bare_metal import Program, assemble
 from fixtures.qemu import Qemu
-from tests.oracle import Oracle, oracle, variant_name
+from tests.harness.oracle import Oracle, oracle, variant_name
 
 pytestmark = pytest.mark.bare
 

@@ -10,8 +10,8 @@ import pytest
 
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu
-from tests.driver import Gdb, layers_of, serial_line
-from tests.faulty import Faulty
+from tests.harness.driver import Gdb, layers_of, serial_line
+from tests.harness.faulty import Faulty
 
 pytestmark = pytest.mark.bare
 

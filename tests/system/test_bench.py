@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import benchmark
+from tests.harness import benchmark
 
 pytestmark = pytest.mark.bare
 

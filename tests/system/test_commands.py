@@ -16,9 +16,9 @@ import pytest
 
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu
-from tests.driver import Gdb, serial_line
-from tests.faulty import Faulty
-from tests.oracle import Oracle, oracle
+from tests.harness.driver import Gdb, serial_line
+from tests.harness.faulty import Faulty
+from tests.harness.oracle import Oracle, oracle
 
 pytestmark = pytest.mark.bare
 

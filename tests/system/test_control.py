@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.driver import Gdb
+from tests.harness.driver import Gdb
 
 pytestmark = pytest.mark.bare
 

@@ -14,7 +14,7 @@ import pytest
 
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu
-from tests.driver import EXTENSION, GDB, gdb_version
+from tests.harness.driver import EXTENSION, GDB, gdb_version
 
 pytestmark = [
     pytest.mark.bare,

@@ -13,8 +13,8 @@ import pytest
 
 from fixtures.bare_metal import Program
 from fixtures.qemu import Qemu
-from tests.driver import ROOT
-from tests.oracle import Oracle, oracle, variant_name
+from tests.harness.driver import ROOT
+from tests.harness.oracle import Oracle, oracle, variant_name
 
 pytestmark = pytest.mark.bare
 
@@ -74,7 +74,7 @@ def walk_both(
     pair.both("tbreak main")
     pair.both("continue")
     for gdb in (pair.native, pair.ours):
-        gdb.command(f"source {ROOT / 'tests' / 'walk.py'}")
+        gdb.command(f"source {ROOT / 'tests' / 'harness' / 'walk.py'}")
         gdb.send(f"python walk({label!r}, '{directory / gdb.name}.walk')")
     outputs = [gdb.finish(120) for gdb in (pair.native, pair.ours)]
     native, ours = (

@@ -17,9 +17,9 @@ import pytest
 
 from fixtures.bare_metal import Program, assemble
 from fixtures.qemu import Qemu
-from tests import generate
-from tests.driver import ROOT
-from tests.oracle import Oracle, oracle
+from tests.harness import generate
+from tests.harness.driver import ROOT
+from tests.harness.oracle import Oracle, oracle
 
 pytestmark = pytest.mark.bare
 
@@ -107,7 +107,7 @@ def _replay(pair: Oracle, directory: Path, timeout: float) -> list[list[str]]:
     both = (pair.native, pair.ours)
     for gdb in both:
         gdb.command(f"restore {directory / 'code'} binary {generate.CODE:#x}")
-        gdb.command(f"source {ROOT / 'tests' / 'replay.py'}")
+        gdb.command(f"source {ROOT / 'tests' / 'harness' / 'replay.py'}")
         gdb.send(f"python Replay('{directory / 'plan'}').run('{directory / gdb.name}.steps')")
     outputs = [gdb.finish(timeout) for gdb in both]
     for output in outputs:

@@ -15,8 +15,8 @@ import pytest
 
 from fixtures.linux import LinuxImage
 from fixtures.qemu import Qemu
-from tests.driver import ROOT, Gdb
-from tests.kernel import ask, assert_healthy, attach
+from tests.harness.driver import ROOT, Gdb
+from tests.harness.kernel import ask, assert_healthy, attach
 
 pytestmark = pytest.mark.linux
 
@@ -71,7 +71,7 @@ def test_ptrace(
     attach(gdb, guest, image)
     gdb.command(f"add-symbol-file {image.stepper}")
     gdb.command(f"set ppc-sstep mask-interrupts {mask}")
-    gdb.command(f"source {ROOT / 'tests' / 'follow.py'}")
+    gdb.command(f"source {ROOT / 'tests' / 'harness' / 'follow.py'}")
     gdb.command("python follower = Follower()")
     for where in STARTS * request.config.getoption("--soak"):
         gdb.command(f"tbreak {where}")

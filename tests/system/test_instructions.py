@@ -13,8 +13,8 @@ import pytest
 
 from fixtures.bare_metal import SOURCES, Program, assemble
 from fixtures.qemu import Qemu
-from tests.driver import Gdb
-from tests.oracle import Oracle, oracle, variant_name
+from tests.harness.driver import Gdb
+from tests.harness.oracle import Oracle, oracle, variant_name
 
 pytestmark = pytest.mark.bare
 

@@ -16,8 +16,8 @@ import pytest
 
 from fixtures.linux import LinuxImage
 from fixtures.qemu import Qemu
-from tests.driver import Gdb, layers_of
-from tests.kernel import assert_healthy
+from tests.harness.driver import Gdb, layers_of
+from tests.harness.kernel import assert_healthy
 
 pytestmark = pytest.mark.linux
 

@@ -21,9 +21,9 @@ from fixtures.bare_metal import SOURCES, Program
 from fixtures.kvm_hv import Host
 from fixtures.linux import READY, LinuxImage
 from fixtures.qemu import Guest, Qemu
-from tests.driver import Gdb, is_running, layers_of
-from tests.kernel import assert_healthy, attach
-from tests.oracle import Oracle, oracle, variant_name
+from tests.harness.driver import Gdb, is_running, layers_of
+from tests.harness.kernel import assert_healthy, attach
+from tests.harness.oracle import Oracle, oracle, variant_name
 from tests.system.test_every_step import walk_both
 from tests.system.test_instructions import CASES, HERE, step_over
 from tests.system.test_run_control import SCRIPTS

@@ -12,8 +12,8 @@ import pytest
 
 from fixtures.linux import LinuxImage
 from fixtures.qemu import Qemu
-from tests.driver import ROOT, Gdb
-from tests.kernel import assert_healthy, attach
+from tests.harness.driver import ROOT, Gdb
+from tests.harness.kernel import assert_healthy, attach
 
 pytestmark = pytest.mark.linux
 
@@ -78,7 +78,7 @@ def test_many_steps_through_the_kernel(
     """
     guest = start(arguments=clock)
     attach(gdb, guest, image)
-    gdb.command(f"source {ROOT / 'tests' / 'follow.py'}")
+    gdb.command(f"source {ROOT / 'tests' / 'harness' / 'follow.py'}")
     gdb.command("python follower = Follower()")
     code = "(unsigned int *)&system_call_vectored_common"
     assert "1 pattern found" in gdb.command(f"find /w1 {code}, +0x800, 0x4c0000a4")
@@ -113,7 +113,7 @@ def test_interrupts_wait_for_steps(
     guest = start()
     attach(gdb, guest, image)
     gdb.command(f"set ppc-sstep mask-interrupts {'on' if masked else 'off'}")
-    gdb.command(f"source {ROOT / 'tests' / 'follow.py'}")
+    gdb.command(f"source {ROOT / 'tests' / 'harness' / 'follow.py'}")
     gdb.command("python follower = Follower()")
     ticked = False
     for _ in range(5 if masked else 50):

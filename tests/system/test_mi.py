@@ -17,7 +17,7 @@ import pytest
 
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu
-from tests.driver import EXTENSION, GDB
+from tests.harness.driver import EXTENSION, GDB
 
 pytestmark = pytest.mark.bare
 

@@ -20,8 +20,8 @@ import pytest
 
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu
-from tests.driver import ROOT, Gdb
-from tests.faulty import FAULTS, Faulty
+from tests.harness.driver import ROOT, Gdb
+from tests.harness.faulty import FAULTS, Faulty
 
 pytestmark = pytest.mark.bare
 
@@ -74,7 +74,7 @@ class Session:
             self.struck["found at connect"] += 1
             output = self.gdb.command("ppc-sstep clean")
             assert "is taken back" in output, output
-        self.gdb.command(f"source {ROOT / 'tests' / 'walk.py'}")
+        self.gdb.command(f"source {ROOT / 'tests' / 'harness' / 'walk.py'}")
         self.gdb.command("break work")
 
     def go(self, strikes: int) -> None:

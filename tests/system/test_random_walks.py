@@ -16,7 +16,7 @@ import pytest
 
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu
-from tests.oracle import Oracle, oracle
+from tests.harness.oracle import Oracle, oracle
 
 pytestmark = pytest.mark.bare
 

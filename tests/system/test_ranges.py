@@ -12,8 +12,8 @@ import pytest
 
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu
-from tests.driver import Gdb, gdb_version
-from tests.oracle import oracle
+from tests.harness.driver import Gdb, gdb_version
+from tests.harness.oracle import oracle
 
 pytestmark = [
     pytest.mark.bare,

@@ -12,7 +12,7 @@ import pytest
 
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu
-from tests.oracle import Oracle, oracle, variant_name
+from tests.harness.oracle import Oracle, oracle, variant_name
 
 pytestmark = pytest.mark.bare
 

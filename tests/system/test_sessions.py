@@ -16,7 +16,7 @@ import pytest
 
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu, wait_for
-from tests.driver import EXTENSION, GDB, ROOT, Gdb, is_running, layers_of
+from tests.harness.driver import EXTENSION, GDB, ROOT, Gdb, is_running, layers_of
 
 pytestmark = pytest.mark.bare
 
@@ -24,7 +24,7 @@ ANNOUNCEMENT = "ppc-sstep: this stub ignores step requests; stepping by the Trac
 SE = 0x400
 
 # A stream between stdin/stdout and a unix socket: what `target remote | COMMAND` runs.
-PIPE = f"| exec {sys.executable} {ROOT}/tests/pipe.py"
+PIPE = f"| exec {sys.executable} {ROOT}/tests/harness/pipe.py"
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_gdbinit_of_a_project(tmp_path: Path, guest: Qemu, demo: Program) -> Non
 def test_kinds_of_connections(kind: str, by: str, gdb: Gdb, guest: Qemu, demo: Program) -> None:
     if by in ("127.0.0.1", "::1"):
         with subprocess.Popen(
-            [sys.executable, ROOT / "tests" / "pipe.py", guest.target, "--listen", by],
+            [sys.executable, ROOT / "tests" / "harness" / "pipe.py", guest.target, "--listen", by],
             stdout=subprocess.PIPE,
             text=True,
         ) as bridge:

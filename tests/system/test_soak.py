@@ -20,8 +20,8 @@ import pytest
 
 from fixtures.linux import LinuxImage
 from fixtures.qemu import Qemu
-from tests.driver import Gdb
-from tests.kernel import ask, assert_healthy, attach
+from tests.harness.driver import Gdb
+from tests.harness.kernel import ask, assert_healthy, attach
 
 pytestmark = pytest.mark.linux
 

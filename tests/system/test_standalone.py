@@ -18,8 +18,8 @@ import pytest
 
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu
-from tests.driver import ROOT, Gdb
-from tests.oracle import compare
+from tests.harness.driver import ROOT, Gdb
+from tests.harness.oracle import compare
 
 pytestmark = pytest.mark.bare
 

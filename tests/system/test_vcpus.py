@@ -17,8 +17,8 @@ import pytest
 
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu
-from tests.driver import Gdb
-from tests.oracle import Oracle, oracle, variant_name
+from tests.harness.driver import Gdb
+from tests.harness.oracle import Oracle, oracle, variant_name
 
 VARIANTS: list[dict[str, Any]] = [{"endian": "le"}, {"endian": "be"}, {"endian": "le", "ail": 3}]
 

@@ -3,5 +3,5 @@
 
 import pytest
 
-for helper in ("engine.bench", "engine.failures", "ppc.planning", "ppc.sources", "wire.rig"):
+for helper in ("engine.bench", "engine.failures", "wire.rig"):
     pytest.register_assert_rewrite(f"tests.unit.{helper}")

@@ -7,7 +7,7 @@ import re
 
 from fixtures.linux import LinuxImage
 from fixtures.qemu import Guest, wait_for
-from tests.driver import ROOT, Gdb
+from tests.harness.driver import ROOT, Gdb
 
 
 def ask(guest: Guest, command: str) -> str:
@@ -45,4 +45,4 @@ def attach(gdb: Gdb, guest: Guest, image: LinuxImage) -> None:
     assert "emporary breakpoint" in gdb.command("continue", 60)
     assert "little-endian" in gdb.status()
     assert "LPCR[AIL]: 3" in gdb.status()
-    gdb.command(f"source {ROOT / 'tests' / 'walk.py'}")
+    gdb.command(f"source {ROOT / 'tests' / 'harness' / 'walk.py'}")

@@ -16,7 +16,7 @@ from typing import Any
 import pexpect
 
 from fixtures.qemu import Guest
-from tests.driver import Gdb
+from tests.harness.driver import Gdb
 
 REGISTERS = " ".join(
     [f"r{number}" for number in range(32)] + ["pc", "msr", "cr", "lr", "ctr", "xer", "srr0", "srr1"]

@@ -17,7 +17,7 @@ from types import TracebackType
 
 import pexpect
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 EXTENSION = ROOT / "gdb_ppc_sstep" / "__init__.py"
 PROMPT = "(gdb) "
 GDB = os.environ.get("GDB", "gdb-multiarch")
@@ -187,7 +187,7 @@ def serial_line(target: str) -> Iterator[str]:
     ours, theirs = pty.openpty()
     tty.setraw(theirs)
     try:
-        command = [sys.executable, str(ROOT / "tests" / "pipe.py"), target]
+        command = [sys.executable, str(ROOT / "tests" / "harness" / "pipe.py"), target]
         with subprocess.Popen(command, stdin=ours, stdout=ours) as bridge:
             try:
                 yield os.ttyname(theirs)

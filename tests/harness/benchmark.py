@@ -27,7 +27,7 @@ from fixtures import bare_metal, linux
 from fixtures.kvm_hv import Host
 from fixtures.qemu import QUIET, Guest, Qemu
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 GDB = os.environ.get("GDB", "gdb-multiarch")
 SIDES = ("native", "wire", "commands")
 TIMEOUT = 300.0
@@ -132,7 +132,7 @@ class Side:
             *("height 0", "width 0", "confirm off", "style enabled off", "auto-load off"),
             *("debuginfod enabled off", "python print-stack full"),
         )
-        code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tests import measure; "
+        code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tests.harness import measure; "
         command = [GDB, "-nx", "-q", "-batch", *(f"-iex=set {one}" for one in settings)]
         command.append(f"-ex=python {code}measure.serve({requests}, {answers})")
         with log.open("wb") as output:
