@@ -18,6 +18,13 @@ class StubRefused(SstepError):
     """The stub answered a packet with an error, or not at all in the form it should have."""
 
 
+class Unsettled(StubRefused):
+    """The stub refused something after the guest had run: what of ours is in it is to be undone.
+
+    `Engine.recover` does that again.
+    """
+
+
 class StubGone(SstepError):
     """The stub closed the connection; gdb says so itself."""
 

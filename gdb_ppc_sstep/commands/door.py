@@ -15,7 +15,8 @@ from contextlib import contextmanager, suppress
 import gdb
 
 from ..engine import report
-from ..engine.engine import NOT_HOME, RELEASE_TIME, Engine, Undo
+from ..engine.engine import NOT_HOME, RELEASE_TIME, Engine
+from ..engine.temporary import Undo
 from ..errors import SstepError
 from ..ppc.isa import Instruction, Kind
 from ..rsp.breakpoints import Breakpoint, GdbBreakpoints
@@ -311,7 +312,7 @@ class CommandsDoor:
             home = self.engine.release(lambda: time.monotonic() < end)
         if not home:
             gdb.write(NOT_HOME + "\n", gdb.STDERR)
-        self.engine.outstanding.clear()
+        self.engine.disown()
 
 
 def thread_id(thread: gdb.InferiorThread) -> bytes:

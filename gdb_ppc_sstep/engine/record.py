@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The steps that an engine is in the middle of, as a line for those who outlive it.  Pure."""
+"""A snapshot of what of ours is in the guest, as a line for those who outlive us.  Pure."""
 
 from __future__ import annotations
 
@@ -9,41 +9,42 @@ from typing import Any
 from ..errors import BadPacket
 from ..ppc import msr
 from ..ppc.isa import decode
-from .engine import Armed, Collecting, Snapshot, Task
+from .ledger import Change, Phase, Snapshot
+from .steps import Armed, Found, Task
 
 
-def written(middle: Snapshot) -> str:
-    """The record of an engine's changes in the guest, empty where there are none."""
-    if not middle.outstanding and middle.collecting is None:
+def written(snapshot: Snapshot) -> str:
+    """The record, empty where there is nothing."""
+    if not snapshot:
         return ""
-    outstanding = ", ".join(map(_text, middle.outstanding))
-    collecting = "None"
-    if middle.collecting is not None:
-        armed, *others = middle.collecting
-        collecting = f"({_text(armed)}, {tuple(others)})"
-    return f"([{outstanding}], {collecting})"
+    return "[" + ", ".join(_text(armed, found) for armed, _phase, found in snapshot) + "]"
 
 
-def read(text: str) -> Snapshot | None:
-    """What `written` has told, None for an empty record.  BadPacket: it tells nothing that fits."""
+def read(text: str) -> Snapshot:
+    """What `written` has told.  BadPacket: it tells nothing that fits."""
     if not text:
-        return None
+        return ()
     import ast  # seldom, and it takes long
 
     try:
-        outstanding, collecting = ast.literal_eval(text)
-        return Snapshot(
-            tuple(_armed(one) for one in outstanding),
-            None if collecting is None else _collecting(*collecting),
-        )
+        return tuple(_change(one) for one in ast.literal_eval(text))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         raise BadPacket("the record of the killed session cannot be read") from None
 
 
 @functools.lru_cache(maxsize=16)
-def _text(armed: Armed) -> str:
+def _text(armed: Armed, found: Found | None) -> str:
     thread, instruction, *others, task = armed
-    return repr((thread, instruction.word, *others, task and tuple(task)))
+    step = (thread, instruction.word, *others, task and tuple(task))
+    return repr((step, found and tuple(found)))
+
+
+def _change(fields: tuple[Any, ...]) -> Change:
+    step, found = fields
+    if found is not None:
+        thread, srr0, srr1 = found
+        found = Found(_thread(thread), _unsigned(srr0), _unsigned(srr1))
+    return Change(_armed(step), Phase.ARMED, found)
 
 
 def _armed(fields: tuple[Any, ...]) -> Armed:
@@ -63,11 +64,6 @@ def _armed(fields: tuple[Any, ...]) -> Armed:
         tuple(_unsigned(one) for one in successors),
         task,
     )
-
-
-def _collecting(armed: tuple[Any, ...], others: tuple[Any, ...]) -> Collecting:
-    thread, srr0, srr1 = others
-    return Collecting(_armed(armed), _thread(thread), _unsigned(srr0), _unsigned(srr1))
 
 
 def _unsigned(value: object) -> int:

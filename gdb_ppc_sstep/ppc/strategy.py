@@ -41,7 +41,7 @@ class Plan(NamedTuple):
     taken: those of `stops` that are the vectors of an interrupt that the instruction is to take.
     faults: the vectors of what the instruction may take instead, which end the step if they are
         taken by it; others may pass there.
-    through: those of interrupts that do not end it: of the rest of an atomic sequence, and where
+    transient: those of interrupts that do not end it: of the rest of an atomic sequence, and where
         the handler comes back by itself.  They matter only where MSR[EE] is cleared.
     masks: whether MSR[EE] may be cleared for it (see `_maskable`).
     inside: addresses of the rest of an atomic sequence.
@@ -53,7 +53,7 @@ class Plan(NamedTuple):
     trace: int | None = None
     taken: tuple[int, ...] = ()
     faults: tuple[int, ...] = ()
-    through: tuple[int, ...] = ()
+    transient: tuple[int, ...] = ()
     masks: bool = False
     inside: tuple[int, ...] = ()
     state: tuple[int, int] | None = None
@@ -62,7 +62,7 @@ class Plan(NamedTuple):
     @property
     def handlers(self) -> tuple[int, ...]:
         """Where it may be in a handler of an interrupt that its instructions take."""
-        return self.taken + self.faults + self.through
+        return self.taken + self.faults + self.transient
 
     def __str__(self) -> str:
         if self.state is not None:
@@ -126,7 +126,7 @@ def plan(
     ending = places(offsets, planned.stops)
     return planned._replace(
         faults=ending,
-        through=places(through, planned.stops + ending),
+        transient=places(through, planned.stops + ending),
         masks=_maskable(instruction, state)
         and (planned.trace is not None or instruction.kind is not Kind.MFMSR)
         and all(

@@ -100,6 +100,11 @@ class Resume(NamedTuple):
         return b";".join(parts)
 
 
+def only(thread: bytes | None) -> Resume:
+    """Continue one vCPU, and none of the others."""
+    return Resume((Action(b"c", b"", thread),), vcont=thread is not None)
+
+
 THREAD_ID = re.compile(rb"-1|[0-9a-fA-F]+|p(?:-1|[0-9a-fA-F]+)(?:\.(?:-1|[0-9a-fA-F]+))?")
 _ACTION = re.compile(rb"[cst]|[CS][0-9a-fA-F]{2}|r[0-9a-fA-F]{1,16},[0-9a-fA-F]{1,16}")
 _OLD_RESUME = re.compile(

@@ -288,6 +288,11 @@ class Stub:
         self.thread = thread
         self._order = None
 
+    def current_thread(self) -> bytes | None:
+        """The thread that the stub takes for the current one, None where it does not say."""
+        reply = self.call(b"qC")
+        return thread_id(reply[2:]) if reply.startswith(b"QC") else None
+
     def threads(self) -> list[bytes]:
         """The thread-ids of all vCPUs."""
         found, reply = [], self.call(b"qfThreadInfo")
@@ -351,6 +356,13 @@ class Stub:
         if asked in self._answers:
             self._values[name] = value
         return value
+
+    def read_optional(self, name: str) -> int | None:
+        """The same, None where the stub does not give it."""
+        try:
+            return self.read(name) if self.has(name) else None
+        except StubRefused:
+            return None
 
     def write(self, name: str, value: int, *, reads_back: bool = False) -> None:
         """Set a register of the selected thread, now or later.

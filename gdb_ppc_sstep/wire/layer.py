@@ -22,7 +22,9 @@ from contextlib import suppress
 from typing import Protocol, TextIO
 
 from ..engine import record, report
-from ..engine.engine import NOT_HOME, RELEASE_TIME, Engine, Snapshot, Undo
+from ..engine.engine import NOT_HOME, RELEASE_TIME, Engine
+from ..engine.ledger import Snapshot
+from ..engine.temporary import Undo
 from ..errors import BadPacket, SstepError, StubGone, StubRefused, StubSilent
 from ..options import Options
 from ..rsp import effects, private
@@ -797,7 +799,7 @@ class Layer:
             return
         if payload[:1] == b"D":
             self._collect()
-            self.engine.outstanding.clear()  # from now on the guest is nobody's
+            self.engine.disown()  # from now on the guest is nobody's
         self._wire.ask(payload)
         self._waiting = payload[:1] not in (b"k", b"R")
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from gdb_ppc_sstep.engine import record
-from gdb_ppc_sstep.engine.engine import Engine, Undo
+from gdb_ppc_sstep.engine.engine import Engine
+from gdb_ppc_sstep.engine.temporary import Undo
 from gdb_ppc_sstep.errors import SstepError, StubRefused
 from gdb_ppc_sstep.options import Interrupts, Options
 from gdb_ppc_sstep.rsp.breakpoints import Breakpoint, GdbBreakpoints

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from gdb_ppc_sstep.engine.engine import Undo
+from gdb_ppc_sstep.engine.temporary import Undo
 from gdb_ppc_sstep.errors import StubGone, StubRefused
 
 from .. import machine as m

@@ -31,7 +31,7 @@ def test_what_a_session_leaves_that_is_killed_in_steps_that_are_undone_later(
         failed = failing_at(machine, number, cut_off)
         done = two_steps(killed, ahead)
         known = record.read(killed.records[-1])
-        assert failed or known is not None or machine.planted == {}
+        assert failed or known or machine.planted == {}
         del machine.call
         machine.breakpoints.clear()
         later = bench(machine)
@@ -71,7 +71,7 @@ def test_what_a_session_leaves_that_is_killed_in_a_step(
             killed.step()
         if not failed:
             break
-        known = record.read(notes[-1]) if recorded else None
+        known = record.read(notes[-1]) if recorded else ()
         machine.breakpoints.clear()  # as QEMU does when the next gdb asks `?`
         later = bench(machine)
         left = later.engine.clean(known)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from gdb_ppc_sstep.engine.engine import Undo
+from gdb_ppc_sstep.engine.temporary import Undo
 from gdb_ppc_sstep.errors import StubRefused
 
 from .. import machine as m

@@ -6,6 +6,8 @@ from __future__ import annotations
 import pytest
 
 from gdb_ppc_sstep.engine.engine import Engine
+from gdb_ppc_sstep.engine.settle import Settled, Settler
+from gdb_ppc_sstep.engine.targets import Target
 from gdb_ppc_sstep.rsp.resume import Resume, StopReply
 
 from ..machine import SE, TEXT, TRACE
@@ -119,18 +121,18 @@ def test_an_error_of_ours_ends_nothing_else(
     start: Start, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     """before, after: the guest was resumed.  The traceback is logged, and the guest left clean."""
-    real, failing = Engine._settle, [True]
+    real, failing = Settler.settle, [True]
 
-    def settle(engine: Engine, stop: StopReply, *others: object) -> StopReply | None:
+    def settle(settler: Settler, stop: StopReply, target: Target | None) -> Settled:
         fails = failing[0]
         failing[0] = where == "always" and fails
         if not fails or (fails and where == "after"):
-            shown = real(engine, stop, *others)  # type: ignore[arg-type]
+            settled = real(settler, stop, target)
         if fails:
             raise Bug("no such thing")
-        return shown
+        return settled
 
-    monkeypatch.setattr(Engine, "_settle", settle)
+    monkeypatch.setattr(Settler, "settle", settle)
     rig = start(program(*NOPS))
     assert rig.gdb.ask(STEP).startswith(b"E.ppc-sstep: internal error: Bug('no such thing')")
     assert "no such thing" in rig.log and "Traceback" in rig.log

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: MIT
+"""Registers that the stub withholds, by an mfspr or mtspr that the guest's own code contains.
+
+QEMU 7.2 gives SPRs of the first vCPU only (see `ppc.spr_code`, which knows such code).
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from ..errors import StubGone, StubRefused
+from ..ppc import isa, msr, spr_code
+from ..ppc.spr_code import SprAccess
+from ..rsp.breakpoints import GdbBreakpoints
+from ..rsp.resume import only
+from ..stub.stub import Stub
+from .steps import thread_name
+from .temporary import TemporaryBreakpoints
+from .vectors import Vectors
+
+RETRY = 500
+"""After so many times that something was not found the guest's code is searched for it again."""
+
+_Key = tuple[str, bool, bool]  # the register, whether it is written, whether AIL relocates
+
+
+class BorrowedCode:
+    """What the guest's code can read and write for us."""
+
+    def __init__(
+        self,
+        stub: Stub,
+        vectors: Vectors,
+        gdbs: GdbBreakpoints,
+        temporary: TemporaryBreakpoints,
+    ) -> None:
+        self._stub = stub
+        self._vectors = vectors
+        self._gdbs = gdbs
+        self._temporary = temporary
+        self._found: dict[_Key, SprAccess] = {}
+        self._missed: dict[_Key, int] = {}  # how often it is not to be searched for
+
+    def reaches_srrs(self) -> bool:
+        """Whether a handler's SRR0 and SRR1 can be read and SRR1 written, from code like this."""
+        wanted = (("srr0", False), ("srr1", False), ("srr1", True))
+        return all(self.find(name, writes=writes) for name, writes in wanted)
+
+    def find(self, name: str, *, writes: bool) -> SprAccess | None:
+        """An instruction that the selected thread can execute: mfspr, or mtspr if `writes`."""
+        if not self._stub.has(name) or name not in isa.SRR.values():
+            return None
+        state = self._stub.read("msr")
+        if state & msr.PR:
+            return None
+        key = name, writes, msr.relocates(state)
+        known = self._found.get(key)
+        if known is not None and self._stub.instruction(known.address).word == known.word:
+            return known
+        if self._missed.get(key, 0):
+            self._missed[key] -= 1
+            return None
+        for block in spr_code.blocks(state, self._vectors.at_stop()(msr.TRACE, state)):
+            code = self._stub.memory(block, spr_code.BLOCK)
+            for found in spr_code.search(code, block, self._stub.order):
+                if (found.name, found.writes) == (name, writes):
+                    self._found[key] = found
+                    return found
+        self._missed[key] = RETRY
+        return None
+
+    def run(self, access: SprAccess, value: int | None = None) -> int:
+        """Have the selected thread execute this alone; what is in its general register then.
+
+        value: what is put there before, 64-bit unsigned.  All other registers stay as they are.
+        StubRefused: the thread does not execute it.
+        """
+        stub, register, end = self._stub, access.register, access.address + 4
+        thread = stub.thread
+        kept = {name: stub.read(name) for name in (register, "pc", "msr")}
+        quiet = kept["msr"] & ~(msr.EE | msr.SE | msr.BE)
+        try:
+            if value is not None:
+                stub.write(register, value)
+            stub.write("pc", access.address)
+            stub.write("msr", quiet)
+            gdbs = self._gdbs.code_at(access.address)
+            with self._temporary.lifted(gdbs), self._temporary.planted((end,)):
+                while stub.read("pc") == access.address:
+                    stub.run(only(thread))  # a Ctrl-C may come before it is executed
+                    stub.select(thread)
+            if stub.read("pc") != end:
+                raise StubRefused(f"{thread_name(thread)} does not execute {access.address:#x}")
+            return stub.read(register)
+        finally:
+            with suppress(StubGone):
+                for name, before in kept.items():
+                    stub.write(name, before)
+                stub.send_queued()

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: MIT
+"""Many instructions at once: code is run through to where control leaves it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+from ..errors import StubRefused, Unsettled
+from ..options import Interrupts, Options
+from ..ppc import isa, msr, ranges
+from ..rsp.breakpoints import GdbBreakpoints
+from ..rsp.resume import Resume, StopReply
+from ..stub.stub import Stub
+from .borrowed import BorrowedCode
+from .planner import Planner
+from .runner import Runner
+from .steps import Armed, Frame
+from .targets import RangeTarget
+from .vcpu import Vcpu
+from .vectors import Vectors
+
+
+class Ran(NamedTuple):
+    """What running through code has ended with.
+
+    stop: the stop for gdb.  executed: how many instructions were, where that is known.
+    stepped_alone: those of the range that have to be stepped by themselves.
+    """
+
+    stop: StopReply
+    executed: int | None
+    stepped_alone: tuple[int, ...]
+
+
+class CodeRun:
+    """Runs through code of the selected thread."""
+
+    def __init__(
+        self,
+        stub: Stub,
+        vcpu: Vcpu,
+        vectors: Vectors,
+        borrowed: BorrowedCode,
+        gdbs: GdbBreakpoints,
+        planner: Planner,
+        runner: Runner,
+        log: Callable[..., None],
+    ) -> None:
+        self._stub = stub
+        self._vcpu = vcpu
+        self._vectors = vectors
+        self._borrowed = borrowed
+        self._gdbs = gdbs
+        self._planner = planner
+        self._runner = runner
+        self._log = log
+        self._interrupts = Interrupts.INTO
+
+    def apply(self, options: Options) -> None:
+        """Run as the user wants it from now on."""
+        self._interrupts = options.interrupts
+
+    def run_range(
+        self,
+        request: Resume,
+        start: int,
+        end: int,
+        stops: Collection[int] = (),
+        *,
+        into_calls: bool = True,
+    ) -> Ran | None:
+        """Run through code from `start` to before `end`, to where it is left or must be stepped.
+
+        stops: end as well where these are.  into_calls: else a call is stepped by itself.  None
+        where the thread stands at such, or this code cannot be run through.  Unsettled: see
+        `Runner.run`.
+        """
+        stub, thread = self._stub, self._stub.thread
+        stub.prefetch(("msr", "pc", "r1"))
+        pc, frame = stub.read("pc"), self._vcpu.frame(whole=False)
+        count = -((start - end) // 4)  # `until` ends its range within the instruction at pc
+        end = start + 4 * count
+        if not (start <= pc < end and start % 4 == pc % 4 == 0 and count <= ranges.LONGEST):
+            return None
+        if frame.stack == 0 or self._gdbs.code_at(pc):
+            return None
+        try:
+            words = stub.code(start, count)
+            exits = ranges.exits(start, words, frame.state, into_calls=into_calls)
+            if exits is None or pc in exits.stops or pc in stops:
+                return None
+            within = [place for place in stops if start <= place < end]
+            planted = tuple(dict.fromkeys((*exits.stops, *within)))
+            target = self._target(request, thread, pc, frame, start, words, planted, exits.faults)
+            if target is None:
+                return None
+            places = " ".join(map(hex, planted))
+            self._log("through {:#x} to {:#x} from {:#x}, to {}", start, end, pc, places)
+            self._planner.ran_elsewhere()
+            alone = tuple(place for place in exits.stops if start <= place < end)
+            return Ran(self._runner.run(request, target), None, alone)
+        except Unsettled:
+            raise
+        except StubRefused as refused:
+            self._log("not run through: {}", refused)
+            return None
+
+    def _target(
+        self,
+        request: Resume,
+        thread: bytes | None,
+        pc: int,
+        frame: Frame,
+        start: int,
+        words: tuple[int, ...],
+        planted: tuple[int, ...],
+        faults: tuple[int, ...],
+    ) -> RangeTarget | None:
+        """Where it will stop; None where an interrupt vector is in the code."""
+        end = start + 4 * len(words)
+        vector = self._vectors.at_stop()
+        vectors = tuple(vector(offset, frame.state) for offset in faults)
+        if any(start <= place < end for place in vectors):
+            return None
+        target = RangeTarget(thread, start, end, planted, frame, faults=vectors)
+        over = self._interrupts is Interrupts.OVER
+        if over:
+            # Their handlers return to where they came from, and MSR[EE] must be right then.
+            target = target._replace(faults=())
+        reached = not vectors or self._vcpu.given_srrs() or self._borrowed.reaches_srrs()
+        if not (self._planner.masks(request) and frame.state & msr.EE and reached):
+            return target
+        first, inside = isa.decode(words[(pc - start) // 4]), tuple(range(start, end, 4))
+        masked = frame.state & ~msr.EE
+        armed = Armed(thread, first, pc, frame.state, masked, 0, 0, None, inside + planted)
+        return target._replace(armed=armed, transient=vectors if over else ())
+
+    def straight(self, request: Resume, limit: int, stops: Collection[int]) -> Ran | None:
+        """Run through code that leads from one instruction to the next.
+
+        limit: of how many at the most.  Else see `run_range`.
+        """
+        stub = self._stub
+        if limit < 2 or not self._planner.gives_srrs(stub.thread):
+            return None
+        stub.prefetch(("msr", "pc"))
+        state, pc = stub.read("msr"), stub.read("pc")
+        count = min(limit, ranges.STRAIGHT, (-pc % 0x1000 or 0x1000) // 4)
+        try:
+            words = stub.code(pc, count) if pc % 4 == 0 else ()
+        except StubRefused:
+            return None
+        count = ranges.straight(pc, words, state)
+        ran = self.run_range(request, pc, pc + 4 * count, stops) if count > 1 else None
+        if ran is None:
+            return None
+        if not ran.stop.is_breakpoint:
+            return ran._replace(executed=0)
+        arrived = stub.read("pc")
+        executed = (arrived - pc) // 4
+        if not pc <= arrived <= pc + 4 * count:  # an interrupt, which one of them has taken
+            saved = self._vcpu.saved_by(arrived)
+            executed = 1 if saved is None else (saved[0] - pc) // 4 + 1
+        self._runner.count(executed - 1)
+        return ran._replace(executed=executed)

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: MIT
+"""What of ours is in the guest, and in which phase: the one owner of that.
+
+A step changes the MSR of a vCPU.  From before the change is sent until the stub has answered that
+it is undone, the ledger has an entry for it:
+
+    AHEAD       armed for a step that gdb has not asked for yet; what takes it back is deferred
+    ARMED       the MSR is changed; the guest may run, and may come back much later
+    COLLECTING  its Trace interrupt was found, and is being undone
+    QUEUED      what undoes it waits in the stub's queue
+
+    from        to          by
+    -           AHEAD       arm_ahead
+    -, AHEAD    ARMED       arm
+    ARMED       ARMED, -    replace (MSR[EE] is left alone after all), disarm
+    ARMED       COLLECTING  found
+    COLLECTING  QUEUED      queued
+    AHEAD       -, ARMED    sent: taken back; or refused, and to be redone
+    QUEUED      -, COLLECTING  sent: undone; or refused, and to be redone
+
+Every method that begins a change tells the journal before it returns, so before the change is sent;
+every method that ends one does so after the stub's answer.  So the record of a session that is
+killed is never too short (write-ahead).  While an entry is QUEUED its record is enough for the step
+that is armed over it: to undo the one writes the MSR that undoes the other.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Union
+
+from ..rsp.resume import StopReply
+from .steps import Armed, Found
+from .targets import Target
+
+
+class Phase(enum.Enum):
+    """How far a change of ours has come; see the table above."""
+
+    AHEAD = "armed ahead"
+    ARMED = "armed"
+    COLLECTING = "being collected"
+    QUEUED = "what undoes it is queued"
+
+
+class Change(NamedTuple):
+    """One entry.  found: its Trace interrupt, from COLLECTING on."""
+
+    armed: Armed
+    phase: Phase
+    found: Found | None = None
+
+
+Snapshot = tuple[Change, ...]
+"""Changes of ours that are still in the guest."""
+
+
+class Settle(NamedTuple):
+    """To be redone: put right what a stop shows.  counted: its step is counted already."""
+
+    stop: StopReply
+    target: Target | None
+    counted: bool = False
+
+
+class Unarm(NamedTuple):
+    """To be redone: write the MSR back that was changed for a step."""
+
+    armed: Armed
+
+
+Redo = Union[Settle, Unarm]
+
+_MOVES: dict[Phase | None, set[Phase | None]] = {
+    None: {Phase.AHEAD, Phase.ARMED},
+    Phase.AHEAD: {None, Phase.ARMED},
+    Phase.ARMED: {None, Phase.COLLECTING},
+    Phase.COLLECTING: {Phase.COLLECTING, Phase.QUEUED},
+    Phase.QUEUED: {None, Phase.COLLECTING},
+}
+
+
+class Ledger:
+    """The changes of one engine.
+
+    redo: what the stub has refused and is to be done again, the first one first.
+    """
+
+    def __init__(self, journal: Callable[[Snapshot], None]) -> None:
+        self._journal = journal
+        self._changes: list[Change] = []
+        self._deferred: Settle | None = None
+        self.redo: list[Redo] = []
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """All changes, the oldest first."""
+        return tuple(self._changes)
+
+    @property
+    def outstanding(self) -> list[Armed]:
+        """What a guest that runs would meet: armed, and not yet undone."""
+        return [
+            change.armed
+            for change in self._changes
+            if change.phase is Phase.ARMED or change.phase is Phase.COLLECTING
+        ]
+
+    @property
+    def guarded(self) -> tuple[int, ...]:
+        """The vectors at which their Trace interrupts are collected."""
+        return tuple(one.vector for one in self.outstanding if one.vector is not None)
+
+    @property
+    def collecting(self) -> Change | None:
+        """The one that is being collected."""
+        for change in self._changes:
+            if change.phase is Phase.COLLECTING:
+                return change
+        return None
+
+    def is_outstanding(self, armed: Armed | None) -> bool:
+        """Whether that very step is."""
+        return any(one is armed for one in self.outstanding)
+
+    # -- changes begin
+
+    def arm_ahead(self, armed: Armed) -> None:
+        """The MSR is about to be changed for a step that gdb may ask for next."""
+        self._move(armed, Phase.AHEAD)
+        self._tell_unless_queued()
+
+    def arm(self, armed: Armed) -> None:
+        """The MSR is about to be changed for a step."""
+        self._move(armed, Phase.ARMED)
+        self._tell_unless_queued()
+
+    def adopt(self, changes: Iterable[Change]) -> None:
+        """These were made by a session that was killed."""
+        for armed, _phase, found in changes:
+            self._changes.append(
+                Change(armed, Phase.ARMED if found is None else Phase.COLLECTING, found)
+            )
+        self._tell()
+
+    def replace(self, armed: Armed, other: Armed | None) -> None:
+        """The MSR was changed less than was planned, or (None) not at all."""
+        place = self._place(armed)
+        assert place is not None and self._changes[place].phase is Phase.ARMED
+        self._changes[place : place + 1] = [Change(other, Phase.ARMED)] if other else []
+        self._tell()
+
+    # -- changes end
+
+    def found(self, armed: Armed, found: Found) -> None:
+        """Its Trace interrupt is about to be undone."""
+        self._move(armed, Phase.COLLECTING, found)
+        self._tell()
+
+    def queued(self, armed: Armed) -> None:
+        """All that undoes it is in the stub's queue; `sent` is called when that is sent."""
+        self._move(armed, Phase.QUEUED)
+
+    def defer(self, settle: Settle) -> None:
+        """What is QUEUED may wait; it was this stop's.  It is to be redone if that is refused."""
+        if any(change.phase is Phase.QUEUED for change in self._changes):
+            self._deferred = settle._replace(counted=True)
+
+    def sent(self, armed: Armed, done: bool) -> None:
+        """What takes it back, or undoes it, was sent; done: the stub has done all of it."""
+        place = self._place(armed)
+        if place is None:
+            return  # the guest is gone
+        phase = self._changes[place].phase
+        if phase is Phase.ARMED:
+            return  # AHEAD once, and then gdb asked for that step
+        if done:
+            self._move(armed, None)
+        elif phase is Phase.AHEAD:
+            self._move(armed, Phase.ARMED)
+            self.redo.insert(0, Unarm(armed))
+        else:
+            self._move(armed, Phase.COLLECTING)
+            if self._deferred is not None:
+                self.redo.insert(0, self._deferred)
+        if phase is Phase.QUEUED:
+            self._deferred = None
+        self._tell()
+
+    def disarm(self, armed: Armed) -> None:
+        """Its MSR is as it was, wherever that is kept."""
+        self._move(armed, None)
+        self._tell()
+
+    def drop_masked(self) -> None:
+        """At a stop that gdb sees nothing is left of those that only MSR[EE] was changed for."""
+        kept = [
+            change
+            for change in self._changes
+            if change.armed.vector is not None or change.phase is not Phase.ARMED
+        ]
+        if len(kept) < len(self._changes):
+            self._changes = kept
+            self._tell()
+
+    def gone(self) -> None:
+        """The guest has ended, or is somebody else's: nothing of it concerns us any more."""
+        self._changes.clear()
+        self.redo.clear()
+        self._deferred = None
+        self._tell()
+
+    # -- how
+
+    def _place(self, armed: Armed) -> int | None:
+        # By identity: two steps of `b .` have equal values.
+        for place, change in enumerate(self._changes):
+            if change.armed is armed:
+                return place
+        return None
+
+    def _move(self, armed: Armed, phase: Phase | None, found: Found | None = None) -> None:
+        place = self._place(armed)
+        before = None if place is None else self._changes[place].phase
+        assert phase in _MOVES[before], (before, phase)
+        if place is None:
+            assert phase is not None
+            self._changes.append(Change(armed, phase, found))
+        elif phase is None:
+            del self._changes[place]
+        else:
+            self._changes[place] = Change(armed, phase, found or self._changes[place].found)
+
+    def _tell_unless_queued(self) -> None:
+        if not any(change.phase is Phase.QUEUED for change in self._changes):
+            self._tell()
+
+    def _tell(self) -> None:
+        self._journal(tuple(self._changes))

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MIT
+"""One instruction without a Trace interrupt: emulated, or executed at a vector that is guarded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..errors import StubRefused
+from ..ppc import msr, strategy
+from ..rsp.resume import StopReply, only
+from ..stub.stub import Stub
+from .ledger import Ledger
+from .steps import CONTEXT
+from .temporary import TemporaryBreakpoints
+from .undo import Undoing
+from .vcpu import Vcpu
+from .vectors import Vectors
+
+
+class Past:
+    """Gets the selected thread past an instruction."""
+
+    def __init__(
+        self,
+        stub: Stub,
+        vcpu: Vcpu,
+        vectors: Vectors,
+        temporary: TemporaryBreakpoints,
+        ledger: Ledger,
+        undoing: Undoing,
+        log: Callable[..., None],
+    ) -> None:
+        self._stub = stub
+        self._vcpu = vcpu
+        self._vectors = vectors
+        self._temporary = temporary
+        self._ledger = ledger
+        self._undoing = undoing
+        self._log = log
+
+    def step_past_vector(self, thread: bytes | None, pc: int, state: int) -> StopReply | None:
+        """Execute the one instruction at a planted vector without its breakpoint.
+
+        The stop for gdb if it was stopped for anything else meanwhile.
+        """
+        instruction = self._stub.instruction(pc)
+        plan = strategy.plan(
+            instruction, pc, state, self._vcpu.read, self._vectors.at_stop(), traceable=False
+        )
+        if plan.state is not None:
+            self.emulate(plan)
+            return None
+        with self._temporary.planted(plan.stops[:1], plan.stops[1:] + plan.faults):
+            stop = self._stub.run(only(thread))
+        return None if stop.is_breakpoint else stop
+
+    def emulate(self, plan: strategy.Plan) -> None:
+        """Write what an instruction does instead of running it."""
+        assert plan.state is not None
+        pc, new = plan.state
+        for armed in reversed(self._ledger.outstanding):
+            # The handler that an interrupted step was left in returns: its SE is ours.
+            if new & msr.SE and pc == armed.pc and not (new ^ armed.state) & CONTEXT:
+                new &= ~msr.SE
+                self._undoing.clean_srr1(armed)
+                self._ledger.disarm(armed)
+                self._log("disarmed at the return to {:#x}", pc)
+                break
+        for name, value in plan.registers:
+            try:
+                if name != "cfar" or self._stub.has(name):
+                    self._vcpu.write(name, value)
+                    self._stub.send_queued()
+            except StubRefused as refused:
+                if name != "cfar":
+                    raise
+                self._log("{}", refused)
+        self._stub.write("pc", pc)
+        self._stub.write("msr", new)
+        self._stub.send_queued()

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: MIT
+"""The loop around a resume: plant, arm, resume, settle, until there is a stop for gdb."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from ..errors import StubRefused, Unsettled
+from ..rsp.resume import Resume, StopReply, stopped
+from ..stub.stub import Stub
+from .ledger import Ledger, Settle, Unarm
+from .settle import Settler
+from .steps import Armed
+from .targets import Target
+from .temporary import TemporaryBreakpoints, Undo
+from .undo import Undoing
+
+
+class Runner:
+    """Resumes the guest of one engine.
+
+    steps: how many were done.
+    """
+
+    def __init__(
+        self,
+        stub: Stub,
+        ledger: Ledger,
+        temporary: TemporaryBreakpoints,
+        settler: Settler,
+        undoing: Undoing,
+        undo: Undo,
+        log: Callable[..., None],
+    ) -> None:
+        self._stub = stub
+        self._ledger = ledger
+        self._temporary = temporary
+        self._settler = settler
+        self._undoing = undoing
+        self._undo = undo
+        self._log = log
+        self.steps = 0
+
+    def count(self, steps: int) -> None:
+        """So many more were done than `run` has counted."""
+        self.steps += steps
+
+    def run(self, request: Resume, target: Target | None, *, releasing: bool = False) -> StopReply:
+        """Resume until there is a stop for gdb; a stop that is only ours is dealt with here.
+
+        releasing: nor is the guest resumed again once nothing is outstanding.  Unsettled: the guest
+        has run, and `recover` has to be called until that succeeds.  Any other SstepError: it has
+        not run, and is as it was.
+        """
+        must, may = (target.must, target.may) if target else ((), ())
+        arming = True
+        while True:
+            with self._temporary.planted(must + self._ledger.guarded, may) as wanted:
+                if arming and target is not None and target.armed is not None:
+                    armed = self._arm(target.armed, wanted)
+                    if armed is not target.armed:
+                        target = target.with_armed(armed)
+                arming = False
+                stop = self._resume(request)
+            self._log("stop {}", stop)
+            shown = self._settle(Settle(stop, target))
+            if shown is not None:
+                return shown
+            if releasing and not self._ledger.outstanding:
+                return stop
+            if self._stub.interrupted():
+                return stopped(stop.thread, signal=2)
+
+    def settle_only(self, stop: StopReply) -> StopReply | None:
+        """Settle a stop of a guest that somebody else has resumed; the stop for gdb, if any."""
+        shown, completed = self._settler.settle(stop, None)
+        self.steps += completed
+        return shown
+
+    def _resume(self, request: Resume) -> StopReply:
+        self._stub.send_queued()  # what is refused there has not resumed the guest
+        try:
+            return self._stub.run(request)
+        except StubRefused as refused:
+            raise Unsettled(str(refused)) from refused
+
+    def _settle(self, settle: Settle) -> StopReply | None:
+        """Settle a stop; the stop for gdb.  What is refused of it is to be redone."""
+        ledger = self._ledger
+        ledger.redo.append(settle)
+        try:
+            try:
+                shown, completed = self._settler.settle(settle.stop, settle.target)
+            finally:
+                self._temporary.resumed()
+            if shown is None or ledger.outstanding or self._undo is not Undo.DEFER:
+                self._stub.send_queued()
+            else:
+                ledger.defer(settle)
+        except StubRefused as refused:
+            raise Unsettled(str(refused)) from refused
+        if settle in ledger.redo:  # the guest has not ended
+            ledger.redo.remove(settle)
+        self.steps += completed
+        return shown
+
+    def _arm(self, armed: Armed, wanted: Collection[int]) -> Armed | None:
+        """Change the MSR for a step when all is planted; what was changed, if anything.
+
+        MSR[EE] is left alone unless all that is wanted is planted.  StubRefused if SE cannot be
+        set or collected; the MSR is then as before, or will be when `recover` can do that.
+        """
+        self._stub.select(armed.thread)
+        self._ledger.arm(armed)
+        try:
+            self._stub.write("msr", armed.written)
+            self._stub.send_queued()
+            if not armed.masked or not self._temporary.refused(wanted):
+                return armed
+            unmasked = armed.unmasked()
+            self._stub.write("msr", unmasked.written if unmasked else armed.state)
+            self._stub.send_queued()
+        except StubRefused:
+            self._ledger.redo.insert(0, Unarm(armed))
+            self.recover()
+            raise
+        self._ledger.replace(armed, unmasked)
+        return unmasked
+
+    def recover(self) -> None:
+        """Do again what the stub has refused in the middle of a stop.
+
+        Unsettled: it still refuses.
+        """
+        redo = self._ledger.redo
+        if redo:
+            self._log("again, as the stub has refused something")
+        while redo:
+            item = redo[0]
+            try:
+                if isinstance(item, Unarm):
+                    self._undoing.unarm(item.armed)
+                else:
+                    _, completed = self._settler.settle(item.stop, item.target)
+                    if not item.counted:
+                        self.steps += completed
+                        redo[:1] = [item._replace(counted=True)] if redo else []
+                self._stub.send_queued()
+            except StubRefused as refused:
+                raise Unsettled(str(refused)) from refused
+            del redo[:1]

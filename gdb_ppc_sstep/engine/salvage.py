@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: MIT
+"""What a session that was killed in the middle of a step has left in the guest."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..errors import StubRefused
+from ..ppc import msr
+from ..stub.stub import Stub
+from .ledger import Change, Ledger, Snapshot
+from .undo import Undoing
+from .vcpu import Vcpu
+
+
+class Leftover(NamedTuple):
+    """What was left on one vCPU.
+
+    home, state: the pc and MSR without it.  what: the same in words.
+    """
+
+    thread: bytes
+    home: int
+    state: int
+    what: str
+
+
+class Salvage:
+    """Finds leftovers and undoes them."""
+
+    def __init__(self, stub: Stub, vcpu: Vcpu, ledger: Ledger, undoing: Undoing) -> None:
+        self._stub = stub
+        self._vcpu = vcpu
+        self._ledger = ledger
+        self._undoing = undoing
+
+    def leftovers(self, known: Snapshot) -> list[Leftover]:
+        """What is found in the guest, which is stopped.
+
+        known: what the killed session had told its journal, as far as it fits what is found.
+        Without that, MSR[SE] and Trace interrupts that no step of ours has to do with: they may be
+        the guest's own.
+        """
+        threads = self._stub.threads()
+        selected = self._stub.thread or next(iter(threads), None)
+        try:
+            found = [self._on(thread) for thread in threads]
+            ours, away = self._surviving(known)
+            told = [change.armed.thread for change in ours]
+            return [
+                *(_told(change) for change in ours),
+                *(one for one in found if one and one.thread not in told),
+                *(_told(change, " that may be in a handler") for change in away),
+            ]
+        finally:
+            self._stub.select(selected)
+
+    def clean(self, known: Snapshot) -> list[Leftover]:
+        """Undo all of `leftovers`, and return it; what is in a handler is outstanding then.
+
+        Where nothing is known SRR0 and SRR1 are lost, and MSR[EE] is set again only in problem
+        state: the session may have masked interrupts.
+        """
+        found = self.leftovers(known)
+        ours, away = self._surviving(known)
+        self._ledger.adopt((*ours, *(change._replace(found=None) for change in away)))
+        for change in ours:
+            self._undoing.take_back(change.armed, change.found)
+        for one in self.leftovers(()):
+            self._stub.select(one.thread)
+            self._stub.write("msr", one.state | (msr.EE if one.state & msr.PR else 0))
+            self._stub.write("pc", one.home)
+            self._stub.send_queued()
+        return found
+
+    def _on(self, thread: bytes) -> Leftover | None:
+        """What a vCPU shows by itself."""
+        self._stub.select(thread)
+        state, pc = self._stub.read("msr"), self._stub.read("pc")
+        if state & msr.SE:
+            return Leftover(thread, pc, state & ~msr.SE, f"MSR[SE] is set at {pc:#x}")
+        srrs = self._vcpu.given_srrs() if msr.is_vector(pc, msr.TRACE) else None
+        if srrs is None or not srrs[1] & msr.SE:
+            return None
+        what = f"a Trace interrupt from before {srrs[0]:#x}"
+        return Leftover(thread, srrs[0], msr.after_trace(srrs[1]) & ~msr.SE, what)
+
+    def _surviving(self, known: Snapshot) -> tuple[list[Change], list[Change]]:
+        """Those changes of a killed session that a vCPU shows now; and those that may be in a
+        handler of the guest's, which will return with our MSR[SE].
+        """
+        ours: list[Change] = []
+        away: list[Change] = []
+        for change in known:
+            armed, _phase, found = change
+            try:
+                self._stub.select(armed.thread if found is None else found.thread)
+            except StubRefused:
+                continue  # another guest
+            state, pc = self._stub.read("msr"), self._stub.read("pc")
+            srrs = self._vcpu.given_srrs() if pc == armed.vector else None
+            if (
+                (found is not None and pc in (armed.vector, found.srr0))
+                or (srrs is not None and srrs[0] in armed.successors)
+                or (state == armed.written and armed.is_before(armed.thread, pc, state))
+            ):
+                ours.append(change)
+            elif armed.vector is not None and pc not in (armed.pc, *armed.successors):
+                away.append(change)
+        return ours, away
+
+
+def _told(change: Change, where: str = "") -> Leftover:
+    armed = change.armed
+    what = f"a step from {armed.pc:#x}{where}"
+    return Leftover(armed.thread or b"", armed.pc, armed.state, what)

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: MIT
+"""One stop: whose it is, what of ours it shows, and whether gdb is to see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+from ..errors import StubGone, StubRefused
+from ..ppc import msr
+from ..rsp.breakpoints import GdbBreakpoints
+from ..rsp.resume import StopReply, stopped
+from ..stub.stub import Stub
+from .ledger import Ledger
+from .past import Past
+from .prefetch import Prefetch
+from .steps import CONTEXT, Armed, Found, thread_name
+from .targets import Hit, Target, Verdict
+from .undo import Undoing
+from .vcpu import Vcpu
+
+# How far below the stack pointer of an interrupted step the frame of a signal's handler may be.
+_SIGNAL_FRAME = 1 << 16
+
+
+class Settled(NamedTuple):
+    """shown: the stop for gdb, None where the guest is to run on.  completed: the target's step
+    has ended with it.
+    """
+
+    shown: StopReply | None
+    completed: bool
+
+
+class Settler:
+    """Settles the stops of one engine."""
+
+    def __init__(
+        self,
+        stub: Stub,
+        vcpu: Vcpu,
+        ledger: Ledger,
+        gdbs: GdbBreakpoints,
+        undoing: Undoing,
+        past: Past,
+        prefetch: Prefetch,
+        log: Callable[..., None],
+    ) -> None:
+        self._stub = stub
+        self._vcpu = vcpu
+        self._ledger = ledger
+        self._gdbs = gdbs
+        self._undoing = undoing
+        self._past = past
+        self._prefetch = prefetch
+        self._log = log
+
+    def settle(self, stop: StopReply, target: Target | None) -> Settled:
+        """Put right what our own doing shows at this stop.
+
+        It may be called again for the same stop, if the stub has refused something in the middle.
+        """
+        ledger = self._ledger
+        if stop.payload[:1] in (b"W", b"X"):
+            ledger.gone()
+            with suppress(StubGone, StubRefused):
+                self._stub.send_queued()
+            return Settled(stop, False)
+        again = ledger.collecting
+        if again is not None:
+            assert again.found is not None
+            self._stub.select(again.found.thread)
+            self._undoing.collect(again.armed, again.found)
+        armed = target.armed if target else None
+        shown: StopReply | None = stop
+        elsewhere: list[bytes | None] = []
+        if ledger.outstanding:
+            shown, elsewhere = self._collect_all(stop, target)
+        if shown is stop and target is not None and self._is_passing(stop, target):
+            pc, state = self._stub.read("pc"), self._stub.read("msr")
+            shown = self._past.step_past_vector(stop.thread, pc, state)
+        if shown is None and armed is not None and not ledger.is_outstanding(armed):
+            shown = stopped(armed.thread)  # another vCPU's stop hid the end of the step
+        if shown is None:
+            return Settled(None, False)
+        for thread in elsewhere:
+            self._stub.select(thread)
+            pc, state = self._stub.read("pc"), self._stub.read("msr")
+            self._undoing.disarm(target, thread, pc, state)
+        ledger.drop_masked()
+        self._stub.select(shown.thread)  # as gdb counts on
+        return Settled(shown, target is not None and not ledger.is_outstanding(armed))
+
+    def _collect_all(
+        self, stop: StopReply, target: Target | None
+    ) -> tuple[StopReply | None, list[bytes | None]]:
+        """Collect the steps whose Trace interrupt has come; the stop for gdb, and the threads that
+        stand elsewhere.
+        """
+        ledger, armed = self._ledger, target.armed if target else None
+        shown: StopReply | None = stop
+        elsewhere: list[bytes | None] = []
+        outstanding = ledger.outstanding
+        for thread in dict.fromkeys([stop.thread, *(one.thread for one in outstanding)]):
+            outstanding = ledger.outstanding
+            if not outstanding:
+                break
+            self._stub.select(thread)
+            self._prefetch.at_stop(target, outstanding)
+            state, pc = self._stub.read("msr"), self._stub.read("pc")
+            if pc not in [one.vector for one in outstanding]:
+                elsewhere.append(thread)
+                continue
+            srrs = self._vcpu.saved_by(msr.TRACE)
+            if srrs is None and thread in [one.thread for one in outstanding if one.vector]:
+                raise StubRefused("the stub refused to read srr0 or srr1 after a step")
+            owner = self._owner(thread, pc, srrs)
+            only_ours = thread == stop.thread and stop.is_breakpoint
+            if owner is not None and srrs is not None:
+                self._undoing.collect(owner, Found(thread, *srrs))
+                if only_ours and owner is not armed:
+                    shown = None  # an earlier step came home: nobody asked for this stop
+            elif only_ours and not self._gdbs.code_at(pc):
+                self._log("{} has a Trace interrupt of its own at {:#x}", thread_name(thread), pc)
+                shown = self._past.step_past_vector(thread, pc, state)
+        return shown, elsewhere
+
+    def _owner(
+        self, thread: bytes | None, vector: int, srrs: tuple[int, int] | None
+    ) -> Armed | None:
+        """Which armed step a thread's Trace interrupt with these SRR0 and SRR1 belongs to, if any.
+
+        Recognised by where it came from, on whichever vCPU; else (a handler may have changed the
+        address to return to) by coming from the same vCPU and state of the machine.  In either case
+        from the same task: while a step is in a handler, another task may be one that the guest
+        itself traces.
+        """
+        candidates = [one for one in reversed(self._ledger.outstanding) if one.vector == vector]
+        if srrs is None or not candidates:
+            return None
+
+        def same_task(one: Armed, max_frame: int) -> bool:
+            return one.task is None or one.may_be_of(self._vcpu.task(srrs[1]), max_frame)
+
+        for one in candidates:
+            if srrs[0] in one.successors and same_task(one, 1):
+                return one
+        for one in candidates:
+            if one.thread != thread or (srrs[1] ^ one.state) & CONTEXT:
+                continue
+            if same_task(one, _SIGNAL_FRAME):
+                return one
+        return None
+
+    def _is_passing(self, stop: StopReply, target: Target) -> bool:
+        """Whether a stop is at a temporary breakpoint of a target, and is not for gdb."""
+        if not stop.is_breakpoint or not target.shared:
+            return False
+        self._stub.select(stop.thread)
+        pc = self._stub.read("pc")
+        if (pc not in target.must and pc not in target.may) or self._gdbs.code_at(pc):
+            return False
+        armed = target.armed
+        if armed is not None and pc == armed.vector:
+            return False  # see _owner
+        verdict = target.judge(Hit(stop.thread, pc), self._vcpu)
+        if verdict is Verdict.RETURNS:
+            assert armed is not None
+            # It comes back to the step, which needs MSR[SE] then, and interrupts as they were.
+            self._undoing.clean_srr1(armed, pc, keep=msr.SE)
+        return verdict is not Verdict.OURS

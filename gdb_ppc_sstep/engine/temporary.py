@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: MIT
+"""Our breakpoints while the guest runs, and gdb's that are lifted meanwhile."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+
+from ..errors import StubGone, StubRefused
+from ..rsp.breakpoints import Breakpoint
+from ..stub.stub import Stub
+
+
+class Undo(enum.Enum):
+    """When what a step has changed in the guest is undone, and its temporary breakpoints go."""
+
+    AT_ONCE = "before the stop is told"
+    KEEP_PLANTED = "at once, but breakpoints stay planted until `quiesce`"
+    DEFER = "with the next packet that it could matter for, or at `quiesce`"
+
+
+class TemporaryBreakpoints:
+    """Those of one engine."""
+
+    def __init__(self, stub: Stub, log: Callable[..., None], undo: Undo) -> None:
+        self._stub = stub
+        self._log = log
+        self._undo = undo
+        self._planted: dict[int, None] = {}
+        self._vectors: dict[int, None] = {}  # of these those of faults that stay for the next step
+        self._resuming = False
+
+    @contextmanager
+    def planted(
+        self, must: tuple[int, ...], may: tuple[int, ...] = ()
+    ) -> Iterator[Collection[int]]:
+        """Temporary breakpoints here and nowhere else while the guest runs.  Gives all of them.
+
+        may: those that the stub may refuse.  Such a block cannot be within another: the outer one's
+        breakpoints would be gone.  StubRefused: the stub refuses one of the others.
+        """
+        assert not self._resuming, "temporary breakpoints within temporary breakpoints"
+        wanted = dict.fromkeys(must, True)
+        wanted.update((address, False) for address in may if address not in wanted)
+        self._resuming = True
+        try:
+            self._remove([address for address in self._planted if address not in wanted])
+            for address, needed in wanted.items():
+                if address not in self._planted:
+                    self._plant(address, needed=needed)
+            yield wanted
+        except BaseException:
+            with suppress(StubGone, StubRefused):
+                self.quiesce()
+            raise
+        finally:
+            self._resuming = False
+        if self._undo is Undo.AT_ONCE:
+            self.remove_all()
+
+    def refused(self, wanted: Collection[int]) -> bool:
+        """Whether the stub has refused one of these."""
+        return any(address not in self._planted for address in wanted)
+
+    def resumed(self) -> None:
+        """What was planted for a resume has served."""
+        if self._undo is not Undo.KEEP_PLANTED:
+            self.remove_all()
+
+    def remove_all(self) -> None:
+        """Have all removed, now or with what is sent next."""
+        self._remove(list(self._planted))
+
+    def quiesce(self) -> None:
+        """Another client may look at the guest: remove all, and send whatever is queued."""
+        self.remove_all()
+        self._stub.send_queued()
+
+    def with_earlier_vectors(
+        self, faults: tuple[int, ...], pc: int, stops: tuple[int, ...]
+    ) -> tuple[int, ...]:
+        """The vectors of faults to plant for a step at `pc` that stops at `stops`.
+
+        Where breakpoints stay planted those of the steps before do as well, so that they need not
+        be planted again for the next load.
+        """
+        if self._undo is not Undo.KEEP_PLANTED:
+            return faults
+        self._vectors.update(dict.fromkeys(faults))
+        return tuple(one for one in self._vectors if one != pc and one not in stops)
+
+    @contextmanager
+    def lifted(self, breakpoints: list[Breakpoint]) -> Iterator[None]:
+        """Without gdb's breakpoints where a step starts, as for a stub that steps.
+
+        gdb lifts one by itself where it stopped at it, but not where pc was set to it, or another
+        vCPU stands at it.
+        """
+        lifted: list[Breakpoint] = []
+        try:
+            for one in breakpoints:
+                self._stub.expect_ok(one.removal, "to lift gdb's breakpoint")
+                lifted.append(one)
+            yield
+        finally:
+            with suppress(StubGone):
+                for one in lifted:
+                    self._stub.expect_ok(one.insertion, "to put gdb's breakpoint back")
+
+    def _plant(self, address: int, *, needed: bool) -> None:
+        def refused(error: StubRefused) -> bool:
+            self._planted.pop(address, None)
+            if not needed:
+                self._log("not planted, and not needed: {}", error)
+            return not needed
+
+        self._planted[address] = None
+        self._stub.insert(address, refused)
+
+    def _remove(self, addresses: list[int]) -> None:
+        for address in reversed(addresses):
+            del self._planted[address]
+            self._vectors.pop(address, None)
+            with suppress(StubGone):
+                self._remove_one(address)
+
+    def _remove_one(self, address: int) -> None:
+        def still_refused(error: StubRefused) -> bool:
+            self._log("{}", error)
+            return True
+
+        def refused(_error: StubRefused) -> bool:
+            # Once more: it would stop the guest some day.
+            self._stub.remove(address, still_refused)
+            return True
+
+        self._stub.remove(address, refused)

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: MIT
+"""Take out of the guest what a step has changed in its MSR, wherever that is kept by now."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+from ..ppc import isa, msr
+from ..ppc.isa import Kind
+from ..stub.stub import Stub
+from .ledger import Ledger
+from .prefetch import Prefetch
+from .steps import Armed, Found, thread_name
+from .targets import Target
+from .vcpu import Vcpu
+
+
+class Undoing:
+    """For one engine; the selected thread is always the one that is meant."""
+
+    def __init__(
+        self,
+        stub: Stub,
+        vcpu: Vcpu,
+        ledger: Ledger,
+        prefetch: Prefetch,
+        log: Callable[..., None],
+    ) -> None:
+        self._stub = stub
+        self._vcpu = vcpu
+        self._ledger = ledger
+        self._prefetch = prefetch
+        self._log = log
+
+    def collect(self, armed: Armed, found: Found) -> None:
+        """Undo a Trace interrupt that we caused: the registers are queued in the stub."""
+        self._ledger.found(armed, found)
+        instruction, read, write = armed.instruction, self._stub.read, self._stub.write
+        state = armed.without_ours(msr.after_trace(found.srr1), completed=True)
+        restored = {"srr0": armed.srr0, "srr1": armed.srr1}
+        if instruction.kind is Kind.MTSPR and instruction.spr in isa.SRR:
+            restored[isa.SRR[instruction.spr]] = read(instruction.rt)
+        if instruction.kind is Kind.MFMSR:
+            restored[instruction.rt] = armed.without_ours(read(instruction.rt), completed=False)
+        # SRR0 and SRR1 last: if we are killed in between, they tell where the step was.
+        # A stub may have its own idea of an MSR that it never gave.
+        write("msr", state, reads_back=state == armed.state)
+        write("pc", found.srr0, reads_back=True)
+        for name, value in restored.items():
+            write(name, value, reads_back=True)
+        self._prefetch.arrived(found.srr0)
+        self._ledger.queued(armed)
+        self._stub.defer(functools.partial(self._ledger.sent, armed))
+        self._log("collected {}: pc={:#x} msr={:#x}", thread_name(found.thread), found.srr0, state)
+
+    def disarm(self, target: Target | None, thread: bytes | None, pc: int, state: int) -> None:
+        """Undo what a step changed, if it lies open at a stop with this pc and MSR.
+
+        That is in the MSR of a vCPU that has not executed the instruction or has come back to it,
+        or has arrived without a Trace interrupt, and in SRR1 at the very first instruction of an
+        interrupt handler.  Anywhere else it is in a frame that only the handler knows, and stays
+        outstanding.
+        """
+        for armed in reversed(self._ledger.outstanding):
+            arriving = (
+                target is not None
+                and armed is target.armed
+                and thread == armed.thread
+                and pc in target.stops
+            )
+            if arriving:
+                how = "arrived without a Trace interrupt"
+                if not msr.is_vector(pc) or not self.clean_srr1(armed, pc):
+                    self._write_state(state, armed.without_ours(state, completed=True))
+            elif armed.is_before(thread, pc, state):
+                how = "disarmed in MSR"
+                if armed.vector is not None:
+                    self.clean_srr1(armed)
+                self._write_state(state, armed.without_ours(state, completed=False))
+            elif msr.is_vector(pc) and self.clean_srr1(armed, pc):
+                how = "disarmed in SRR1"
+            else:
+                continue
+            self._stub.send_queued()
+            self._ledger.disarm(armed)
+            self._log("{} at {:#x}: {}", thread_name(thread), pc, how)
+            return
+
+    def clean_srr1(self, armed: Armed, vector: int = msr.TRACE, keep: int = 0) -> bool:
+        """Undo a step's changes in what an interrupt of it saved of the MSR; whether one did.
+
+        vector: of that interrupt; some have registers of their own (HSRR1).  keep: bits of the MSR
+        that are not undone.
+        """
+        saved = self._vcpu.saved_by(vector)
+        if saved is None or not armed.was_interrupted(*saved):
+            return False
+        address, state = saved
+        undone = armed.without_ours(state, completed=address != armed.pc)
+        self._vcpu.write(msr.saved_in(vector)[1], undone & ~keep | state & keep)
+        self._stub.send_queued()
+        return True
+
+    def unarm(self, armed: Armed) -> None:
+        """Write the MSR back that was changed for a step which has not been resumed."""
+        self._stub.select(armed.thread)
+        if self._stub.read("msr") != armed.state:
+            self._stub.write("msr", armed.state)
+            self._stub.send_queued()
+        if self._ledger.is_outstanding(armed):
+            self._ledger.disarm(armed)
+
+    def take_back(self, armed: Armed, found: Found | None) -> None:
+        """Undo one step of a killed session, whose thread shows it now.
+
+        found: the Trace interrupt that was being undone when it was killed, if any.
+        """
+        self._stub.select(armed.thread if found is None else found.thread)
+        if found is None and self._stub.read("pc") == armed.vector:
+            srrs = self._vcpu.given_srrs()
+            found = None if srrs is None else Found(armed.thread, *srrs)
+        if found is not None:
+            self.collect(armed, found)
+        else:
+            state = self._stub.read("msr")
+            self._write_state(state, armed.without_ours(state, completed=False))
+            self._ledger.disarm(armed)
+        self._stub.send_queued()
+
+    def _write_state(self, old: int, new: int) -> None:
+        if new != old:
+            self._stub.write("msr", new)

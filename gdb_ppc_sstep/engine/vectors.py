@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: MIT
+"""Where interrupts of the selected thread go, and the registers that say so."""
+
+from __future__ import annotations
+
+from ..errors import SstepError, StubRefused
+from ..ppc import msr, strategy
+from ..stub.stub import Stub
+
+
+class Vectors:
+    """The interrupt vectors of one guest."""
+
+    def __init__(self, stub: Stub) -> None:
+        self._stub = stub
+        self._ail: int | None = None  # as the user has set it
+        self._pvr: int | None = None
+
+    def set_ail(self, ail: int | None) -> None:
+        """The user says what LPCR[AIL] is (0, 2 or 3), or (None) that LPCR does."""
+        self._ail = ail
+
+    def at_stop(self) -> strategy.Vector:
+        """vector(offset, msr) for the stop of now; LPCR is read once, where it matters."""
+        relocation: msr.Relocation | None = None
+
+        def vector(offset: int, state: int) -> int:
+            nonlocal relocation
+            if not msr.relocates(state):
+                return offset
+            if relocation is None:
+                relocation = self.relocation()
+            return msr.vector(offset, state, relocation)
+
+        return vector
+
+    def relocation(self) -> msr.Relocation:
+        """LPCR[AIL] and the rules for it.  SstepError if it is not to be had."""
+        pvr = self.processor()
+        if self._ail is not None:
+            power10 = msr.Relocation.of(0, pvr).power10
+            return msr.Relocation(self._ail, hail=self._ail == 3, power10=power10)
+        lpcr = self._shared_register("lpcr")
+        if lpcr is None:
+            raise SstepError(
+                "the stub does not give LPCR, so where interrupts go is not known; "
+                "use `set ppc-sstep ail 0`, `2` or `3` (Linux guests use 3)"
+            )
+        return msr.Relocation.of(lpcr, pvr)
+
+    def processor(self) -> int | None:
+        """The PVR, asked for once; None if it is not to be had."""
+        if self._pvr is None:
+            self._pvr = self._shared_register("pvr")
+        return self._pvr
+
+    def _shared_register(self, name: str) -> int | None:
+        """A register that is the same on all vCPUs, None where the stub has it on none."""
+        stub = self._stub
+        value = stub.read_optional(name)
+        if value is not None or not stub.has(name):
+            return value
+        # QEMU 7.2 gives SPRs of the first vCPU only (fixed in QEMU 8).
+        selected = stub.thread
+        try:
+            stub.select(_first_of_process(selected))
+            return stub.read_optional(name)
+        except StubRefused:
+            return None
+        finally:
+            stub.select(selected)
+
+
+def _first_of_process(thread: bytes | None) -> bytes | None:
+    """The thread-id of the first vCPU of the process that a thread is in."""
+    if thread is None:
+        return None
+    process, dot, _ = thread.rpartition(b".")
+    return process + dot + b"1"
