@@ -81,16 +81,23 @@ _MOVES: dict[Phase | None, set[Phase | None]] = {
 }
 
 
+_OUTSTANDING = {Phase.ARMED, Phase.COLLECTING}
+
+
 class Ledger:
     """The changes of one engine.
 
-    redo: what the stub has refused and is to be done again, the first one first.
+    outstanding: what a guest that runs would meet, ARMED or COLLECTING, the oldest first.  redo:
+    what the stub has refused and is to be done again, the first one first.  Both are read by
+    others, and written here (`redo` by `runner` as well).
     """
 
     def __init__(self, journal: Callable[[Snapshot], None]) -> None:
         self._journal = journal
         self._changes: list[Change] = []
-        self._deferred: Settle | None = None
+        self._queued: Armed | None = None  # the one that is QUEUED
+        self._deferred: Settle | None = None  # the stop that it was found at
+        self.outstanding: list[Armed] = []
         self.redo: list[Redo] = []
 
     @property
@@ -99,17 +106,10 @@ class Ledger:
         return tuple(self._changes)
 
     @property
-    def outstanding(self) -> list[Armed]:
-        """What a guest that runs would meet: armed, and not yet undone."""
-        return [
-            change.armed
-            for change in self._changes
-            if change.phase is Phase.ARMED or change.phase is Phase.COLLECTING
-        ]
-
-    @property
     def guarded(self) -> tuple[int, ...]:
-        """The vectors at which their Trace interrupts are collected."""
+        """The vectors at which outstanding Trace interrupts are collected."""
+        if not self.outstanding:
+            return ()
         return tuple(one.vector for one in self.outstanding if one.vector is not None)
 
     @property
@@ -120,72 +120,40 @@ class Ledger:
                 return change
         return None
 
-    def is_outstanding(self, armed: Armed | None) -> bool:
-        """Whether that very step is."""
-        return any(one is armed for one in self.outstanding)
-
     # -- changes begin
 
     def arm_ahead(self, armed: Armed) -> None:
         """The MSR is about to be changed for a step that gdb may ask for next."""
         self._move(armed, Phase.AHEAD)
-        self._tell_unless_queued()
+        if self._queued is None:
+            self._tell()
 
     def arm(self, armed: Armed) -> None:
         """The MSR is about to be changed for a step."""
         self._move(armed, Phase.ARMED)
-        self._tell_unless_queued()
+        if self._queued is None:
+            self._tell()
 
     def adopt(self, changes: Iterable[Change]) -> None:
         """These were made by a session that was killed."""
         for armed, _phase, found in changes:
-            self._changes.append(
-                Change(armed, Phase.ARMED if found is None else Phase.COLLECTING, found)
-            )
+            self._move(armed, Phase.ARMED)
+            if found is not None:
+                self._move(armed, Phase.COLLECTING, found)
         self._tell()
-
-    def replace(self, armed: Armed, other: Armed | None) -> None:
-        """The MSR was changed less than was planned, or (None) not at all."""
-        place = self._place(armed)
-        assert place is not None and self._changes[place].phase is Phase.ARMED
-        self._changes[place : place + 1] = [Change(other, Phase.ARMED)] if other else []
-        self._tell()
-
-    # -- changes end
 
     def found(self, armed: Armed, found: Found) -> None:
         """Its Trace interrupt is about to be undone."""
         self._move(armed, Phase.COLLECTING, found)
         self._tell()
 
-    def queued(self, armed: Armed) -> None:
-        """All that undoes it is in the stub's queue; `sent` is called when that is sent."""
-        self._move(armed, Phase.QUEUED)
+    # -- changes end
 
-    def defer(self, settle: Settle) -> None:
-        """What is QUEUED may wait; it was this stop's.  It is to be redone if that is refused."""
-        if any(change.phase is Phase.QUEUED for change in self._changes):
-            self._deferred = settle._replace(counted=True)
-
-    def sent(self, armed: Armed, done: bool) -> None:
-        """What takes it back, or undoes it, was sent; done: the stub has done all of it."""
-        place = self._place(armed)
-        if place is None:
-            return  # the guest is gone
-        phase = self._changes[place].phase
-        if phase is Phase.ARMED:
-            return  # AHEAD once, and then gdb asked for that step
-        if done:
-            self._move(armed, None)
-        elif phase is Phase.AHEAD:
-            self._move(armed, Phase.ARMED)
-            self.redo.insert(0, Unarm(armed))
-        else:
-            self._move(armed, Phase.COLLECTING)
-            if self._deferred is not None:
-                self.redo.insert(0, self._deferred)
-        if phase is Phase.QUEUED:
-            self._deferred = None
+    def replace(self, armed: Armed, other: Armed | None) -> None:
+        """The MSR was changed less than was planned, or (None) not at all."""
+        self._move(armed, None)
+        if other is not None:
+            self._move(other, Phase.ARMED)
         self._tell()
 
     def disarm(self, armed: Armed) -> None:
@@ -193,48 +161,76 @@ class Ledger:
         self._move(armed, None)
         self._tell()
 
+    def queued(self, armed: Armed) -> None:
+        """All that undoes it is in the stub's queue; `sent` is called when that is sent."""
+        assert self._queued is None
+        self._move(armed, Phase.QUEUED)
+        self._queued = armed
+
+    def defer(self, settle: Settle) -> None:
+        """What is QUEUED may wait; it was this stop's.  It is to be redone if that is refused."""
+        if self._queued is not None:
+            self._deferred = settle
+
+    def sent(self, armed: Armed, done: bool) -> None:
+        """What takes it back, or undoes it, was sent; done: the stub has done all of it."""
+        phase = self._phase(armed)
+        if phase is Phase.QUEUED:
+            self._queued = None
+            if done:
+                self._move(armed, None)
+            else:
+                self._move(armed, Phase.COLLECTING)
+                if self._deferred is not None:
+                    self.redo.insert(0, self._deferred._replace(counted=True))
+            self._deferred = None
+        elif phase is Phase.AHEAD:
+            if done:
+                self._move(armed, None)
+            else:
+                self._move(armed, Phase.ARMED)
+                self.redo.insert(0, Unarm(armed))
+        else:
+            return  # ahead once, and then gdb asked for that step; or the guest is gone
+        self._tell()
+
     def drop_masked(self) -> None:
         """At a stop that gdb sees nothing is left of those that only MSR[EE] was changed for."""
-        kept = [
-            change
-            for change in self._changes
-            if change.armed.vector is not None or change.phase is not Phase.ARMED
-        ]
-        if len(kept) < len(self._changes):
-            self._changes = kept
-            self._tell()
+        for armed in list(self.outstanding):
+            if armed.vector is None:
+                self.disarm(armed)
 
     def gone(self) -> None:
         """The guest has ended, or is somebody else's: nothing of it concerns us any more."""
         self._changes.clear()
+        self._queued = self._deferred = None
+        self.outstanding = []
         self.redo.clear()
-        self._deferred = None
         self._tell()
 
     # -- how
 
-    def _place(self, armed: Armed) -> int | None:
-        # By identity: two steps of `b .` have equal values.
-        for place, change in enumerate(self._changes):
+    def _phase(self, armed: Armed) -> Phase | None:
+        for change in self._changes:
             if change.armed is armed:
-                return place
+                return change.phase
         return None
 
     def _move(self, armed: Armed, phase: Phase | None, found: Found | None = None) -> None:
-        place = self._place(armed)
-        before = None if place is None else self._changes[place].phase
+        changes = self._changes
+        place, before = 0, None
+        while place < len(changes) and changes[place].armed is not armed:
+            place += 1  # by identity: two steps of `b .` have equal values
+        if place < len(changes):
+            before = changes[place].phase
+            found = found or changes[place].found
         assert phase in _MOVES[before], (before, phase)
-        if place is None:
-            assert phase is not None
-            self._changes.append(Change(armed, phase, found))
-        elif phase is None:
-            del self._changes[place]
-        else:
-            self._changes[place] = Change(armed, phase, found or self._changes[place].found)
-
-    def _tell_unless_queued(self) -> None:
-        if not any(change.phase is Phase.QUEUED for change in self._changes):
-            self._tell()
+        changes[place : place + 1] = [] if phase is None else [Change(armed, phase, found)]
+        if before in _OUTSTANDING:
+            if phase not in _OUTSTANDING:
+                self.outstanding = [one for one in self.outstanding if one is not armed]
+        elif phase in _OUTSTANDING:
+            self.outstanding = [*self.outstanding, armed]
 
     def _tell(self) -> None:
         self._journal(tuple(self._changes))

@@ -153,9 +153,10 @@ class Planner:
             faults=self._faults(plan, pc),
             transient=plan.transient if masked else (),
         )
+        in_code = False
         if plan.stops != (plan.trace,):
             target = target._replace(taken=plan.taken, stack=stub.read("r1"))
-        in_code = any(place not in (plan.trace, *plan.taken) for place in plan.stops)
+            in_code = any(place not in (plan.trace, *plan.taken) for place in plan.stops)
         # Only this vCPU: another one must not run past a breakpoint of the user's that is lifted,
         # and need not run into temporary breakpoints in code where no interrupt can come first.
         alone = request.vcont and (blocking or (in_code and masked))

@@ -26,6 +26,7 @@ class Prefetch:
     def __init__(self, stub: Stub, gdbs: GdbBreakpoints) -> None:
         self._stub = stub
         self._gdbs = gdbs
+        self._words = stub.breakpoints_are_words
         self._registers: tuple[str, ...] = _STATE  # that a step needs
         self._next: int | None = None  # where the next instruction is
         self._for_others: tuple[bytes, ...] = ()
@@ -57,12 +58,12 @@ class Prefetch:
     def _of_stop(
         self, target: Target | None, outstanding: list[Armed]
     ) -> tuple[tuple[str, ...], tuple[int, ...]]:
-        traced = any(one.vector is not None for one in outstanding)
-        if target is not None and target.registers and not traced:
-            return target.registers, ()
+        untraced = target.registers if target is not None else ()
+        if untraced and all(one.vector is None for one in outstanding):
+            return untraced, ()
         armed = outstanding[-1]
         registers = self._registers if armed.task is None else (*self._registers, *_TASK)
-        if armed.vector is None or self._stub.breakpoints_are_words:
+        if armed.vector is None or self._words:
             return registers, ()
         # The handler's code is that of the step only if memory is the same in both.
         handler = msr.in_handler(armed.state, armed.vector)
@@ -73,7 +74,7 @@ class Prefetch:
         """At a stop that is told: what gdb and the next step will ask for, if it is unknown."""
         stub = self._stub
         self._for_others = payloads
-        if stub.breakpoints_are_words:
+        if self._words:
             return
         with suppress(StubRefused):
             if stub.known_register("pc") is None:

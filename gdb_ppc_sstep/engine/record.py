@@ -17,7 +17,8 @@ def written(snapshot: Snapshot) -> str:
     """The record, empty where there is nothing."""
     if not snapshot:
         return ""
-    return "[" + ", ".join(_text(armed, found) for armed, _phase, found in snapshot) + "]"
+    changes = [f"({_text(armed)}, {found and tuple(found)})" for armed, _, found in snapshot]
+    return f"[{', '.join(changes)}]"
 
 
 def read(text: str) -> Snapshot:
@@ -33,10 +34,9 @@ def read(text: str) -> Snapshot:
 
 
 @functools.lru_cache(maxsize=16)
-def _text(armed: Armed, found: Found | None) -> str:
+def _text(armed: Armed) -> str:
     thread, instruction, *others, task = armed
-    step = (thread, instruction.word, *others, task and tuple(task))
-    return repr((step, found and tuple(found)))
+    return repr((thread, instruction.word, *others, task and tuple(task)))
 
 
 def _change(fields: tuple[Any, ...]) -> Change:

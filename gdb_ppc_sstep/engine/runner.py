@@ -61,7 +61,7 @@ class Runner:
                     if armed is not target.armed:
                         target = target.with_armed(armed)
                 arming = False
-                stop = self._resume(request)
+                stop = self._stub.run(request)
             self._log("stop {}", stop)
             shown = self._settle(Settle(stop, target))
             if shown is not None:
@@ -76,13 +76,6 @@ class Runner:
         shown, completed = self._settler.settle(stop, None)
         self.steps += completed
         return shown
-
-    def _resume(self, request: Resume) -> StopReply:
-        self._stub.send_queued()  # what is refused there has not resumed the guest
-        try:
-            return self._stub.run(request)
-        except StubRefused as refused:
-            raise Unsettled(str(refused)) from refused
 
     def _settle(self, settle: Settle) -> StopReply | None:
         """Settle a stop; the stop for gdb.  What is refused of it is to be redone."""

@@ -80,7 +80,7 @@ class Settler:
         if shown is stop and target is not None and self._is_passing(stop, target):
             pc, state = self._stub.read("pc"), self._stub.read("msr")
             shown = self._past.step_past_vector(stop.thread, pc, state)
-        if shown is None and armed is not None and not ledger.is_outstanding(armed):
+        if shown is None and armed is not None and armed not in ledger.outstanding:
             shown = stopped(armed.thread)  # another vCPU's stop hid the end of the step
         if shown is None:
             return Settled(None, False)
@@ -90,7 +90,7 @@ class Settler:
             self._undoing.disarm(target, thread, pc, state)
         ledger.drop_masked()
         self._stub.select(shown.thread)  # as gdb counts on
-        return Settled(shown, target is not None and not ledger.is_outstanding(armed))
+        return Settled(shown, target is not None and armed not in ledger.outstanding)
 
     def _collect_all(
         self, stop: StopReply, target: Target | None

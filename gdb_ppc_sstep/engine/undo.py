@@ -108,7 +108,7 @@ class Undoing:
         if self._stub.read("msr") != armed.state:
             self._stub.write("msr", armed.state)
             self._stub.send_queued()
-        if self._ledger.is_outstanding(armed):
+        if armed in self._ledger.outstanding:
             self._ledger.disarm(armed)
 
     def take_back(self, armed: Armed, found: Found | None) -> None:

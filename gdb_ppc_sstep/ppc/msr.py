@@ -7,6 +7,7 @@ values are unsigned 64-bit integers.  The ISA numbers bits from the left: bit 0 
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 MASK64 = (1 << 64) - 1
@@ -138,6 +139,7 @@ def is_vector(address: int, offset: int | None = None) -> bool:
     )
 
 
+@functools.lru_cache(maxsize=64)
 def saved_in(vector: int) -> tuple[str, str]:
     """The registers in which the interrupt of a vector saves the address and the MSR."""
     if any(vector ^ base in _HYPERVISOR_VECTORS for base in _BASES):

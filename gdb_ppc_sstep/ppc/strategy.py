@@ -120,6 +120,8 @@ def plan(
         offsets = [offset for offset in offsets if offset not in faults.RESOLVED]
 
     def places(offsets: list[int], other: tuple[int, ...]) -> tuple[int, ...]:
+        if not offsets:
+            return ()
         vectors = dict.fromkeys(vector(offset, state) for offset in offsets)
         return tuple(place for place in vectors if place != pc and place not in other)
 

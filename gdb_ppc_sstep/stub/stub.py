@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Literal, NamedTuple, Protocol
 
-from ..errors import StubRefused
+from ..errors import StubRefused, Unsettled
 from ..ppc import isa, msr
 from ..rsp import description
 from ..rsp.description import Register
@@ -302,7 +302,8 @@ class Stub:
         return found
 
     def run(self, resume: Resume) -> StopReply:
-        """Resume the guest; what it stopped with.
+        """Resume the guest; what it stopped with.  Unsettled: it may have run; any other
+        SstepError: it has not.
 
         KVM HV takes a step request for a continue, but QEMU then believes each breakpoint that KVM
         tells it of.  Else it does not if the vCPU's last exit to QEMU, of a hypercall with a result
@@ -315,7 +316,10 @@ class Stub:
         self._order = None
         if self.hv:
             resume = resume.stepped()
-        stop = StopReply.parse(self._link.resume(resume.payload()))
+        try:
+            stop = StopReply.parse(self._link.resume(resume.payload()))
+        except StubRefused as refused:
+            raise Unsettled(str(refused)) from refused
         # A stub selects the thread that it reports (QEMU gdb_set_stop_cpu), and gdb counts on it.
         self.thread = stop.thread
         if stop.signal == 2 and resume.alone not in (None, stop.thread):
@@ -336,7 +340,7 @@ class Stub:
             return value
         if self._order is None and name != "msr":
             self.read("msr")
-        number = self._register(name).number
+        register = self._register(name)
         stale = self.kvm and self._order is None
         if stale:
             self._ask(b"g")
@@ -344,11 +348,11 @@ class Stub:
         if self.known(asked) is None:
             self._answers[asked] = self.query(asked)
         raw = self._hex(asked, "to read " + name)
-        if len(raw) != self._register(name).size:
+        if len(raw) != register.size:
             self._answers.pop(asked, None)
             raise StubRefused(f"the stub gave {len(raw)} bytes for register {name}")
         if stale:
-            self._done(b"P%x=%s" % (number, raw.hex().encode()), "to write msr")
+            self._done(b"P%x=%s" % (register.number, raw.hex().encode()), "to write msr")
         if name == "msr":
             self._order = "little" if msr.little_endian(raw) else "big"
         assert self._order is not None
