@@ -123,18 +123,18 @@ class CodeRun:
         vectors = tuple(vector(offset, frame.state) for offset in faults)
         if any(start <= place < end for place in vectors):
             return None
-        target = RangeTarget(thread, start, end, planted, frame, faults=vectors)
-        over = self._interrupts is Interrupts.OVER
-        if over:
-            # Their handlers return to where they came from, and MSR[EE] must be right then.
-            target = target._replace(faults=())
+        armed: Armed | None = None
+        transient: tuple[int, ...] = ()
         reached = not vectors or self._vcpu.given_srrs() or self._borrowed.reaches_srrs()
-        if not (self._planner.masks(request) and frame.state & msr.EE and reached):
-            return target
-        first, inside = isa.decode(words[(pc - start) // 4]), tuple(range(start, end, 4))
-        masked = frame.state & ~msr.EE
-        armed = Armed(thread, first, pc, frame.state, masked, 0, 0, None, inside + planted)
-        return target._replace(armed=armed, transient=vectors if over else ())
+        over = self._interrupts is Interrupts.OVER
+        if self._planner.masks(request) and frame.state & msr.EE and reached:
+            first, inside = isa.decode(words[(pc - start) // 4]), tuple(range(start, end, 4))
+            masked = frame.state & ~msr.EE
+            armed = Armed(thread, first, pc, frame.state, masked, 0, 0, None, inside + planted)
+            # Their handlers return to where they came from, and MSR[EE] must be right then.
+            transient = vectors if over else ()
+        faults_that_end = () if over else vectors
+        return RangeTarget(thread, start, end, planted, frame, armed, faults_that_end, transient)
 
     def straight(self, request: Resume, limit: int, stops: Collection[int]) -> Ran | None:
         """Run through code that leads from one instruction to the next.

@@ -144,6 +144,7 @@ class Ledger:
 
     def found(self, armed: Armed, found: Found) -> None:
         """Its Trace interrupt is about to be undone."""
+        assert armed is not self._queued
         self._move(armed, Phase.COLLECTING, found)
         self._tell()
 

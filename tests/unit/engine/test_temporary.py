@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from gdb_ppc_sstep.engine.temporary import Undo
+from gdb_ppc_sstep.engine.temporary import TemporaryBreakpoints, Undo
 from gdb_ppc_sstep.errors import StubRefused
 
 from .. import machine as m
@@ -75,3 +75,19 @@ def test_other_resumes_see_no_temporary_breakpoints() -> None:
     on.step()
     on.resume(CONTINUE)
     on.clean([TEXT + 8])
+
+
+def test_temporary_breakpoints_cannot_be_nested() -> None:
+    """The inner ones would take the outer ones out of a guest that is to be resumed."""
+    machine = program(m.NOP)
+    on = bench(machine)
+    temporary = TemporaryBreakpoints(on.stub, lambda *values: None, Undo.AT_ONCE)
+    inner = temporary.planted((TEXT + 8,))
+    with pytest.raises(AssertionError, match="within"), temporary.planted((TEXT + 4,)), inner:
+        pass
+    assert machine.planted == {}
+    with temporary.planted((TEXT + 4,)):
+        on.stub.send_queued()
+        assert machine.planted == {TEXT + 4: 1}
+    on.stub.send_queued()
+    assert machine.planted == {}
