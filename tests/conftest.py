@@ -15,6 +15,8 @@ from fixtures.bare_metal import Program
 from fixtures.qemu import Qemu
 from tests.harness.driver import GDB
 
+pytest_plugins = ["tests.tiers"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
