@@ -3,29 +3,28 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from typing import NamedTuple
 
-from ..errors import SstepError, StubGone, StubRefused
-from ..options import Interrupts, Options
-from ..ppc import isa, msr, strategy
-from ..ppc.isa import Instruction
+from ..errors import StubGone, StubRefused
+from ..options import Options
+from ..ppc import msr, strategy
 from ..rsp.breakpoints import GdbBreakpoints
 from ..rsp.resume import Action, Resume, StopReply, stopped
 from ..stub.stub import Stub
+from .ahead import Ahead
 from .borrowed import BorrowedCode
-from .code_run import CodeRun, Ran
+from .code_run import CodeRun
 from .ledger import Ledger, Snapshot
 from .past import Past
-from .planner import Planner, Step
+from .planner import Planner
 from .prefetch import Prefetch
 from .runner import Runner
 from .salvage import Leftover, Salvage
 from .settle import Settler
-from .steps import Armed, thread_name
-from .targets import HandlerTarget, PlacesTarget
+from .stepper import Outcome, Stepper
+from .steps import Armed
+from .targets import PlacesTarget
 from .temporary import TemporaryBreakpoints, Undo
 from .undo import Undoing
 from .vcpu import Vcpu
@@ -38,17 +37,6 @@ NOT_HOME = (
     "ppc-sstep: a step was interrupted in a handler of the guest and has not come back; the guest "
     "may see its Trace interrupt"
 )
-
-
-class Outcome(NamedTuple):
-    """What a resume has ended with.
-
-    stop: the stop for gdb.  instruction: the one that was stepped last, None after code was run
-    through or the guest was only continued.
-    """
-
-    stop: StopReply
-    instruction: Instruction | None
 
 
 class Engine:
@@ -72,18 +60,15 @@ class Engine:
         undo = Undo.AT_ONCE if stub.breakpoints_are_words else undo
         self._stub = stub
         self._log = log
-        self._gdbs = gdbs
-        self._undo = undo
-        self._options = Options()
         self._ledger = Ledger(journal)
         self._vectors = Vectors(stub)
         self._temporary = TemporaryBreakpoints(stub, log, undo)
         borrowed = BorrowedCode(stub, self._vectors, gdbs, self._temporary)
-        self._vcpu = vcpu = Vcpu(stub, self._vectors, borrowed)
+        vcpu = Vcpu(stub, self._vectors, borrowed)
         self._prefetch = Prefetch(stub, gdbs)
-        self._undoing = undoing = Undoing(stub, vcpu, self._ledger, self._prefetch, log)
-        self._past = Past(stub, vcpu, self._vectors, self._temporary, self._ledger, undoing, log)
-        settler = Settler(stub, vcpu, self._ledger, gdbs, undoing, self._past, self._prefetch, log)
+        undoing = Undoing(stub, vcpu, self._ledger, self._prefetch, log)
+        past = Past(stub, vcpu, self._vectors, self._temporary, self._ledger, undoing, log)
+        settler = Settler(stub, vcpu, self._ledger, gdbs, undoing, past, self._prefetch, log)
         self._runner = Runner(stub, self._ledger, self._temporary, settler, undoing, undo, log)
         self._planner = Planner(
             stub, vcpu, self._vectors, borrowed, gdbs, self._temporary, self._prefetch
@@ -91,14 +76,26 @@ class Engine:
         self._code_run = CodeRun(
             stub, vcpu, self._vectors, borrowed, gdbs, self._planner, self._runner, log
         )
+        self._stepper = Stepper(
+            stub,
+            vcpu,
+            gdbs,
+            self._temporary,
+            self._planner,
+            self._runner,
+            self._code_run,
+            past,
+            log,
+        )
+        self._ahead = Ahead(stub, self._ledger, self._temporary, self._planner, undo, log)
         self._salvage = Salvage(stub, vcpu, self._ledger, undoing)
 
     def apply(self, options: Options) -> None:
         """Step as the user wants it from now on."""
-        self._options = options
         self._vectors.set_ail(options.ail)
         self._planner.apply(options)
         self._code_run.apply(options)
+        self._stepper.apply(options)
 
     # -- what it tells
 
@@ -153,92 +150,7 @@ class Engine:
         """
         self._prefetch.at_stop_for_others(prefetch)
         self._runner.recover()
-        action = request.stepping
-        if action is None:
-            return Outcome(self._runner.run(request, None), None)
-        while True:
-            ran = self._range(request, action)
-            if ran is not None:
-                outcome, goes_on = Outcome(ran.stop, None), self._leaves_alone(action, ran)
-            else:
-                outcome = self._step(request, action)
-                goes_on = self._is_in_range(action, outcome)
-            if not goes_on:
-                return outcome
-            if self._stub.interrupted():
-                return outcome._replace(stop=stopped(outcome.stop.thread, signal=2))
-
-    def _stays(self, action: Action, stop: StopReply) -> int | None:
-        """Where a range (`vCont;r`) may go on after a stop: the pc; None where it has ended.
-
-        As for a stub that steps: it stops where it comes to a breakpoint of gdb's.
-        """
-        if action.verb != b"r" or not stop.is_breakpoint or stop.thread != self._thread(action):
-            return None
-        pc = self._stub.read("pc")
-        return None if self._gdbs.code_at(pc) else pc
-
-    def _leaves_alone(self, action: Action, ran: Ran) -> bool:
-        """Whether it was run through until what is to be stepped by itself."""
-        pc = self._stays(action, ran.stop)
-        return pc is not None and pc in ran.stepped_alone
-
-    def _is_in_range(self, action: Action, outcome: Outcome) -> bool:
-        """Whether another step of a range is to follow.
-
-        Whether this is still the same call of a function is for gdb to see.
-        """
-        pc = self._stays(action, outcome.stop)
-        if pc is None or outcome.instruction is None or outcome.instruction.may_call:
-            return False
-        start, end = action.range
-        return start <= pc < end
-
-    def _range(self, request: Resume, action: Action) -> Ran | None:
-        """`run_range`, if a step is one of a range."""
-        if action.verb != b"r":
-            return None
-        self._stub.select(self._thread(action))
-        return self._code_run.run_range(request.continued(), *action.range)
-
-    def _step(self, request: Resume, action: Action) -> Outcome:
-        thread = self._thread(action)
-        self._stub.select(thread)
-        step = self._planner.plan(request, thread)
-        instruction, plan = step.instruction, step.plan
-        what = "step {} pc={:#x} msr={:#x} {:08x} {}: {}"
-        kind = instruction.kind.value
-        self._log(what, thread_name(thread), step.pc, step.state, instruction.word, kind, plan)
-        if plan.state is not None:
-            self._past.emulate(plan)
-            self._runner.count(1)
-            return Outcome(stopped(thread), instruction)
-        with self._temporary.lifted(step.blocking):
-            stop = self._runner.run(step.request, step.target)
-        self._planner.executed(step)
-        if self._options.interrupts is Interrupts.OVER and self._is_in_handler(stop, step):
-            stop = self._run_handler(request.continued(), step, stop.thread)
-        return Outcome(stop, instruction)
-
-    def _is_in_handler(self, stop: StopReply, step: Step) -> bool:
-        """Whether a step has stopped at the vector of an interrupt that its instruction took."""
-        if not stop.is_breakpoint:
-            return False
-        pc = self._stub.read("pc")
-        if stop.thread != step.thread and self._gdbs.code_at(pc):
-            return False
-        return pc in step.plan.taken + step.plan.faults
-
-    def _run_handler(self, request: Resume, step: Step, thread: bytes | None) -> StopReply:
-        """Run the handler at whose vector a step has stopped until it returns; the stop.
-
-        It may return to the instruction or to the next one, and is recognised by the stack.
-        """
-        self._runner.count(-1)  # the step is not done yet
-        following = isa.in_mode(step.pc + step.instruction.length, step.state)
-        frame = self._vcpu.frame(whole=True)._replace(state=step.state)
-        self._log("over the interrupt, to {:#x} or {:#x}", following, step.pc)
-        return self._runner.run(request, HandlerTarget(thread, (following, step.pc), frame))
+        return self._stepper.resume(request)
 
     def run_range(
         self,
@@ -288,34 +200,7 @@ class Engine:
 
         arm: the MSR is written for it as well, as far as that can be undone later (`Undo.DEFER`).
         """
-        action = request.stepping
-        if action is None or action.verb != b"s" or action.thread != self._stub.thread:
-            return
-        if self._stub.breakpoints_are_words:
-            return
-        try:
-            step = self._planner.plan_ahead(request, action.thread)
-            if arm and self._undo is Undo.DEFER:
-                self._arm_ahead(step)
-        except StubGone:
-            raise
-        except SstepError as error:
-            self._log("not prepared: {}", error)  # the step itself says so again
-
-    def _arm_ahead(self, step: Step) -> None:
-        """Change the MSR for a step that gdb may ask for; what takes that back is deferred."""
-        armed, target, stub = step.target.armed, step.target, self._stub
-        if armed is None or armed.vector is None or step.blocking:
-            return
-        if self._ledger.outstanding or self._ledger.redo:
-            return
-        with self._temporary.planted(target.must, target.may):
-            stub.write("msr", armed.written, reads_back=True)
-        self._ledger.arm_ahead(armed)
-        stub.send_ahead()
-        stub.write("msr", armed.state, reads_back=True)
-        self._temporary.remove_all()
-        stub.defer(functools.partial(self._ledger.sent, armed))
+        self._ahead.prepare(request, arm=arm)
 
     def recover(self) -> None:
         """Do again what the stub has refused in the middle of a stop.  Unsettled: it still does."""
@@ -369,10 +254,3 @@ class Engine:
     def clean(self, known: Snapshot = ()) -> list[Leftover]:
         """See `Salvage.clean`."""
         return self._salvage.clean(known)
-
-    def _thread(self, action: Action) -> bytes | None:
-        """The one thread that an action means; "any" and "all" mean the current one."""
-        thread = action.thread
-        if thread is None or thread.rpartition(b".")[2] in (b"-1", b"0"):
-            return self._stub.current_thread()
-        return thread

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..options import Interrupts
-from . import faults, isa, msr
+from . import faults, isa, msr, sequences
 from .isa import Instruction, Kind, Reader
 
 # QEMU's translator raises no Trace interrupt when the next word is here, in the real-mode vectors.
@@ -98,9 +98,9 @@ def plan(
     does could not be undone.  fetched: whether an instruction of the same page has just been
     executed, so that this one's fetch is no fault.
     """
-    unit: isa.Sequence | None = None
+    unit: sequences.Sequence | None = None
     if instruction.begins_sequence and code is not None and not guest_traces(instruction, state):
-        unit = isa.atomic_sequence(pc, state, code)
+        unit = sequences.atomic_sequence(pc, state, code)
     planned = Plan(unit.exits) if unit else _by_kind(instruction, pc, state, read, vector)
     if planned.state is None and (
         pc in planned.stops or (planned.trace is not None and not traceable)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from gdb_ppc_sstep.ppc import isa
+from gdb_ppc_sstep.ppc import isa, sequences
 
 TBEGIN, TEND = 0x7C00051D, 0x7C00055D
 LARX, STCX, FILL, BNE = 0x7C601828, 0x7C60192D, 0x38630001, 0x40820000
@@ -14,7 +14,7 @@ LARX, STCX, FILL, BNE = 0x7C601828, 0x7C60192D, 0x38630001, 0x40820000
 def left_at(*words: int, pc: int = 0x1000) -> tuple[int, ...]:
     code = {pc + 4 * n: isa.decode(word) for n, word in enumerate(words)}
     nop = isa.decode(0x60000000)
-    sequence = isa.atomic_sequence(pc, 1 << 63, lambda address: code.get(address, nop))
+    sequence = sequences.atomic_sequence(pc, 1 << 63, lambda address: code.get(address, nop))
     if sequence is None:
         return ()
     assert list(sequence.code) == list(range(pc, sequence.exits[0], 4))

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+"""The next step of the same command, begun while gdb is busy with the stop."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+from ..errors import SstepError, StubGone
+from ..rsp.resume import Resume
+from ..stub.stub import Stub
+from .ledger import Ledger
+from .planner import Planner, Step
+from .temporary import TemporaryBreakpoints, Undo
+
+
+class Ahead:
+    """Plans and arms steps that gdb has not asked for yet."""
+
+    def __init__(
+        self,
+        stub: Stub,
+        ledger: Ledger,
+        temporary: TemporaryBreakpoints,
+        planner: Planner,
+        undo: Undo,
+        log: Callable[..., None],
+    ) -> None:
+        self._stub = stub
+        self._ledger = ledger
+        self._temporary = temporary
+        self._planner = planner
+        self._undo = undo
+        self._log = log
+
+    def prepare(self, request: Resume, *, arm: bool) -> None:
+        """See `Engine.prepare`."""
+        action = request.stepping
+        if action is None or action.verb != b"s" or action.thread != self._stub.thread:
+            return
+        if self._stub.breakpoints_are_words:
+            return
+        try:
+            step = self._planner.plan_ahead(request, action.thread)
+            if arm and self._undo is Undo.DEFER:
+                self._arm(step)
+        except StubGone:
+            raise
+        except SstepError as error:
+            self._log("not prepared: {}", error)  # the step itself says so again
+
+    def _arm(self, step: Step) -> None:
+        """Change the MSR for a step; what takes that back is deferred."""
+        armed, target, stub = step.target.armed, step.target, self._stub
+        if armed is None or armed.vector is None or step.blocking:
+            return
+        if self._ledger.outstanding or self._ledger.redo:
+            return
+        with self._temporary.planted(target.must, target.may):
+            stub.write("msr", armed.written, reads_back=True)
+        self._ledger.arm_ahead(armed)
+        stub.send_ahead()
+        stub.write("msr", armed.state, reads_back=True)
+        self._temporary.remove_all()
+        stub.defer(functools.partial(self._ledger.sent, armed))

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MIT
+"""What a resume packet asks for, done by steps, as a stub that can step does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ..options import Interrupts, Options
+from ..ppc import isa
+from ..ppc.isa import Instruction
+from ..rsp.breakpoints import GdbBreakpoints
+from ..rsp.resume import Action, Resume, StopReply, stopped
+from ..stub.stub import Stub
+from .code_run import CodeRun, Ran
+from .past import Past
+from .planner import Planner, Step
+from .runner import Runner
+from .steps import thread_name
+from .targets import HandlerTarget
+from .temporary import TemporaryBreakpoints
+from .vcpu import Vcpu
+
+
+class Outcome(NamedTuple):
+    """What a resume has ended with.
+
+    stop: the stop for gdb.  instruction: the one that was stepped last, None after code was run
+    through or the guest was only continued.
+    """
+
+    stop: StopReply
+    instruction: Instruction | None
+
+
+class Stepper:
+    """Steps the threads of one guest."""
+
+    def __init__(
+        self,
+        stub: Stub,
+        vcpu: Vcpu,
+        gdbs: GdbBreakpoints,
+        temporary: TemporaryBreakpoints,
+        planner: Planner,
+        runner: Runner,
+        code_run: CodeRun,
+        past: Past,
+        log: Callable[..., None],
+    ) -> None:
+        self._stub = stub
+        self._vcpu = vcpu
+        self._gdbs = gdbs
+        self._temporary = temporary
+        self._planner = planner
+        self._runner = runner
+        self._code_run = code_run
+        self._past = past
+        self._log = log
+        self._interrupts = Interrupts.INTO
+
+    def apply(self, options: Options) -> None:
+        """Step as the user wants it from now on."""
+        self._interrupts = options.interrupts
+
+    def resume(self, request: Resume) -> Outcome:
+        """Do what the packet asks for.  For errors see `Engine.resume`."""
+        action = request.stepping
+        if action is None:
+            return Outcome(self._runner.run(request, None), None)
+        while True:
+            ran = self._range(request, action)
+            if ran is not None:
+                outcome, goes_on = Outcome(ran.stop, None), self._leaves_alone(action, ran)
+            else:
+                outcome = self._step(request, action)
+                goes_on = self._is_in_range(action, outcome)
+            if not goes_on:
+                return outcome
+            if self._stub.interrupted():
+                return outcome._replace(stop=stopped(outcome.stop.thread, signal=2))
+
+    def _stays(self, action: Action, stop: StopReply) -> int | None:
+        """Where a range (`vCont;r`) may go on after a stop: the pc; None where it has ended.
+
+        As for a stub that steps: it stops where it comes to a breakpoint of gdb's.
+        """
+        if action.verb != b"r" or not stop.is_breakpoint or stop.thread != self._thread(action):
+            return None
+        pc = self._stub.read("pc")
+        return None if self._gdbs.code_at(pc) else pc
+
+    def _leaves_alone(self, action: Action, ran: Ran) -> bool:
+        """Whether it was run through until what is to be stepped by itself."""
+        pc = self._stays(action, ran.stop)
+        return pc is not None and pc in ran.stepped_alone
+
+    def _is_in_range(self, action: Action, outcome: Outcome) -> bool:
+        """Whether another step of a range is to follow.
+
+        Whether this is still the same call of a function is for gdb to see.
+        """
+        pc = self._stays(action, outcome.stop)
+        if pc is None or outcome.instruction is None or outcome.instruction.may_call:
+            return False
+        start, end = action.range
+        return start <= pc < end
+
+    def _range(self, request: Resume, action: Action) -> Ran | None:
+        """`run_range`, if a step is one of a range."""
+        if action.verb != b"r":
+            return None
+        self._stub.select(self._thread(action))
+        return self._code_run.run_range(request.continued(), *action.range)
+
+    def _step(self, request: Resume, action: Action) -> Outcome:
+        thread = self._thread(action)
+        self._stub.select(thread)
+        step = self._planner.plan(request, thread)
+        instruction, plan = step.instruction, step.plan
+        what = "step {} pc={:#x} msr={:#x} {:08x} {}: {}"
+        kind = instruction.kind.value
+        self._log(what, thread_name(thread), step.pc, step.state, instruction.word, kind, plan)
+        if plan.state is not None:
+            self._past.emulate(plan)
+            self._runner.count(1)
+            return Outcome(stopped(thread), instruction)
+        with self._temporary.lifted(step.blocking):
+            stop = self._runner.run(step.request, step.target)
+        self._planner.executed(step)
+        if self._interrupts is Interrupts.OVER and self._is_in_handler(stop, step):
+            stop = self._run_handler(request.continued(), step, stop.thread)
+        return Outcome(stop, instruction)
+
+    def _is_in_handler(self, stop: StopReply, step: Step) -> bool:
+        """Whether a step has stopped at the vector of an interrupt that its instruction took."""
+        if not stop.is_breakpoint:
+            return False
+        pc = self._stub.read("pc")
+        if stop.thread != step.thread and self._gdbs.code_at(pc):
+            return False
+        return pc in step.plan.taken + step.plan.faults
+
+    def _run_handler(self, request: Resume, step: Step, thread: bytes | None) -> StopReply:
+        """Run the handler at whose vector a step has stopped until it returns; the stop.
+
+        It may return to the instruction or to the next one, and is recognised by the stack.
+        """
+        self._runner.count(-1)  # the step is not done yet
+        following = isa.in_mode(step.pc + step.instruction.length, step.state)
+        frame = self._vcpu.frame(whole=True)._replace(state=step.state)
+        self._log("over the interrupt, to {:#x} or {:#x}", following, step.pc)
+        return self._runner.run(request, HandlerTarget(thread, (following, step.pc), frame))
+
+    def _thread(self, action: Action) -> bytes | None:
+        """The one thread that an action means; "any" and "all" mean the current one."""
+        thread = action.thread
+        if thread is None or thread.rpartition(b".")[2] in (b"-1", b"0"):
+            return self._stub.current_thread()
+        return thread
