@@ -22,7 +22,7 @@ from ..ppc.isa import Instruction, Kind
 from ..rsp.breakpoints import Breakpoint, GdbBreakpoints
 from ..rsp.resume import Action, Resume, StopReply
 from ..session.detect import uses_kvm
-from ..stub.stub import introduce
+from ..stub.introduce import introduce
 from .guards import Guards, Mode
 from .link import GdbLink, interrupt_pending, interrupts_held
 

@@ -2,5 +2,7 @@
 """A gdbstub as a machine: registers by name, memory, breakpoints, resuming.
 
 Knows packets and byte orders, but neither gdb nor sockets: whoever runs it gives it a `Link`.
-Read `link`, `stub`, then `pipeline` and `known`, and `kvm` for what KVM does differently.
+What a stub does differently is said in one class.
+
+Read `link` and `stub`, then `pipeline` and `known`, then `kvm`; `introduce` decides which it is.
 """

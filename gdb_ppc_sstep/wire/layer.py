@@ -32,7 +32,8 @@ from ..rsp.breakpoints import GdbBreakpoints
 from ..rsp.effects import Changes, Request, Selects, Writes
 from ..rsp.framing import ACK, INTERRUPT, NAK, Bad, Byte, Item, Notification, Packet, Parser, frame
 from ..rsp.resume import Resume, StopReply, is_final, stopped
-from ..stub.stub import Stub, introduce
+from ..stub.introduce import introduce
+from ..stub.stub import Stub
 
 REPLY_TIMEOUT = 5.0
 """Seconds that a stopped stub may take for a reply (gdb's remotetimeout is 2)."""

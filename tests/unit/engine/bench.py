@@ -15,6 +15,7 @@ from gdb_ppc_sstep.errors import SstepError, StubRefused
 from gdb_ppc_sstep.options import Interrupts, Options
 from gdb_ppc_sstep.rsp.breakpoints import Breakpoint, GdbBreakpoints
 from gdb_ppc_sstep.rsp.resume import StopReply, parse_resume
+from gdb_ppc_sstep.stub.kvm import KvmStub
 from gdb_ppc_sstep.stub.stub import Stub
 
 from .. import machine as m
@@ -33,10 +34,13 @@ class Bench:
     records: of what is in the guest, one after another, as the engine tells its journal.
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, *, hv: bool = False) -> None:
         self.machine = machine
         self.link = FakeLink(machine)
-        self.stub = Stub(self.link, machine.registers(), kvm=machine.kvm)
+        registers = machine.registers()
+        self.stub = (
+            KvmStub(self.link, registers, hv=hv) if machine.kvm else Stub(self.link, registers)
+        )
         self.stub.select(b"p1.1")
         self.log: list[str] = []
         self.records = [""]
@@ -93,9 +97,9 @@ class Bench:
             assert not cpu["msr"] & m.PR or cpu["msr"] & m.EE
 
 
-def bench(machine: Machine) -> Bench:
+def bench(machine: Machine, *, hv: bool = False) -> Bench:
     """An engine on a machine, after what a door does first."""
-    return Bench(machine)
+    return Bench(machine, hv=hv)
 
 
 def program(*words: int, vcpus: int = 1, state: int = KERNEL, lpcr: int | None = None) -> Machine:

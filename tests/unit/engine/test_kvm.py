@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from gdb_ppc_sstep.stub.stub import introduce
+from gdb_ppc_sstep.rsp.resume import only
+from gdb_ppc_sstep.stub.introduce import introduce
 
 from .. import machine as m
 from ..machine import KERNEL, REAL, TEXT, USER, FakeLink, Runaway
@@ -57,8 +58,7 @@ def test_breakpoints_that_qemu_does_not_believe() -> None:
     machine.kvm = True
     machine.deaf = {0}
     native = machine.native(steps=2)
-    on = bench(machine)
-    on.stub.hv = True
+    on = bench(machine, hv=True)
     on.step()
     machine.breakpoints[TEXT + 8] = 1  # gdb's
     on.step(b"vCont;c:p1.-1")
@@ -88,4 +88,25 @@ def test_kvm_hv_is_told_from_kvm_pr_by_lpcr(kvm: bool, lpcr: int, hv: bool) -> N
     machine = program(m.NOP, lpcr=lpcr << m.AIL_SHIFT | m.ILE)
     machine.kvm = kvm
     machine.reply[b"qXfer"] = b"l" + machine.description().encode()
-    assert introduce(FakeLink(machine), kvm=kvm).hv == hv
+    machine.breakpoints[TEXT] = 1
+    stub = introduce(FakeLink(machine), kvm=kvm)
+    assert stub.breakpoints_are_words == kvm
+    stub.run(only(b"p1.1"))
+    assert machine.resumes == [b"vCont;s:p1.1" if hv else b"vCont;c:p1.1"]
+
+
+def test_a_breakpoint_hides_nothing_though_its_word_is_known() -> None:
+    """The code behind a step is asked for at its end, with gdb's breakpoint in it."""
+    machine = program(m.NOP, m.RFID)
+    machine.kvm = True
+    machine.cpu.update(srr0=TEXT + 0x40, srr1=KERNEL)
+    machine.put(TEXT + 0x40, m.SELF)
+    native = machine.native(steps=2)
+    on = bench(machine)
+    on.step()
+    machine.breakpoints[TEXT + 4] = 1
+    on.gdb_plants(TEXT + 4)
+    on.stub.forget()  # as the layer does when gdb inserts one
+    on.step()
+    assert machine.changed(native) == {}
+    on.clean([TEXT + 4])

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""What the stub has replied since the guest stopped, and would reply again.  Of one thread."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from ..ppc import isa
+
+_MEMORY = re.compile(rb"m([0-9a-f]+),([0-9a-f]+)$")
+_HEX = re.compile(rb"(?:[0-9a-f]{2})+")
+
+# Where registers are in QEMU's reply to `g` (QEMU 7.2 gdb-xml/power64-core.xml).
+_GENERAL = {**{f"r{n}": 16 * n for n in range(32)}, "pc": 512, "msr": 528, "lr": 552}
+
+
+class Known:
+    """Replies, the values of registers, and code.
+
+    replies: by packet.  values: registers by name, as integers.  Both are read by others, on hot
+    paths, and changed by the methods.
+    """
+
+    def __init__(self, asks: Mapping[str, bytes]) -> None:
+        """asks: the packets that ask for registers, by their names."""
+        self._asks = asks
+        self.replies: dict[bytes, bytes] = {}
+        self._blocks: list[tuple[int, bytes]] = []
+        self.values: dict[str, int] = {}
+
+    def reply(self, payload: bytes) -> bytes | None:
+        """What the stub would reply to a packet; None if that is unknown."""
+        reply = self.replies.get(payload)
+        if reply is None and self._blocks and (asked := _MEMORY.match(payload)):
+            reply = self._in_blocks(int(asked[1], 16), int(asked[2], 16))
+            if reply is not None:
+                self.replies[payload] = reply
+        return reply
+
+    def register(self, name: str) -> bytes | None:
+        """What it would reply if it were asked for a register; None if that is unknown."""
+        text = self.replies.get(self._asks[name])
+        if text is None and name in _GENERAL and (general := self._general()) is not None:
+            at = _GENERAL[name]
+            text = general[at : at + 16]
+        return None if text is None or not _HEX.fullmatch(text) else text
+
+    def has_code(self, address: int) -> bool:
+        """Whether the word at an address is known."""
+        return self._in_blocks(address, 4) is not None
+
+    def learn_code(self, address: int, text: bytes) -> None:
+        """The stub has replied to a question for code; a refusal is not remembered."""
+        if _HEX.fullmatch(text):
+            self._blocks.append((address, text))
+
+    def wrote(self, name: str, text: bytes, value: int, *, reads_back: bool) -> None:
+        """A register is written.  reads_back: it will be read as it is written."""
+        general = self._general()
+        self.replies.pop(b"g", None)
+        if not reads_back:
+            self.replies.pop(self._asks[name], None)
+            self.values.pop(name, None)
+            return
+        self.replies[self._asks[name]], self.values[name] = text, value
+        at = _GENERAL.get(name)
+        if general is not None and at is not None:
+            self.replies[b"g"] = general[:at] + text + general[at + len(text) :]
+        elif general is not None and name in isa.SRR.values():  # they are not in it
+            self.replies[b"g"] = general
+
+    def forget(self) -> None:
+        """Anything may have changed."""
+        self.replies.clear()
+        self.values.clear()
+        self._blocks.clear()
+
+    def forget_reply(self, payload: bytes) -> None:
+        """It may be another one the next time."""
+        self.replies.pop(payload, None)
+
+    def forget_memory(self) -> None:
+        """Memory is seen in another way."""
+        for payload in [asked for asked in self.replies if asked[:1] == b"m"]:
+            del self.replies[payload]
+        self._blocks.clear()
+
+    def forget_refusals(self) -> None:
+        """What was refused may be answered the next time."""
+        for payload in [asked for asked, reply in self.replies.items() if reply[:1] == b"E"]:
+            del self.replies[payload]
+
+    def _general(self) -> bytes | None:
+        """The reply to `g` if it is known and laid out as QEMU's is: as `_GENERAL` says.
+
+        Checked by where pc and MSR are in it.
+        """
+        general = self.replies.get(b"g")
+        if general is None or "msr" not in self._asks or "pc" not in self._asks:
+            return None
+        pc, state = self.replies.get(self._asks["pc"]), self.replies.get(self._asks["msr"])
+        if pc is None or state is None or general[_GENERAL["pc"] :][:32] != pc + state:
+            return None
+        return general
+
+    def _in_blocks(self, address: int, length: int) -> bytes | None:
+        for start, text in self._blocks:
+            at = 2 * (address - start)
+            if at >= 0 and length and at + 2 * length <= len(text):
+                return text[at : at + 2 * length]
+        return None
