@@ -61,6 +61,7 @@ class SetLogFile(NamedTuple):
 
 
 OwnRequest = Union[AskStatus, AskLeftovers, SetOption, SetActive, SetLogging, SetLogFile]
+OWN_REQUESTS = (AskStatus, AskLeftovers, SetOption, SetActive, SetLogging, SetLogFile)
 
 
 def is_private(payload: bytes) -> bool:

@@ -34,7 +34,7 @@ _ANSWER = b"+" + frame(b"here")  # gdb drops the `+` where it does not wait for 
 
 _RUN = (
     "import sys; sys.path.insert(0, {root!r}); "
-    "from gdb_ppc_sstep.wire.layer import main; main({fds})"
+    "from gdb_ppc_sstep.wire.process import main; main({fds})"
 )
 
 

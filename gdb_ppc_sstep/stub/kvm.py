@@ -84,6 +84,8 @@ class KvmStub(Stub):
     def code(self, address: int, count: int) -> tuple[int, ...]:
         """See `Stub`; what breakpoints hide is found."""
         words = super().code(address, count)
+        if BREAKPOINT not in words:
+            return words
         return tuple(
             self.instruction(address + 4 * n).word if word == BREAKPOINT else word
             for n, word in enumerate(words)

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The layer: a process between gdb and the stub, RSP in and RSP out.
 
-It answers gdb's step requests by the engine and forwards the rest.
+It answers gdb's step requests by the engine, and forwards the rest.
+
+Read `peer`, `wire` and `link` for how bytes get there, then `layer`, `forward` and `requests` for
+what is done with a packet; `process` and `standalone` start it.
 """

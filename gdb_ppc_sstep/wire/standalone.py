@@ -19,8 +19,13 @@ from typing import Union
 
 from ..errors import SstepError
 from ..options import SWITCH, Interrupts, Options
+from ..rsp.breakpoints import GdbBreakpoints
 from ..rsp.private import LEFT_BEHIND
+from .greet import greet
 from .layer import Layer
+from .link import WireLink
+from .log import DebugLog
+from .wire import Wire
 
 Address = Union[str, tuple[str, int]]  # a unix socket's path, or host and port
 
@@ -110,13 +115,14 @@ class Service:
 
     def _serve(self, client: socket.socket) -> bool:
         try:
-            with _connected(self._stub) as stub:
-                layer = Layer(client, stub, _say)
-                layer.logging = self._debug
-                layer.greet()
-                layer.engine.apply(self._options)
-                for left in layer.engine.leftovers():
-                    thread = left.thread.decode()
+            with _connected(self._stub) as sock:
+                log, gdbs = DebugLog(_say, logs=self._debug), GdbBreakpoints()
+                wire = Wire(client, sock)
+                wire.log_packets(log.packet if self._debug else None)
+                link = WireLink(wire, gdbs)
+                layer = Layer(link, greet(link), gdbs, log, options=self._options)
+                for left in layer.leftovers():
+                    thread = left.thread.decode("latin-1")
                     _say(f"gdb-ppc-sstep: {thread}: {left.what}, {LEFT_BEHIND}")
                 layer.run()
         except (SstepError, OSError) as error:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from gdb_ppc_sstep.errors import StubGone
+from gdb_ppc_sstep.rsp.breakpoints import GdbBreakpoints
 from gdb_ppc_sstep.wire import layer as layer_module
-from gdb_ppc_sstep.wire.layer import GdbGone, Peer, Wire
+from gdb_ppc_sstep.wire.link import WireLink
+from gdb_ppc_sstep.wire.wire import Wire
 
 from ..machine import Machine
 from .rig import TIMEOUT, Rig, Start
@@ -40,16 +41,13 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 
 
 @pytest.fixture
-def wire() -> Iterator[tuple[Wire, socket.socket, socket.socket]]:
+def wire() -> Iterator[tuple[WireLink, socket.socket, socket.socket]]:
     """A wire, gdb's and the stub's sockets."""
     gdb, layer_gdb = socket.socketpair()
     stub, layer_stub = socket.socketpair()
     with gdb, layer_gdb, stub, layer_stub:
         for sock in (gdb, stub):
             sock.settimeout(TIMEOUT)
-        link = Wire(
-            Peer(layer_gdb, "gdb ", GdbGone()),
-            Peer(layer_stub, "stub", StubGone("closed"), answers=True),
-        )
-        link.gdb.acks = link.stub.acks = False
+        link = WireLink(Wire(layer_gdb, layer_stub), GdbBreakpoints())
+        link.wire.acknowledgements(False)
         yield link, gdb, stub

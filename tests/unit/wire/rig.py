@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from gdb_ppc_sstep.wire.layer import main
+from gdb_ppc_sstep.wire.process import main
 
 from .. import machine as m
 from ..machine import TEXT, VIRTUAL, Machine

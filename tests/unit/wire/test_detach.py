@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from gdb_ppc_sstep.wire import layer as layer_module
+from gdb_ppc_sstep.wire import link as link_module
 
 from .. import machine as m
 from ..machine import SE
@@ -39,7 +39,7 @@ def test_detach_with_a_step_that_does_not_come_home_says_so_once(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And when the stub is let go nothing more is sent to it: its guest runs."""
-    monkeypatch.setattr(layer_module, "REPLY_TIMEOUT", 0.5)
+    monkeypatch.setattr(link_module, "REPLY_TIMEOUT", 0.5)
     machine = in_handler()
     rig = start(machine)
     rig.step_until_it_hangs()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from gdb_ppc_sstep.wire import layer as layer_module
+from gdb_ppc_sstep.wire import link as link_module
 
 from .. import machine as m
 from ..machine import TEXT
@@ -71,7 +71,7 @@ def test_greet_of_a_stub_that_refuses_registers_says_so(start: Start) -> None:
 def test_greet_of_a_silent_stub_says_so(
     start: Start, packet: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layer_module, "REPLY_TIMEOUT", 0.1)
+    monkeypatch.setattr(link_module, "REPLY_TIMEOUT", 0.1)
     rig = start(program(m.NOP), ready=False)
     rig.server.quiet.add(packet)
     assert rig.start() == "the stub did not answer within 0.1 seconds"

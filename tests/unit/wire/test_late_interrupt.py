@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from gdb_ppc_sstep.wire import layer as layer_module
+from gdb_ppc_sstep.wire import late as late_module
 
 from .. import machine as m
 from ..machine import TEXT
@@ -15,7 +15,7 @@ from .rig import CONTINUE, STEP, Start, framed, number, program, two_vcpus
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """An interrupt that came too late counts for long enough for the slowest machine."""
-    monkeypatch.setattr(layer_module, "LATE_INTERRUPT", 60.0)
+    monkeypatch.setattr(late_module, "LATE_INTERRUPT", 60.0)
 
 
 @pytest.mark.usefixtures("patient")
@@ -61,7 +61,7 @@ def test_ctrl_c_that_was_answered_stops_nothing_else(start: Start) -> None:
 
 
 def test_ctrl_c_of_long_ago_stops_nothing(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layer_module, "LATE_INTERRUPT", 0.0)
+    monkeypatch.setattr(late_module, "LATE_INTERRUPT", 0.0)
     rig = start(program(m.NOP))
     rig.gdb.sock.sendall(b"\x03")
     assert rig.gdb.ask(STEP)[:3] == b"T05"

@@ -11,18 +11,18 @@ import pytest
 
 from gdb_ppc_sstep.errors import StubGone, StubSilent
 from gdb_ppc_sstep.rsp.framing import Packet
-from gdb_ppc_sstep.wire import layer as layer_module
-from gdb_ppc_sstep.wire.layer import Wire
+from gdb_ppc_sstep.wire import link as link_module
+from gdb_ppc_sstep.wire.link import WireLink
 
 from .rig import TIMEOUT, framed
 
 
 def test_interrupt_before_a_resume_is_passed_on_after_it(
-    wire: tuple[Wire, socket.socket, socket.socket],
+    wire: tuple[WireLink, socket.socket, socket.socket],
 ) -> None:
     link, gdb, stub = wire
     gdb.sendall(b"\x03")
-    assert link.wait(TIMEOUT)
+    assert link.wire.wait(TIMEOUT)
     stub.sendall(framed(b"T02thread:p01.01;"))
     assert link.resume(b"vCont;c") == b"T02thread:p01.01;"
     assert stub.recv(100) == framed(b"vCont;c") + b"\x03"
@@ -31,21 +31,20 @@ def test_interrupt_before_a_resume_is_passed_on_after_it(
 
 
 def test_interrupt_that_came_too_late_is_known_all_the_same(
-    wire: tuple[Wire, socket.socket, socket.socket],
+    wire: tuple[WireLink, socket.socket, socket.socket],
 ) -> None:
     link, gdb, stub = wire
     gdb.sendall(b"\x03" + framed(b"g"))
     assert link.interrupted()
     assert not link.interrupted()
-    assert list(link.gdb.items) == [Packet(b"g")], "what else came is kept"
+    assert list(link.wire.gdb.items) == [Packet(b"g")], "what else came is kept"
     assert not select.select([stub], [], [], 0)[0]
 
 
 def test_resume_is_interrupted_by_itself_when_that_is_due(
-    wire: tuple[Wire, socket.socket, socket.socket],
+    wire: tuple[WireLink, socket.socket, socket.socket],
 ) -> None:
     link, _gdb, stub = wire
-    link.interrupt_at = 0.0
 
     def answer() -> None:
         stub.recv(len(framed(b"c")), socket.MSG_WAITALL)
@@ -54,14 +53,15 @@ def test_resume_is_interrupted_by_itself_when_that_is_due(
 
     answered = threading.Thread(target=answer, daemon=True)
     answered.start()
-    assert link.resume(b"c") == b"T02"
+    with link.interrupting_at(0.0):
+        assert link.resume(b"c") == b"T02"
     answered.join(TIMEOUT)
     assert not answered.is_alive()
     assert not link.interrupted(), "nobody asked for it"
 
 
 def test_call_raises_when_the_stub_is_gone(
-    wire: tuple[Wire, socket.socket, socket.socket],
+    wire: tuple[WireLink, socket.socket, socket.socket],
 ) -> None:
     """Whether that is found when sending or when waiting."""
     link, _gdb, stub = wire
@@ -71,16 +71,16 @@ def test_call_raises_when_the_stub_is_gone(
 
 
 def test_call_raises_when_the_stub_is_silent(
-    wire: tuple[Wire, socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+    wire: tuple[WireLink, socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layer_module, "REPLY_TIMEOUT", 0.05)
+    monkeypatch.setattr(link_module, "REPLY_TIMEOUT", 0.05)
     link, *_ = wire
     with pytest.raises(StubSilent):
         link.call(b"g")
 
 
 def test_call_passes_over_what_is_no_packet(
-    wire: tuple[Wire, socket.socket, socket.socket],
+    wire: tuple[WireLink, socket.socket, socket.socket],
 ) -> None:
     link, _gdb, stub = wire
     stub.sendall(b"++" + framed(b"Stop:T05", b"%") + framed(b"OK"))

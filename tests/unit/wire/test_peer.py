@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from gdb_ppc_sstep.rsp.framing import Byte, Packet
-from gdb_ppc_sstep.wire.layer import GdbGone, Peer
+from gdb_ppc_sstep.wire.peer import GdbGone, Peer
 
 from .rig import TIMEOUT
 

@@ -8,8 +8,8 @@ import socket
 import pytest
 
 from gdb_ppc_sstep.errors import StubSilent
-from gdb_ppc_sstep.wire import layer as layer_module
-from gdb_ppc_sstep.wire.layer import Wire
+from gdb_ppc_sstep.wire import link as link_module
+from gdb_ppc_sstep.wire.link import WireLink
 
 from .. import machine as m
 from ..machine import TEXT
@@ -73,7 +73,7 @@ def test_silent_stub_ends_it_with_a_line_in_the_log(
     start: Start, packet: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig = start(program(m.NOP), acks=False)
-    monkeypatch.setattr(layer_module, "REPLY_TIMEOUT", 0.1)
+    monkeypatch.setattr(link_module, "REPLY_TIMEOUT", 0.1)
     rig.server.quiet.add(packet)
     rig.gdb.send(STEP)
     assert rig.gdb.rest() == b""
@@ -84,22 +84,22 @@ def test_silent_stub_ends_it_with_a_line_in_the_log(
 
 
 def test_resume_that_the_stub_does_not_take_ends_it(
-    wire: tuple[Wire, socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+    wire: tuple[WireLink, socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With acknowledgements; what runs may run for ever."""
     link, _, _ = wire
-    link.gdb.acks = link.stub.acks = True
-    monkeypatch.setattr(layer_module, "REPLY_TIMEOUT", 0.1)
+    link.wire.acknowledgements(True)
+    monkeypatch.setattr(link_module, "REPLY_TIMEOUT", 0.1)
     with pytest.raises(StubSilent, match="did not answer"):
         link.resume(b"vCont;c")
 
 
 def test_reply_that_comes_twice_is_used_once(
-    wire: tuple[Wire, socket.socket, socket.socket],
+    wire: tuple[WireLink, socket.socket, socket.socket],
 ) -> None:
     """The second one may come before or after the next request has been sent."""
     link, _, stub = wire
-    link.gdb.acks = link.stub.acks = True
+    link.wire.acknowledgements(True)
     stub.sendall(framed(b"T05") + framed(b"T05") + b"+" + framed(b"one") + framed(b"one"))
     assert link.call(b"p1") == b"one"
     stub.sendall(framed(b"one") + b"+" + framed(b"two"))
@@ -108,10 +108,11 @@ def test_reply_that_comes_twice_is_used_once(
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_reply_that_comes_twice_among_several_is_used_once(
-    wire: tuple[Wire, socket.socket, socket.socket], number: int
+    wire: tuple[WireLink, socket.socket, socket.socket], number: int
 ) -> None:
     link, _, stub = wire
-    link.gdb.acks = link.stub.acks = link.bursts = True
+    link.wire.acknowledgements(True)
+    link.wire.enable_bursts()
     first, second = b"+" + framed(b"one"), b"+" + framed(b"two")
     again = framed(b"one") if number == 1 else framed(b"two")
     stub.sendall(first + (again if number == 1 else b"") + second + (again if number == 2 else b""))
@@ -123,7 +124,7 @@ def test_reply_that_comes_twice_among_several_is_used_once(
 def test_a_write_among_several_that_is_lost_is_repeated_before_the_end(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layer_module, "REPLY_TIMEOUT", 0.2)
+    monkeypatch.setattr(link_module, "REPLY_TIMEOUT", 0.2)
     machine = program(*NOPS)
     native = machine.native()
     rig = start(machine)
@@ -137,12 +138,13 @@ def test_a_write_among_several_that_is_lost_is_repeated_before_the_end(
 
 
 def test_a_reply_among_several_that_is_lost_ends_it(
-    wire: tuple[Wire, socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+    wire: tuple[WireLink, socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whose reply the other is cannot be told."""
     link, _, stub = wire
-    link.gdb.acks = link.stub.acks = link.bursts = True
-    monkeypatch.setattr(layer_module, "REPLY_TIMEOUT", 0.1)
+    link.wire.acknowledgements(True)
+    link.wire.enable_bursts()
+    monkeypatch.setattr(link_module, "REPLY_TIMEOUT", 0.1)
     stub.sendall(b"++" + framed(b"two"))
     with pytest.raises(StubSilent, match="did not answer"):
         link.begin([b"p1", b"p2"])()
@@ -152,7 +154,7 @@ def test_guest_that_does_not_stop_for_a_gdb_that_is_gone_ends_it(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig = start(program(m.NOP))
-    monkeypatch.setattr(layer_module, "REPLY_TIMEOUT", 0.1)
+    monkeypatch.setattr(link_module, "REPLY_TIMEOUT", 0.1)
     rig.server.quiet.add(b"vCont;c")
     rig.gdb.send(CONTINUE)
     rig.gdb.close()

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: MIT
+"""Packets that are not ours: to the stub as they came, and its replies to gdb."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..engine.engine import Engine
+from ..rsp.breakpoints import GdbBreakpoints
+from ..rsp.effects import Changes, Request, Selects, Writes
+from ..rsp.framing import Item, Notification, Packet
+from ..rsp.resume import StopReply
+from ..stub.stub import Stub
+from .link import WireLink
+
+NOT_KEPT = "the stub does not keep this register of this vCPU"
+
+_NOTHING = Request(b"")
+
+
+class Forwarder:
+    """gdb_thread: the thread-id that gdb believes to have selected, None if unknown.  pending: the
+    request that gdb awaits the stub's reply to, None for none.
+    """
+
+    def __init__(
+        self,
+        link: WireLink,
+        stub: Stub,
+        engine: Engine,
+        gdbs: GdbBreakpoints,
+        let_go: Callable[[], None],
+    ) -> None:
+        """let_go: called before the guest is detached from."""
+        self._link = link
+        self._wire = link.wire
+        self._stub = stub
+        self._engine = engine
+        self._gdbs = gdbs
+        self._let_go = let_go
+        self.gdb_thread: bytes | None = None
+        self.pending: Request | None = None
+
+    def stopped(self, thread: bytes | None) -> None:
+        """A stop of this thread is reported, which is then the selected one."""
+        if thread is not None:
+            self.gdb_thread = thread
+
+    def forward(self, request: Request) -> bytes | None:
+        """Have the stub answer a request of gdb's; the reply, None where it is still to come or
+        there is none.  SstepError: it cannot be done.
+        """
+        payload, meaning, stub = request.payload, request.meaning, self._stub
+        keeps = request.asks
+        if isinstance(meaning, Changes):
+            keeps = not stub.breakpoints_are_words
+        if not keeps:
+            stub.send_queued()
+            stub.forget()
+        if request.of_thread:
+            stub.select(self.gdb_thread)
+            if payload[:1] != b"g":
+                stub.synchronise()
+            if payload[:1] in (b"G", b"P"):
+                stub.changed(self.gdb_thread)
+            if isinstance(meaning, Writes) and not stub.keeps(meaning.register):
+                return request.error(NOT_KEPT)
+        if isinstance(meaning, Changes) and meaning.breakpoint.kind == 0 and not keeps:
+            return self._replied(request, stub.breakpoint(payload))
+        if keeps:
+            return self._replied(request, stub.query(payload))
+        if payload[:1] == b"D":
+            self._let_go()
+        self._link.ask(payload)
+        self.pending = None if payload[:1] in (b"k", b"R") else request
+        return None
+
+    def from_stub(self, item: Item) -> None:
+        """Pass on what the stub sends: a reply that gdb awaits, or what nobody has asked for."""
+        if isinstance(item, Packet):
+            request = self.pending or _NOTHING
+            # qRcmd's output comes in O packets before its reply.
+            if item.payload[:1] != b"O" or item.payload == b"OK":
+                self.pending = None
+            self._wire.to_gdb(self._replied(request, item.payload))
+        elif isinstance(item, Notification):
+            self._wire.to_gdb(item.payload, b"%")
+
+    def _replied(self, request: Request, reply: bytes) -> bytes:
+        """Note what a reply means for us; what gdb is sent."""
+        meaning = request.meaning
+        if reply == b"OK":
+            if isinstance(meaning, Changes):
+                if meaning.inserts:
+                    self._gdbs.insert(meaning.breakpoint)
+                else:
+                    self._gdbs.remove(meaning.breakpoint)
+            elif isinstance(meaning, Selects):
+                self._selected(meaning.thread)
+            elif request.payload == b"QStartNoAckMode":
+                self._wire.acknowledgements(False)
+        elif request.payload == b"vCont?" and b";s" in reply and b";r" not in reply:
+            reply += b";r"  # ranges are the engine's
+        thread = StopReply.parse(reply).thread
+        if thread is not None:
+            self._selected(thread)
+        return reply
+
+    def _selected(self, thread: bytes | None) -> None:
+        self.gdb_thread = thread
+        self._stub.changed(thread)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+"""Learn about the stub, before gdb's connection is touched."""
+
+from __future__ import annotations
+
+import select
+import time
+from contextlib import suppress
+
+from ..errors import StubGone, StubSilent
+from ..rsp.framing import ACK, Byte, Packet, Parser
+from ..rsp.resume import StopReply
+from ..stub.introduce import introduce
+from ..stub.stub import Stub
+from . import link as links
+from .link import WireLink
+
+
+def greet(link: WireLink) -> Stub:
+    """The stub at the other end.  SstepError if it won't do; nothing is changed then."""
+    _learn_acks(link)
+    told = _monitor(link, "info kvm")
+    if b"kvm support" in told:
+        link.wire.enable_bursts()
+    return introduce(link, kvm=b"enabled" in told)
+
+
+def _learn_acks(link: WireLink) -> None:
+    """gdb may have agreed with the stub on QStartNoAckMode: then no `+` comes first.
+
+    A stop reply may come before: QEMU sends one to a new client when the guest was running.
+    """
+    stub = link.wire.stub
+    link.wire.acknowledgements(False)
+    stub.send(b"qC")
+    end = time.monotonic() + links.REPLY_TIMEOUT
+    parser = Parser()
+    while True:
+        if not select.select([stub.sock], [], [], max(0.0, end - time.monotonic()))[0]:
+            raise StubSilent(f"the stub did not answer within {links.REPLY_TIMEOUT:g} seconds")
+        data = stub.sock.recv(4096)
+        if not data:
+            raise StubGone("the stub closed the connection")
+        for item in parser.feed(data):
+            if item == Byte(ACK):
+                link.wire.acknowledgements(True)
+            elif isinstance(item, Packet) and StopReply.parse(item.payload).signal is None:
+                if stub.acks:
+                    stub.send_raw(ACK)
+                return
+
+
+def _monitor(link: WireLink, command: str) -> bytes:
+    """What QEMU's monitor prints; empty for a stub that has none."""
+    text, reply = b"", link.call(b"qRcmd," + command.encode().hex().encode())
+    while reply[:1] == b"O" and reply != b"OK":
+        with suppress(ValueError):
+            text += bytes.fromhex(reply[1:].decode())
+        reply = link.reply()
+    return text

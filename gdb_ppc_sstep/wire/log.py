@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: MIT
+"""The debug log: each packet and decision, to whoever started the layer or to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TextIO
+
+
+class DebugLog:
+    """say: takes a line for whoever started the layer, who shows it."""
+
+    def __init__(self, say: Callable[[str], None], *, logs: bool = False) -> None:
+        self.say = say
+        self._logs = logs
+        self._file: TextIO | None = None
+
+    @property
+    def logs(self) -> bool:
+        """Whether packets and decisions are logged."""
+        return self._logs
+
+    def switch(self, logs: bool) -> None:
+        """Log packets and decisions from now on, or no more."""
+        self._logs = logs
+
+    def to_file(self, path: str) -> None:
+        """Append to a file, or (empty) tell who started the layer; errors are told."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if path:
+            try:
+                self._file = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115
+            except (OSError, ValueError) as error:
+                self.say(f"ppc-sstep: no log is written: {error}")
+
+    def packet(self, line: str, payload: bytes) -> None:
+        """A line about a packet, which ends it."""
+        self.line(line + payload.decode("latin-1"))
+
+    def decided(self, line: str, *values: object) -> None:
+        """A line about a decision, as `str.format` takes it."""
+        if self._logs:
+            self.line(line.format(*values))
+
+    def line(self, line: str) -> None:
+        """A line."""
+        if not self._logs:
+            return
+        if self._file is None:
+            self.say(line)
+        else:
+            print(line, file=self._file)

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: MIT
+"""One end of a connection that speaks RSP: framing, checksums, acknowledgements."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Protocol
+
+from ..rsp.framing import ACK, NAK, Bad, Byte, Item, Notification, Packet, Parser, frame
+
+MOMENT = 0.02
+"""Seconds for which who will speak next is waited for alone: one system call in place of two."""
+
+POLLED = 0.0002
+"""Seconds for which that one is asked again and again before we sleep, if there is another CPU.
+
+To be woken, and to find the caches cold, takes longer than a packet.  Others that wait for a CPU
+get it first (sched_yield).
+"""
+
+
+class PacketLog(Protocol):
+    """Takes a line about a packet, and the packet that ends it."""
+
+    def __call__(self, line: str, payload: bytes, /) -> None: ...
+
+
+class GdbGone(Exception):
+    """gdb closed its end of the connection, or died."""
+
+
+class Peer:
+    """One end of a connection that speaks RSP: framing, checksums, acknowledgements.
+
+    acks: whether packets are acknowledged (they are until QStartNoAckMode).  gone: what is raised
+    when the connection is closed.  is_server: whether the other end only speaks when it is asked.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        name: str,
+        gone: Exception,
+        *,
+        is_server: bool = False,
+    ) -> None:
+        self.sock = sock
+        self._gone = gone
+        self._is_server = is_server
+        self.acks = True
+        self.items: deque[Item] = deque()
+        self._name = name
+        self.log: PacketLog | None = None
+        self._parser = Parser()
+        self._last: bytes | None = None
+        self._burst = self._replies = self._acks = 0  # packets sent at once, and what came for them
+        self._polls = False
+        self._owed = 0  # packets that are to be acknowledged, with what is sent next
+        self._came = 0.0  # when the last of these came (time.monotonic)
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether the other end has acknowledged what was sent last (always without acks)."""
+        return not self.acks or self._acks >= self._burst
+
+    def send(self, payload: bytes, start: bytes = b"$") -> None:
+        """Send a packet, or with another start a notification."""
+        if self.log:
+            self.log(f"{self._name} <- ", payload)
+        self._last = frame(payload, start)
+        if start == b"$":
+            self._burst, self._replies, self._acks = 1, 0, 0
+        self.send_raw(self._last)
+
+    def send_all(self, payloads: Sequence[bytes]) -> None:
+        """Send packets in one go.  A NAK, and a reply with a bad checksum, is among the `items`
+        then, unless it is about the last.
+        """
+        if not payloads:
+            return
+        if self.log:
+            for payload in payloads:
+                self.log(f"{self._name} <- ", payload)
+        frames = [frame(payload) for payload in payloads]
+        self._last = frames[-1]
+        self._burst, self._replies, self._acks = len(frames), 0, 0
+        self.send_raw(b"".join(frames))
+
+    def send_raw(self, data: bytes) -> None:
+        """Send bytes that are no packet of their own, or one that is framed already."""
+        if self._owed:
+            data, self._owed = self._owed * ACK + data, 0
+        try:
+            self.sock.sendall(data)
+        except OSError as error:
+            raise self._gone from error
+
+    def acknowledge(self) -> None:
+        """Acknowledge what has come, before nothing else may be sent for long."""
+        if self._owed:
+            # Who ends after a last reply takes no `+`; the end is seen at the next read.
+            with suppress(type(self._gone)):
+                self.send_raw(b"")
+
+    @property
+    def overdue(self) -> bool:
+        """Whether something should have been acknowledged before now."""
+        return self._owed > 0 and time.monotonic() > self._came + MOMENT
+
+    def enable_polling(self) -> None:
+        """Have `fill` wait only `MOMENT`, and for a lone `+` to be followed by what it precedes.
+
+        OSError if that cannot be had.
+        """
+        timeval = struct.pack("@ll", 0, int(1e6 * MOMENT))
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+        if self.sock.family == socket.AF_UNIX:  # with TCP, select would not see a lone byte
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 2)
+        self._polls = len(os.sched_getaffinity(0)) > 1
+
+    def _poll(self, packets: int) -> bytes:
+        """What comes within `POLLED`, until so many packets may have."""
+        data, end = b"", time.monotonic() + POLLED
+        while True:
+            try:
+                more = self.sock.recv(65536, socket.MSG_DONTWAIT)
+                data += more
+                if not more or data.count(b"#") >= packets:
+                    return data
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    return data
+                os.sched_yield()
+
+    def fill(self, packets: int = 1) -> bool:
+        """Read what is there (waiting for it if need be) into `items`; whether there was.
+
+        packets: how many will come.
+        """
+        try:
+            data = (self._polls and self._poll(packets)) or self.sock.recv(65536)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise self._gone from error
+        if not data:
+            raise self._gone
+        taken = 0
+        for item in self._parser.feed(data):
+            if self.log and not isinstance(item, Byte):
+                bad = "bad checksum: " if isinstance(item, Bad) else ""
+                self.log(f"{self._name} -> {bad}", item.payload)
+            taken += self._take(item)
+        if self.acks and taken:
+            self._owed += taken
+            self._came = time.monotonic()
+        return True
+
+    def _take(self, item: Item) -> bool:
+        """Note an item; whether it is to be acknowledged."""
+        among = self._replies < self._burst - 1
+        if isinstance(item, Packet):
+            if self._is_server and self.acks and self._acks <= min(self._replies, self._burst - 1):
+                # Sent before our request came: a reply that we have had, again (as gdb does).
+                if self.log:
+                    self.log(f"{self._name} -> ignored, no acknowledgement came before", b"")
+                return True
+            if not among:
+                self._last = None  # a NAK from now on is not about what we sent before
+            self._replies += 1
+        elif isinstance(item, Bad):
+            if not among:
+                if self.acks:
+                    self.send_raw(NAK)
+                return False
+            self._replies += 1
+        elif isinstance(item, Notification):
+            pass
+        elif item.value == ACK:
+            self._acks += 1
+            return False
+        elif item.value == NAK and among:
+            self._replies += 1
+            self._acks += 1  # as nothing else will come for it
+        elif item.value == NAK and self._last is not None:
+            self.send_raw(self._last)
+            return False
+        self.items.append(item)
+        return isinstance(item, (Packet, Bad))

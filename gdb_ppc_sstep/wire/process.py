@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: MIT
+"""The layer as gdb's child: run on inherited file descriptors (see `session.takeover`)."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from ..errors import SstepError
+from ..rsp.breakpoints import GdbBreakpoints
+from .greet import greet
+from .journal import Journal
+from .layer import Layer
+from .link import WireLink
+from .log import DebugLog
+from .wire import Wire
+
+
+def main(
+    gdb_fd: int, stub_fd: int, ready_fd: int, log_fd: int, record_fd: int | None = None
+) -> None:
+    """Run a layer until it ends.
+
+    On ready_fd it says one line, `ok` or why not, and closes it.  log_fd takes the debug log; it is
+    stderr as well, for the traceback of what should not have happened.  record_fd: see `Journal`.
+    """
+
+    def say(line: str) -> None:
+        os.write(log_fd, f"{line}\n".encode())
+
+    def ready(line: str) -> None:
+        os.write(ready_fd, line.encode())
+        os.close(ready_fd)
+
+    with socket.socket(fileno=gdb_fd) as gdb, socket.socket(fileno=stub_fd) as sock:
+        gdbs = GdbBreakpoints()
+        link = WireLink(Wire(gdb, sock), gdbs)
+        try:
+            stub = greet(link)
+        except (SstepError, OSError) as error:
+            ready(str(error))
+            return
+        ready("ok")
+        Layer(link, stub, gdbs, DebugLog(say), journal=Journal(record_fd)).run()

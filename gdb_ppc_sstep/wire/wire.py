@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: MIT
+"""Both ends: waiting for either, and sending to gdb."""
+
+from __future__ import annotations
+
+import select
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+from ..errors import StubGone
+from .peer import GdbGone, PacketLog, Peer
+
+
+class Wire:
+    """gdb's end and the stub's.
+
+    gdb_gone: gdb has closed its end, or died.  bursts: whether the stub takes packets before it has
+    answered the one before.  polls: whether `wait` waits a moment for who will speak next, before
+    it looks for all.
+    """
+
+    def __init__(self, gdb: socket.socket, stub: socket.socket) -> None:
+        self.gdb = Peer(gdb, "gdb ", GdbGone())
+        self.stub = Peer(stub, "stub", StubGone("the stub closed the connection"), is_server=True)
+        self.gdb_gone = False
+        self.bursts = False
+        self.polls = False
+
+    def log_packets(self, log: PacketLog | None) -> None:
+        """Have each packet logged, or (None) no more."""
+        self.gdb.log = self.stub.log = log
+
+    def acknowledgements(self, used: bool) -> None:
+        """gdb and the stub have agreed on that."""
+        self.gdb.acks = self.stub.acks = used
+
+    def enable_bursts(self) -> None:
+        """The stub is QEMU's.  It takes what comes byte by byte and answers in order; nor does it
+        wait for acknowledgements, which come with the next packet (QEMU 7.2 gdb_read_byte).
+        """
+        self.bursts = True
+
+    def enable_polling(self) -> None:
+        """Set `polls`, if that can be had.  From now on the sockets are ours alone."""
+        if sys.platform == "linux":
+            with suppress(OSError):
+                self.gdb.enable_polling()
+                self.stub.enable_polling()
+                self.polls = True
+
+    def wait(
+        self,
+        timeout: float | None = None,
+        *,
+        gdb: bool = True,
+        first: Peer | None = None,
+        packets: int = 1,
+        idle: Callable[[], None] = lambda: None,
+    ) -> bool:
+        """Read from whichever peer has something; whether one had within `timeout` seconds.
+
+        gdb: whether it is listened to as well.  first: who will speak next, so many packets.  idle:
+        called when that has not spoken for a `MOMENT`.
+        """
+        if self.gdb.overdue:
+            self.acknowledge_gdb()
+        if self.polls and first is not None:
+            if self._fill(first, packets):
+                return True
+            idle()
+        self.acknowledge_gdb()
+        if gdb and not self.bursts:
+            self.stub.acknowledge()
+        listening = gdb and not self.gdb_gone
+        sockets = [self.stub.sock, self.gdb.sock] if listening else [self.stub.sock]
+        ready, _, _ = select.select(sockets, [], [], timeout)
+        if self.stub.sock in ready:
+            self.stub.fill()
+        if self.gdb.sock in ready:
+            self._fill(self.gdb)
+        return bool(ready)
+
+    def look_at_gdb(self) -> None:
+        """Read what gdb has sent, without waiting."""
+        while not self.gdb_gone and select.select([self.gdb.sock], [], [], 0)[0]:
+            self._fill(self.gdb)
+
+    def _fill(self, peer: Peer, packets: int = 1) -> bool:
+        try:
+            return peer.fill(packets)
+        except GdbGone:
+            self.gdb_gone = True
+            return True
+
+    def acknowledge_gdb(self) -> None:
+        """Acknowledge what gdb has sent, if it cannot be answered at once."""
+        with suppress(GdbGone):  # seen when it is read from
+            self.gdb.acknowledge()
+
+    def to_gdb(self, payload: bytes, start: bytes = b"$") -> None:
+        """Send gdb a packet or notification, if it is there."""
+        try:
+            self.gdb.send(payload, start)
+        except GdbGone:
+            self.gdb_gone = True
