@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from fixtures import bare_metal
@@ -23,6 +24,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--soak", type=int, default=1, metavar="N", help="N times as much of what is random"
     )
     parser.addoption("--seed", type=int, metavar="S", help="the first of what is random")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Properties are tried with the same examples each time, but with --seed or --soak others."""
+    soak, seed = config.getoption("soak"), config.getoption("seed")
+    if seed is not None:
+        config.option.hypothesis_seed = str(seed)
+    hypothesis.settings.register_profile(
+        "tests",
+        max_examples=100 * soak,
+        derandomize=soak == 1 and seed is None,
+        database=None,
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    hypothesis.settings.load_profile("tests")
 
 
 def pytest_report_header() -> str:

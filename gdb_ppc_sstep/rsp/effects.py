@@ -61,12 +61,17 @@ class Request(NamedTuple):
         )
 
     def error(self, text: str) -> bytes:
-        """A reply that says that it cannot be done."""
+        """A reply that says that it cannot be done, in one line.
+
+        What frames a packet, or what gdb would take for a run length, is written as an escape.
+        """
         if self.payload[:1] in (b"m", b"x"):
             return b"E22"  # gdb would take a text for memory
-        return b"E.ppc-sstep: " + text.encode("ascii", "backslashreplace")
+        plain = _SPECIAL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+        return b"E.ppc-sstep: " + plain.encode("ascii", "backslashreplace")
 
 
+_SPECIAL = re.compile(r"[\x00-\x1f\x7f#$*}]")
 _BREAKPOINT = re.compile(
     rb"([Zz])([0-4]),([0-9a-fA-F]{1,16}),([0-9a-fA-F]{1,16})(?:;.*)?", re.DOTALL
 )

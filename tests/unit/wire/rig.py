@@ -294,7 +294,13 @@ class Rig:
     """gdb, the layer (`main` in a thread) and the stub."""
 
     def __init__(
-        self, machine: Machine, log: Path, *, acks: bool = True, qemu: bool = True
+        self,
+        machine: Machine,
+        log: Path,
+        *,
+        acks: bool = True,
+        qemu: bool = True,
+        server: type[StubServer] = StubServer,
     ) -> None:
         gdb, layer_gdb = socket.socketpair()
         layer_stub, stub = socket.socketpair()
@@ -302,7 +308,7 @@ class Rig:
         self._log = log
         log_fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self.machine = machine
-        self.server = StubServer(machine, stub, acks=acks)
+        self.server = server(machine, stub, acks=acks)
         self.server.qemu = qemu
         self.gdb = Gdb(gdb, acks=acks)
         self.error: BaseException | None = None
