@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What loading does in a gdb that is new enough: settings and commands, then events."""
 
-from .session import controls as control
-from .session import events
+from .session import controls, events, sessions, settings
 
-control.register()
+settings.register(sessions.ask_again, sessions.tell_settings)
+controls.register()
 events.connect()

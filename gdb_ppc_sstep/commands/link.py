@@ -78,3 +78,10 @@ class GdbLink:
     def interrupted(self) -> bool:
         """See `stub.Link`."""
         return interrupt_pending()
+
+
+def thread_id(thread: gdb.InferiorThread) -> bytes:
+    """A thread as packets name it."""
+    process, lwp, _ = thread.ptid
+    single = 42000  # gdb/remote.c magic_null_ptid: a stub without process ids
+    return b"%x" % lwp if process == single else b"p%x.%x" % (process, lwp)

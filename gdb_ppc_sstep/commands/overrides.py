@@ -141,7 +141,7 @@ class _Continue(gdb.Command):
         gdb.execute(f"signal {self._signal()}" + (" &" if background else ""))
         if door is not None and not background and door.guards.interrupted:
             door.guards.interrupted = False
-            door.show_interrupted()
+            door.reporter.report_interrupted()
 
     @staticmethod
     def _ignore(count: int) -> str:

@@ -14,8 +14,9 @@ import gdb
 
 from ..ppc.isa import Instruction
 from . import source
-from .door import CommandsDoor, Elsewhere, Interrupted, print_location
+from .door import CommandsDoor, Interrupted, UnrequestedStop
 from .guards import users_addresses
+from .report import print_location
 from .source import Inlined
 
 
@@ -92,13 +93,15 @@ class Stepping:
                     if self._by_lines or left == 1:
                         self._begin()
                     left -= self._goes_straight(left - 1) or self._step(last=left == 1)
-                self._door.show(same_frame=self._shows_line(), hide=self._hidden)
+                self._door.reporter.report(
+                    self._door.pc, same_frame=self._shows_line(), hide=self._hidden
+                )
             except Reported:
                 pass
             except Interrupted:
-                self._door.show(same_frame=False)
-            except Elsewhere as elsewhere:
-                self._door.show_elsewhere(elsewhere.stop)
+                self._door.reporter.report(self._door.pc, same_frame=False)
+            except UnrequestedStop as unrequested:
+                self._door.reporter.report_unrequested(unrequested.stop)
 
     # -- one step
 
@@ -163,10 +166,10 @@ class Stepping:
         """Run through the rest of a line at once, as far as that can be done."""
         if not self._by_lines or self._symbol is not None:
             return False
-        return self._door.through(self._line.start, self._line.end, self._addresses)
+        return self._door.run_range(self._line.start, self._line.end, self._addresses)
 
     def _let_breakpoints_decide(self) -> None:
-        if self._door.pc in self._addresses and self._door.ask():
+        if self._door.pc in self._addresses and self._door.reporter.stops_at(self._door.pc):
             raise Reported
 
     def _in_range(self, pc: int) -> bool:
@@ -189,7 +192,7 @@ class Stepping:
             if self._enters(pc):
                 self._left += 1
                 return True
-            self._run_to(following, self._door.stub.read("r1"))
+            self._run_to(following, self._door.stack_pointer())
             if self._in_range(self._door.pc):
                 return False
         elif pc != following and instruction.returns:
@@ -220,7 +223,7 @@ class Stepping:
                 door.step()
             else:
                 door.run_to(stops)
-            if door.pc == address and (stack is None or door.stub.read("r1") == stack):
+            if door.pc == address and (stack is None or door.stack_pointer() == stack):
                 break
             self._let_breakpoints_decide()
         self._hidden = source.entered_at(address) if self._by_lines else 0

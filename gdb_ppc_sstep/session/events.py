@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import gdb
 
-from ..commands import overrides as commands
-from . import sessions
+from ..commands import overrides
+from . import hooks, sessions
 
 
 def _on_stop(event: gdb.StopEvent) -> None:
-    commands.note_stop(event)
+    overrides.note_stop(event)
     # `target remote` ends with a stop, also in scripts and front ends that never prompt.
     sessions.stopped()
 
@@ -26,7 +26,7 @@ def _on_connection_removed(event: gdb.ConnectionEvent) -> None:
 def _on_breakpoint_created(breakpoint: gdb.Breakpoint) -> None:
     if breakpoint.visible:
         sessions.breakpoints_changed()
-        sessions.warn_of(breakpoint)
+        hooks.warn_of(breakpoint, sessions.door_at_rest)
 
 
 def _on_breakpoint_changed(breakpoint: gdb.Breakpoint) -> None:
@@ -39,7 +39,9 @@ def _on_register_changed(_event: gdb.RegisterChangedEvent) -> None:
 
 
 def _on_exit(_event: gdb.GdbExitingEvent) -> None:
-    sessions.before_leaving()
+    door = sessions.door_at_rest()
+    if door is not None:
+        door.leaving()
 
 
 def connect() -> None:

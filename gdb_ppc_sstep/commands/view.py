@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: MIT
+"""What gdb believes of the guest, while we move it behind gdb's back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import gdb
+
+from ..errors import SstepError
+from ..stub.stub import Stub
+
+
+class View:
+    """thread: the thread-id that gdb has selected.  busy: whether the guest is being moved."""
+
+    def __init__(self, stub: Stub, quiesce: Callable[[], None]) -> None:
+        """quiesce: called before gdb may look, to take what is ours out of the guest."""
+        self._stub = stub
+        self._quiesce = quiesce
+        self.thread: bytes | None = None
+        self.busy = False
+        self._touched = False  # the stub was sent packets that gdb does not know of
+        self._moved = False  # and these have moved the guest
+        self._remotetimeout: object = None  # the user's, while it is another
+
+    @contextmanager
+    def behind(self, thread: bytes | None) -> Iterator[None]:
+        """The stub is sent packets that gdb does not know of; gdb sees what they did afterwards.
+
+        thread: the one that gdb has selected.
+        """
+        before, self.busy = self.busy, True
+        try:
+            self.thread = thread
+            self.touched()
+            try:
+                yield
+            finally:
+                self.flush()
+        finally:
+            self.busy = before
+
+    def touched(self) -> None:
+        """The stub is sent a packet that gdb does not know of."""
+        self._touched = True
+
+    def moved(self) -> None:
+        """The guest is resumed, or its registers are written."""
+        self._touched = self._moved = True
+
+    def flush(self) -> None:
+        """Have gdb see where the guest is now.
+
+        gdb remembers which thread it has selected in the stub; that is this one at the latest when
+        the last command has read its registers (gdb/top.c execute_command looks for the selected
+        frame at its end).
+        """
+        with suppress(SstepError):
+            self._quiesce()
+        thread = gdb.selected_thread()
+        if self._touched and thread is not None:  # else the connection is gone
+            self._stub.select(self.thread)
+            # Where the guest has not been moved a frame that the user has selected stays selected.
+            keeping = "" if self._moved else f"thread apply {thread.num} -q "
+            gdb.execute("maintenance flush dcache", to_string=True)
+            gdb.execute(keeping + "maintenance flush register-cache", to_string=True)
+        self._touched = self._moved = False
+        if self._remotetimeout is not None:
+            gdb.execute(f"set remotetimeout {self._remotetimeout}")
+            self._remotetimeout = None
+
+    def shorten_remotetimeout(self) -> None:
+        """Have gdb wait a second for a reply, until `flush`: Ctrl-C is noticed (see `link`)."""
+        if self._remotetimeout is None:
+            self._remotetimeout = gdb.parameter("remotetimeout")
+            gdb.execute("set remotetimeout 1")

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: MIT
+"""How a connection is stepped: the interface of a door, and the one by the wire.
+
+The other one, `commands.door.CommandsDoor`, is loaded only when it is needed.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Protocol
+
+import gdb
+
+from ..commands.link import thread_id
+from ..errors import SstepError
+from ..options import Options
+from ..rsp import private
+from . import detect, takeover
+
+
+class Door(Protocol):
+    """What steps one connection.  SstepError, gdb.error: it cannot do what is asked.
+
+    steps_by_commands: gdb must not ask the stub for steps itself.
+    """
+
+    steps_by_commands: bool
+
+    @property
+    def busy(self) -> bool:
+        """Whether the guest is being moved behind gdb's back."""
+
+    def activate(self, active: bool) -> None:
+        """Step from now on, or let gdb's step requests pass as they are."""
+
+    def apply(self, options: Options, *, debug: bool, debug_file: str) -> None:
+        """Step as the user has set it.  debug_file: where the log goes, empty for gdb's own."""
+
+    def status(self, *, active: bool) -> dict[str, Any]:
+        """See `engine.report.status`; the guest is at rest."""
+
+    def leftovers(self, known: str, *, clean: bool) -> list[dict[str, Any]]:
+        """See `engine.report.leftovers`; the guest is at rest."""
+
+    def guard(self, *, at_stop: bool = False, returning: int | None = None) -> None:
+        """The guest is at rest, and gdb may resume it: see to it that it asks for no step.
+
+        at_stop: other extensions may be looking at gdb's breakpoints.  returning: where a command
+        of gdb's will wait for a function to return.
+        """
+
+    def leaving(self) -> None:
+        """The guest is about to be let go."""
+
+    def closed(self) -> None:
+        """The connection is gone."""
+
+    def news(self) -> str:
+        """What it has logged since this was last asked, for gdb's log."""
+
+    def ended(self) -> bool:
+        """After that: whether nothing of it runs any more."""
+
+    def record(self) -> str:
+        """After that: what it was in the middle of when it was killed (see `engine.record`)."""
+
+
+class WireDoor:
+    """A layer between gdb and the stub (see `takeover`), asked by packets of our own."""
+
+    steps_by_commands = False
+
+    def __init__(self, connection: gdb.RemoteTargetConnection) -> None:
+        """Take the connection.  SstepError: that cannot be done, and nothing has changed."""
+        self._connection = connection
+        self._layer = takeover.take(connection)
+
+    @property
+    def busy(self) -> bool:
+        """See `Door`."""
+        return False
+
+    def activate(self, active: bool) -> None:
+        """See `Door`."""
+        self._set("active", "on" if active else "off")
+
+    def apply(self, options: Options, *, debug: bool, debug_file: str) -> None:
+        """See `Door`."""
+        for name, value in options.to_text().items():
+            self._set(name, value)
+        self._set("log-file", debug_file.encode().hex())
+        self._set("log", "on" if debug else "off")
+
+    def _set(self, name: str, value: str) -> None:
+        reply = detect.send(self._connection, f"{private.SET}{name}={value}")
+        if reply != b"OK":
+            said = (reply or b"nothing").decode("latin-1")
+            raise SstepError(f"the step layer does not take {name}={value}: it says {said!r}")
+
+    def status(self, *, active: bool) -> dict[str, Any]:
+        """See `Door`."""
+        status: dict[str, Any] = self._ask(private.STATUS)
+        return status
+
+    def leftovers(self, known: str, *, clean: bool) -> list[dict[str, Any]]:
+        """See `Door`."""
+        # The layer, which has come in between only now, is to know what gdb has selected.
+        thread = thread_id(gdb.selected_thread())
+        detect.send(self._connection, "Hg" + thread.decode())
+        packet = private.CLEAN if clean else private.LEFT
+        found: list[dict[str, Any]] = self._ask(f"{packet}:{known.encode().hex()}")
+        if clean:
+            gdb.execute("maintenance flush register-cache", to_string=True)
+        return found
+
+    def _ask(self, packet: str) -> Any:
+        reply = detect.send(self._connection, packet)
+        if not reply:
+            raise gdb.GdbError("The step layer does not answer; connect again.")
+        if reply.startswith(b"E"):
+            raise gdb.GdbError(reply.decode("latin-1").partition(".")[2])
+        return json.loads(bytes.fromhex(reply.decode()))
+
+    def guard(self, *, at_stop: bool = False, returning: int | None = None) -> None:
+        """See `Door`.  gdb may ask: the layer steps."""
+
+    def leaving(self) -> None:
+        """See `Door`.  The layer sees it by itself."""
+
+    def closed(self) -> None:
+        """See `Door`.  The layer ends by itself."""
+
+    def news(self) -> str:
+        """See `Door`."""
+        return self._layer.news()
+
+    def ended(self) -> bool:
+        """See `Door`."""
+        return not self._layer.alive()
+
+    def record(self) -> str:
+        """See `Door`."""
+        return self._layer.record()

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: MIT
+"""What the user has set: `set ppc-sstep ...` and `show ppc-sstep ...`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import gdb
+
+from ..options import AIL, Interrupts, Options
+from .groups import Group
+
+
+class Settings:
+    """mode, door: see the parameters of these names.  options: how steps are done.  debug,
+    debug_file: whether all is logged, and where to (empty: gdb's own log).
+    """
+
+    def __init__(self) -> None:
+        self.mode = "auto"
+        self.door = "auto"
+        self.options = Options()
+        self.debug = False
+        self.debug_file = ""
+
+
+SETTINGS = Settings()
+"""Those of this gdb.  Read by others, and written here."""
+
+
+class _ShowGroup(gdb.Command):
+    """Show the settings of the ppc64 single-step extension."""
+
+    def __init__(self) -> None:
+        super().__init__("show ppc-sstep", gdb.COMMAND_RUNNING, prefix=True)
+
+    def invoke(self, _argument: str, _from_tty: bool) -> None:
+        for name in ("mode", "door", "ail", "interrupts", "mask-interrupts", "debug-file"):
+            gdb.execute(f"show ppc-sstep {name}")
+
+
+class _Told(gdb.Parameter):
+    """A parameter that the doors are told of."""
+
+    _changed: Callable[[], None]
+
+    def _set_option(self, name: str, value: str) -> str:
+        """What `get_set_string` does for one of the `Options`."""
+        SETTINGS.options = SETTINGS.options.with_text(name, value)
+        self._changed()
+        return ""
+
+
+class _Mode(gdb.Parameter):
+    """auto  ppc64 remote targets whose stub ignores step requests: QEMU with KVM, or with
+          Qqemu.sstep=0.  This is the default.
+    on    every ppc64 remote target.
+    off   none."""
+
+    set_doc = "Set which connections are taken, to step by the Trace interrupt."
+    show_doc = "Show which connections are taken, to step by the Trace interrupt."
+
+    def __init__(self, decide_again: Callable[[], None]) -> None:
+        self._decide_again = decide_again
+        super().__init__(
+            "ppc-sstep mode", gdb.COMMAND_RUNNING, gdb.PARAM_ENUM, ["auto", "on", "off"]
+        )
+        self.value = SETTINGS.mode
+
+    def get_set_string(self) -> str:
+        SETTINGS.mode = str(self.value)
+        self._decide_again()
+        return ""
+
+    def get_show_string(self, value: str) -> str:
+        return f"The mode of ppc-sstep is {value}."
+
+
+class _Door(gdb.Parameter):
+    """auto      by the wire, and by commands where that cannot be done.  This is the default.
+    wire      a process between gdb and the stub answers gdb's own step requests.
+    commands  stepi, nexti, step and next are replaced, and use gdb's own connection.
+
+    It counts for connections that are made from then on.  gdb cannot bring back a command
+    that was replaced: once one connection is stepped by commands, all later ones are."""
+
+    set_doc = "Set how a connection is stepped."
+    show_doc = "Show how a connection is stepped."
+
+    def __init__(self) -> None:
+        super().__init__(
+            "ppc-sstep door", gdb.COMMAND_RUNNING, gdb.PARAM_ENUM, ["auto", "wire", "commands"]
+        )
+        self.value = SETTINGS.door
+
+    def get_set_string(self) -> str:
+        SETTINGS.door = str(self.value)
+        return ""
+
+    def get_show_string(self, value: str) -> str:
+        return f"The door of ppc-sstep is {value}."
+
+
+class _Ail(_Told):
+    """LPCR[AIL] says where interrupts go while translation is on.
+
+    auto  as LPCR says.  This is the default.
+    0     to 0xd00, without translation.
+    2     to 0x18d00.
+    3     to 0xc000000000004d00, as in Linux.
+
+    Needed only for a stub that does not give LPCR."""
+
+    set_doc = "Set LPCR[AIL] of the guest, for a stub that does not give LPCR."
+    show_doc = "Show LPCR[AIL] of the guest, for a stub that does not give LPCR."
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        super().__init__("ppc-sstep ail", gdb.COMMAND_RUNNING, gdb.PARAM_ENUM, list(AIL))
+        self.value = SETTINGS.options.to_text()["ail"]
+
+    def get_set_string(self) -> str:
+        return self._set_option("ail", str(self.value))
+
+    def get_show_string(self, value: str) -> str:
+        return f"LPCR[AIL] for ppc-sstep is {value}."
+
+
+class _Interrupts(_Told):
+    """into  the first instruction of the guest's handler, as native stepping does.  This is the
+          default.
+    over  what the handler returns to: after a fault that it has put right (page faults, facilities
+          switched on when they are first used) the next instruction, as the step then completes;
+          after a system call, a trap, an alignment or program interrupt the place that the handler
+          returns to, if that is the instruction or the next one.
+
+    Interrupts from outside (timer, devices) never end a step."""
+
+    set_doc = "Set what a step shows of an interrupt that its instruction takes."
+    show_doc = "Show what a step shows of an interrupt that its instruction takes."
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        super().__init__(
+            "ppc-sstep interrupts",
+            gdb.COMMAND_RUNNING,
+            gdb.PARAM_ENUM,
+            [choice.value for choice in Interrupts],
+        )
+        self.value = SETTINGS.options.interrupts.value
+
+    def get_set_string(self) -> str:
+        return self._set_option("interrupts", str(self.value))
+
+    def get_show_string(self, value: str) -> str:
+        return f"Steps go {value} interrupts that their instruction takes."
+
+
+class _MaskInterrupts(_Told):
+    """on   interrupts from outside (timer, devices, other vCPUs) wait until the guest is
+         continued, as in native stepping: MSR[EE] is 0 for the instruction, and the guest
+         does not see that.  This is the default.
+    off  their handlers run first, whenever they are due, unless all other vCPUs stand still
+         (in a step over a breakpoint, by scheduler-locking, and always at the commands
+         door): a handler may wait for them.
+
+    In problem state MSR[EE] is always 1: there they are never kept waiting."""
+
+    set_doc = "Set whether interrupts from outside wait for a step."
+    show_doc = "Show whether interrupts from outside wait for a step."
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        super().__init__("ppc-sstep mask-interrupts", gdb.COMMAND_RUNNING, gdb.PARAM_BOOLEAN)
+        self.value = SETTINGS.options.mask_interrupts
+
+    def get_set_string(self) -> str:
+        return self._set_option("mask-interrupts", "on" if self.value else "off")
+
+    def get_show_string(self, value: str) -> str:
+        return f"Masking of interrupts while an instruction is stepped is {value}."
+
+
+class _Debug(_Told):
+    """When on, each packet and decision of the step layer is logged.
+
+    The log is printed to gdb's own (see "set logging") at each stop, or appended line by line to
+    the file that "set ppc-sstep debug-file" names."""
+
+    set_doc = "Set debugging of the ppc64 single-step extension."
+    show_doc = "Show debugging of the ppc64 single-step extension."
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        super().__init__("debug ppc-sstep", gdb.COMMAND_MAINTENANCE, gdb.PARAM_BOOLEAN)
+        self.value = SETTINGS.debug
+
+    def get_set_string(self) -> str:
+        SETTINGS.debug = bool(self.value)
+        self._changed()
+        return ""
+
+    def get_show_string(self, value: str) -> str:
+        return f"Debugging of the ppc64 single-step extension is {value}."
+
+
+class _DebugFile(_Told):
+    """It is the log of "set debug ppc-sstep".
+
+    Empty, which is the default, is for gdb's own log."""
+
+    set_doc = "Set the file that the log of the step layer is appended to."
+    show_doc = "Show the file that the log of the step layer is appended to."
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        super().__init__(
+            "ppc-sstep debug-file", gdb.COMMAND_MAINTENANCE, gdb.PARAM_OPTIONAL_FILENAME
+        )
+        self.value = SETTINGS.debug_file
+
+    def get_set_string(self) -> str:
+        SETTINGS.debug_file = os.path.abspath(str(self.value)) if self.value else ""
+        self._changed()
+        return ""
+
+    def get_show_string(self, value: str) -> str:
+        return f"The log of the step layer goes to {value or 'the log of gdb'}."
+
+
+def register(decide_again: Callable[[], None], changed: Callable[[], None]) -> None:
+    """Make the settings known to gdb.
+
+    decide_again: called when the mode has changed.  changed: when anything else has that a door
+    has to know.
+    """
+    Group("set ppc-sstep", "Set how the ppc64 single-step extension works.")
+    _ShowGroup()
+    _Mode(decide_again)
+    _Door()
+    for kind in (_Ail, _Interrupts, _MaskInterrupts, _Debug, _DebugFile):
+        kind(changed)
