@@ -55,8 +55,15 @@ class Session:
         if wanted and self.door is None:
             self._take()
         elif self.door is not None:
-            self.active = wanted
-            self.door.activate(wanted)
+            self._switch(self.door, wanted)
+
+    def _switch(self, door: Door, active: bool) -> None:
+        """Have a door that is there step, or not."""
+        try:
+            door.activate(active)
+            self.active = active
+        except SstepError as error:
+            _warn(f"nothing has changed: {error}")
 
     def _take(self) -> None:
         how = "stepping by the Trace interrupt"
@@ -101,7 +108,7 @@ class Session:
         return door
 
     def _not_taken(self) -> None:
-        gdb.write(f"ppc-sstep: this connection is not taken: {self.why}\n", gdb.STDERR)
+        _warn(f"this connection is not taken: {self.why}")
 
     def tell_settings(self) -> None:
         """Tell the door what the user has set."""
@@ -110,7 +117,7 @@ class Session:
         try:
             self.door.apply(SETTINGS.options, debug=SETTINGS.debug, debug_file=SETTINGS.debug_file)
         except SstepError as error:
-            raise gdb.GdbError(f"ppc-sstep: {error}") from error
+            _warn(str(error))
 
     def leftovers(self, *, clean: bool = False) -> list[dict[str, Any]]:
         """What a killed session may have left (see `Door`); clean: it is undone."""
@@ -141,6 +148,11 @@ class Session:
         text = self.door.news() if self.door is not None else ""
         if text:
             gdb.write(text, gdb.STDLOG)
+
+
+def _warn(line: str) -> None:
+    """Tell the user of trouble that ends nothing."""
+    gdb.write(f"ppc-sstep: {line}\n", gdb.STDERR)
 
 
 def _log(line: str) -> None:
