@@ -146,6 +146,17 @@ def resuming(modules: Sources) -> set[str]:
     return found
 
 
+def long(modules: Sources) -> set[str]:
+    """Modules with too many lines."""
+    return {name for name, text in modules.items() if len(text.splitlines()) > LONGEST}
+
+
+def begins_with_rule(text: str) -> bool:
+    """Whether there is a docstring, and nothing else."""
+    body = ast.parse(text).body
+    return len(body) == 1 and ast.get_docstring(ast.parse(text)) is not None
+
+
 def test_arrows_point_down_only() -> None:
     assert list(wrong_arrows(sources())) == []
 
@@ -163,16 +174,12 @@ def test_few_rooms_resume_the_guest() -> None:
 
 
 def test_a_long_file_says_why() -> None:
-    lengths = {name: len(text.splitlines()) for name, text in sources().items()}
-    assert {name for name, length in lengths.items() if length > LONGEST} == set(LONGER)
+    assert long(sources()) == set(LONGER)
 
 
 @pytest.mark.parametrize("name", [name for name in BELOW if name not in ("errors", "options")])
 def test_a_folder_begins_with_its_rule(name: str) -> None:
-    body = ast.parse(sources()[name]).body
-    assert len(body) == 1
-    assert isinstance(body[0], ast.Expr)
-    assert isinstance(body[0].value, ast.Constant)
+    assert begins_with_rule(sources()[name])
 
 
 # -- the checks can fail
@@ -236,3 +243,19 @@ def test_what_is_impure_is_found(name: str, line: str) -> None:
 
 def test_who_resumes_is_found() -> None:
     assert "stub.stub" in resuming(with_line("stub.stub", "def f(stub): stub.run(2)"))
+
+
+def test_what_is_long_is_found() -> None:
+    assert long(GOOD) == set()
+    assert long(with_line("errors", "\n" * LONGEST)) == {"errors"}
+
+
+@pytest.mark.parametrize("text", ["", "import os", '"""Rule."""\nimport os', "x = 1"])
+def test_a_folder_without_a_rule_is_found(text: str) -> None:
+    assert begins_with_rule(GOOD["ppc"])
+    assert not begins_with_rule(text)
+
+
+def test_a_wing_that_is_in_no_table_is_found() -> None:
+    with pytest.raises(KeyError):
+        list(wrong_arrows({"attic.box": "from ..errors import SstepError", "errors": ""}))
