@@ -97,11 +97,11 @@ class CommandsDoor:
     def guard(self, *, at_stop: bool = False, returning: int | None = None) -> None:
         """See `Door`."""
         if at_stop:
-            self.guards.returning = None  # that has served
+            self.guards.return_address = None  # that has served
             self.guards.add()
             return
         if returning is not None:
-            self.guards.returning = returning
+            self.guards.return_address = returning
         self.guards.refresh()
 
     def leaving(self) -> None:

@@ -89,7 +89,7 @@ class Guards:
         """Whether the last hit was one that a breakpoint of the user's stops at."""
         self.interrupted = False
         """Whether Ctrl-C came during the last hit; gdb has then stopped and printed nothing."""
-        self.returning: int | None = None
+        self.return_address: int | None = None
         """Where a command of gdb's waits for a function to return, and not in every frame."""
 
     def refresh(self) -> None:
@@ -103,8 +103,8 @@ class Guards:
     def add(self) -> None:
         """`refresh` without deleting any: other extensions may be looking at those of a stop."""
         wanted = dict.fromkeys(self._stepper.vectors(), frozenset[int]())
-        if self.returning is not None:
-            wanted[self.returning] = frozenset()
+        if self.return_address is not None:
+            wanted[self.return_address] = frozenset()
         wanted.update(_users())
         landings = self._stepper.landings(wanted) if wanted else ()
         self._landings = frozenset(landings) - wanted.keys()

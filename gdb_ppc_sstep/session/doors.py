@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 import gdb
 
-from ..commands.link import thread_id
 from ..errors import SstepError
 from ..options import Options
 from ..rsp import private
@@ -104,6 +103,8 @@ class WireDoor:
 
     def leftovers(self, known: str, *, clean: bool) -> list[dict[str, Any]]:
         """See `Door`."""
+        from ..commands.link import thread_id  # seldom
+
         # The layer, which has come in between only now, is to know what gdb has selected.
         thread = thread_id(gdb.selected_thread())
         detect.send(self._connection, "Hg" + thread.decode())

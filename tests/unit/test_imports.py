@@ -31,7 +31,7 @@ ENTRIES = {"": (), "load": ("session",), "__main__": ("wire",)}
 """The top level, which nobody imports but Python and gdb; and `load` is imported there."""
 
 PURE = ("errors", "options", "ppc", "rsp")
-PURE_IMPORTS = {"__future__", "ast", "collections.abc", "enum", "functools", "re", "typing"}
+PURE_IMPORTS = {"__future__", "collections.abc", "enum", "functools", "re", "typing"}
 IMPORT_GDB = ("", "session", "commands")
 OPEN_SOCKETS = ("wire", "session.takeover")
 IO = {"socket", "select", "subprocess"}
@@ -74,12 +74,17 @@ def imports(name: str, modules: Sources) -> tuple[set[str], set[str]]:
             for alias in node.names:
                 within = alias.name.partition("gdb_ppc_sstep.")[2]
                 (ours if within else others).add(within or alias.name)
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            others.add(node.module or "")
         elif isinstance(node, ast.ImportFrom):
-            base = _package(name, modules)
-            base = base[: len(base) - (node.level - 1)]
-            start = ".".join([*base, *([node.module] if node.module else [])])
+            start = node.module or ""
+            if node.level:
+                base = _package(name, modules)
+                base = base[: len(base) - (node.level - 1)]
+                start = ".".join([*base, *([start] if start else [])])
+            elif start.partition(".")[0] == PACKAGE.name:
+                start = start.partition(".")[2]
+            else:
+                others.add(start)
+                continue
             for alias in node.names:
                 within = f"{start}.{alias.name}".lstrip(".")
                 ours.add(within if within in modules else start)
@@ -127,6 +132,9 @@ def impure(modules: Sources) -> Iterator[str]:
         top = {other.partition(".")[0] for other in others}
         if wing(name) in PURE and others - PURE_IMPORTS:
             yield f"{name}: {sorted(others - PURE_IMPORTS)}"
+        for node in ast.walk(ast.parse(modules[name])) if wing(name) in PURE else ():
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("open", "print", "input"):
+                yield f"{name}: {ast.unparse(node.func)}()"
         if "gdb" in top and wing(name) not in IMPORT_GDB:
             yield f"{name}: gdb"
         allowed = wing(name) in OPEN_SOCKETS or name in OPEN_SOCKETS
@@ -210,6 +218,7 @@ def test_what_is_right_is_found_right() -> None:
         ("ppc.msr", "from ..stub.stub import Stub", "ppc.msr -> stub.stub"),
         ("stub.stub", "from ..engine import runner", "stub.stub -> engine.runner"),
         ("errors", "def f():\n    from .ppc import msr", "errors -> ppc.msr"),
+        ("ppc.msr", "from gdb_ppc_sstep.stub.stub import Stub", "ppc.msr -> stub.stub"),
         ("engine.runner", "import gdb_ppc_sstep.wire.layer", "engine.runner -> wire.layer"),
         (
             "stub.stub",
@@ -232,6 +241,7 @@ def test_a_circle_is_found() -> None:
     [
         ("ppc.msr", "import gdb"),
         ("ppc.msr", "import os"),
+        ("ppc.msr", "print(1)"),
         ("stub.stub", "import gdb"),
         ("engine.runner", "from socket import socket"),
         ("engine.runner", "def f():\n    import select"),
