@@ -145,6 +145,12 @@ def test_pip_install(tmp_path: Path, guest: Qemu, demo: Program) -> None:
     assert str(tmp_path / "venv") in line and line.endswith("/gdb_ppc_sstep/__init__.py")
     imported = subprocess.run([programs / "python", "-c", "import gdb_ppc_sstep"], cwd="/")
     assert imported.returncode == 0
+    installed = Path(line.partition(" ")[2]).parent
+
+    def modules(folder: Path) -> set[Path]:
+        return {path.relative_to(folder) for path in folder.rglob("*.py")}
+
+    assert modules(installed) == modules(ROOT / "gdb_ppc_sstep"), "all subpackages"
     with Gdb(tmp_path, extension=False, arguments=(f"-iex={line}",)) as gdb:
         assert "stepping by the Trace interrupt" in gdb.connect(guest.target, demo.elf)
         gdb.command("tbreak work")
