@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: MIT
+"""A link that tells what was sent from what was waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ..machine import FakeLink, Machine
+
+
+class SlowLink(FakeLink):
+    """Replies come when they are waited for.
+
+    bursts: what was sent at once, one after another.  waited: the number of bursts whose replies
+    were waited for.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(machine)
+        self.bursts: list[list[bytes]] = []
+        self.waited = 0
+
+    def call(self, payload: bytes) -> bytes:
+        """See the product's `Link`."""
+        return self.begin([payload])()[0]
+
+    def begin(self, payloads: Sequence[bytes]) -> Callable[[], list[bytes]]:
+        """See the product's `Link`."""
+        self.bursts.append(list(payloads))
+
+        def replies() -> list[bytes]:
+            self.waited += 1
+            return [self.machine.call(payload) for payload in payloads]
+
+        return replies
