@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
-from ..errors import StubRefused
+from ..errors import SstepError, StubRefused
 from ..ppc import isa, msr
 from ..rsp.description import Register
 from ..rsp.resume import Resume
@@ -57,7 +57,11 @@ class KvmStub(Stub):
         self._pipeline.ask((b"g",))
         raw = super()._learn_order()
         written = b"P" + self.asks["msr"][1:]
-        self._done(written + b"=" + raw.hex().encode(), "to write msr")
+        try:
+            self._done(written + b"=" + raw.hex().encode(), "to write msr")
+        except SstepError:
+            self._anew()  # else all would be taken for fetched the next time
+            raise
         return raw
 
     def prefetch(
