@@ -5,7 +5,7 @@ A pytest plugin, with three options that tests/run uses:
 
   --tiers=A,B   only tests of these tiers
   --each-tier   it is a failure if one of them has run no test
-  --quick       without the tests that LONG names
+  --quick       of the tests that QUICK names only the cases that it keeps
 """
 
 from __future__ import annotations
@@ -18,10 +18,27 @@ import pytest
 MARKED = ("lldb", "kvm", "linux", "bare")
 """Tiers that a test is of by the mark of that name, the first that it has; else `unit`."""
 
-LONG = {
-    "tests/system/test_soak.py": "",
+SYSTEM = "tests/system/"
+QUICK: dict[str, tuple[str, ...]] = {
+    "test_atomic.py::test_sequences": ("endian=be",),
+    "test_bench.py::": (),
+    "test_every_step.py::test_every_register": ("endian=be-ail=3-wire", "endian=le-commands"),
+    "test_every_step.py::test_other_cpus": (),
+    "test_generated.py::test_all_registers": ("POWER10-le-3",),
+    "test_instructions.py::test_every_case": ("endian=be-ail=3",),
+    "test_instructions.py::test_faults_stop_at_their_vector": ("endian=be-ail=3-$old]",),
+    "test_mi.py::test_records": ("eclipse", "console-sync"),
+    "test_packet_faults.py::test_faults": ("2",),
+    "test_random_walks.py::test_walk": ("1",),
+    "test_run_control.py::test_transcript": ("wire-endian=be-opt=O0", "commands-endian=le-opt=O2"),
+    "test_sessions.py::test_interrupts": ("stepi", "continue"),
+    "test_sessions.py::test_other_extensions": ("ours first-gef", "ours last-gdb-dashboard"),
+    "test_shapes.py::test_transcripts": ("endian=le-opt=O2",),
+    "test_vcpus.py::test_every_register_of_every_vcpu": ("be-2-wire", "le-1-commands"),
+    "test_vcpus.py::test_no_hit_is_lost": ("stepi-4-wire", "continue-2-commands"),
 }
-"""What --quick leaves out: how the names of the tests begin, and what still covers that."""
+"""What --quick leaves out of tests/system: tests that take long, by how their names begin.  Of each
+it keeps the cases whose parameters begin as given here; with none it keeps nothing of the test."""
 
 
 def tier_of(keywords: Collection[str]) -> str:
@@ -41,20 +58,35 @@ def _tiers(config: pytest.Config) -> list[str]:
     return given.split(",") if given else [*MARKED, "unit"]
 
 
-def _is_long(item: pytest.Item) -> bool:
-    return item.nodeid.startswith(tuple(LONG))
+def _left_out_of_quick(item: pytest.Item) -> bool:
+    name, _, parameters = item.nodeid.partition("[")
+    for begins, kept in QUICK.items():
+        if name.startswith(SYSTEM + begins):
+            return not parameters.startswith(kept or "nothing")
+    return False
+
+
+def _stale(items: list[pytest.Item]) -> list[str]:
+    """What QUICK says and no test fits."""
+    names = [item.nodeid.removeprefix(SYSTEM) for item in items]
+    cases = [tuple(name.partition("[")[::2]) for name in names]
+    return [
+        f"{begins} {case}".strip()
+        for begins, kept in QUICK.items()
+        for case in kept or ("",)
+        if not any(name.startswith(begins) and of.startswith(case) for name, of in cases)
+    ]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("quick"):
-        unknown = [name for name in LONG if not any(i.nodeid.startswith(name) for i in items)]
-        if unknown and config.getoption("each_tier"):  # else it may not be among the arguments
-            raise pytest.UsageError(f"tests/tiers.py names tests that do not exist: {unknown}")
+    quick = config.getoption("quick")
+    if quick and config.getoption("each_tier") and (stale := _stale(items)):
+        raise pytest.UsageError(f"tests/tiers.py: QUICK names what does not exist: {stale}")
     tiers = _tiers(config)
     wanted, left_out = [], []
     for item in items:
         tier = tier_of(item.keywords)
-        if tier not in tiers or (config.getoption("quick") and _is_long(item)):
+        if tier not in tiers or (quick and _left_out_of_quick(item)):
             left_out.append(item)
             continue
         wanted.append(item)
