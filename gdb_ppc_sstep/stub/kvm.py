@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
-from ..errors import SstepError, StubRefused
+from ..errors import StubRefused
 from ..ppc import isa, msr
 from ..rsp.description import Register
 from ..rsp.resume import Resume
@@ -52,17 +52,15 @@ class KvmStub(Stub):
         if self._order is None:
             self._learn_order()
 
-    def _learn_order(self) -> bytes:
-        """With it the registers are fetched: both are needed at the same moments."""
+    def _learn_order(self) -> None:
+        """Fetch the registers with it.  It is not known before the MSR is written back: until then
+        addresses are translated by another one.
+        """
         self._pipeline.ask((b"g",))
-        raw = super()._learn_order()
+        raw = self._raw_msr()
         written = b"P" + self.asks["msr"][1:]
-        try:
-            self._done(written + b"=" + raw.hex().encode(), "to write msr")
-        except SstepError:
-            self._anew()  # else all would be taken for fetched the next time
-            raise
-        return raw
+        self._done(written + b"=" + raw.hex().encode(), "to write msr")
+        self._set_order(raw)
 
     def prefetch(
         self, registers: Iterable[str], code: Iterable[int] = (), payloads: Sequence[bytes] = ()

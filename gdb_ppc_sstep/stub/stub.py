@@ -261,15 +261,19 @@ class Stub:
         except StubRefused:
             return None
 
-    def _learn_order(self) -> bytes:
-        """Read the MSR, which says in which byte order it and all else is; its bytes."""
+    def _learn_order(self) -> None:
+        """Read the MSR, which says in which byte order it and all else is."""
+        self._set_order(self._raw_msr())
+
+    def _raw_msr(self) -> bytes:
         asked = self.asks.get("msr")
         if asked is None:
             raise self._absent("msr")
-        raw = self._raw("msr", asked)
+        return self._raw("msr", asked)
+
+    def _set_order(self, raw: bytes) -> None:
         self._order = "little" if msr.little_endian(raw) else "big"
         self._known.values["msr"] = int.from_bytes(raw, self._order)
-        return raw
 
     def _raw(self, name: str, asked: bytes) -> bytes:
         known = self._known
