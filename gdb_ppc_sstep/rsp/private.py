@@ -89,7 +89,10 @@ def parse(payload: bytes) -> OwnRequest:
             raise BadPacket(f"{name} cannot be {value!r}")
         return SetActive(SWITCH[value]) if name == "active" else SetLogging(SWITCH[value])
     if name == "log-file":
-        return SetLogFile(_unhex(value))
+        path = _unhex(value)
+        if "\0" in path:
+            raise BadPacket("the name of a log file cannot have a null character")
+        return SetLogFile(path)
     Options().with_text(name, value)
     return SetOption(name, value)
 

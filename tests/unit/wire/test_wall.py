@@ -80,6 +80,8 @@ def test_what_is_the_stubs_business_is_forwarded_as_it_came(start: Start, payloa
         b"Qppc-sstep.log=2",
         b"Qppc-sstep.log-file=zz",
         b"Qppc-sstep.log-file=ff",
+        b"Qppc-sstep.log-file=00",
+        b"Qppc-sstep.log-file=6c6f6700",
         b"Qppc-sstep.nothing=1",
         b"Qppc-sstep.",
         b"Qppc-sstep.\xff=1",
