@@ -114,7 +114,8 @@ class PatientServer(StubServer):
         if trick.reply is not None and (self.lies or self._is_fair(payload, trick.reply)):
             return self._tricked(payload, trick.reply)
         reply = self._honest(payload)
-        if trick.cut and reply and payload[:1] in b"gpq":
+        # What is left of OK would be taken for output of the monitor, and more would be awaited.
+        if trick.cut and reply and payload[:1] in b"gpq" and not payload.startswith(b"qRcmd"):
             return reply[: -trick.cut]
         return reply
 
