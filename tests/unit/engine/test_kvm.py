@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from gdb_ppc_sstep.errors import StubRefused
 from gdb_ppc_sstep.rsp.resume import only
 from gdb_ppc_sstep.stub.introduce import introduce
 
@@ -110,3 +111,19 @@ def test_a_breakpoint_hides_nothing_though_its_word_is_known() -> None:
     on.step()
     assert machine.changed(native) == {}
     on.clean([TEXT + 4])
+
+
+def test_a_breakpoint_is_not_planted_through_an_msr_that_the_stub_refuses() -> None:
+    """Else it would stay in the guest, and nobody would know of it: who asked is told an error."""
+    machine = program(m.NOP, state=USER)
+    machine.kvm = True
+    on = bench(machine)
+    on.stub.synchronise()
+    other = b"P41=" + (USER ^ m.PR).to_bytes(8, "little").hex().encode()
+    machine.reply[other] = b"E22"
+    machine.packets.clear()
+    with pytest.raises(StubRefused, match="refused to write msr"):
+        on.stub.breakpoint(b"Z0,%x,4" % TEXT)
+    behind = machine.packets[machine.packets.index(other) + 1 :]
+    assert [packet for packet in behind if packet[:1] == b"Z"] == []
+    assert machine.planted == {}
