@@ -104,6 +104,10 @@ class Forwarder:
         thread = StopReply.parse(reply).thread
         if thread is not None:
             self._selected(thread)
+            if request.payload == b"?":
+                # QEMU names the thread that it would resume, and the one that registers are asked
+                # of stays selected (gdbstub handle_target_halt).
+                self._stub.changed(None)
         return reply
 
     def _selected(self, thread: bytes | None) -> None:
