@@ -82,7 +82,11 @@ class Forwarder:
             # qRcmd's output comes in O packets before its reply.
             if item.payload[:1] != b"O" or item.payload == b"OK":
                 self.pending = None
-            self._wire.to_gdb(self._replied(request, item.payload))
+            reply = item.payload
+            try:
+                reply = self._replied(request, item.payload)
+            finally:
+                self._wire.to_gdb(reply)  # whatever may be wrong with us
         elif isinstance(item, Notification):
             self._wire.to_gdb(item.payload, b"%")
 

@@ -124,6 +124,8 @@ class Layer:
 
     def _idle(self) -> None:
         """gdb asks for nothing: the guest is left as it is to others."""
+        if self._forwarder.pending is not None:
+            return
         try:
             self._engine.quiesce()
         except StubRefused as error:

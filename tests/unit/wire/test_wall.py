@@ -9,6 +9,7 @@ from gdb_ppc_sstep.engine.engine import Engine
 from gdb_ppc_sstep.engine.settle import Settled, Settler
 from gdb_ppc_sstep.engine.targets import Target
 from gdb_ppc_sstep.rsp.resume import Resume, StopReply
+from gdb_ppc_sstep.wire.forward import Forwarder
 
 from ..machine import SE, TEXT, TRACE
 from .rig import NOPS, PC, STEP, Rig, Start, number, program
@@ -161,4 +162,27 @@ def test_an_error_of_ours_in_a_packet_that_is_answered_already(
     assert number(rig.gdb.ask(PC)) == TEXT + 4
     assert "no such thing" in rig.log
     monkeypatch.setattr(Engine, "prepare", real)
+    goes_on(rig)
+
+
+@pytest.mark.parametrize(
+    ("payload", "start_of_reply"),
+    [(b"qC", b"E.ppc-sstep: internal error: Bug("), (b"vOther", b"yes")],
+    ids=["a question", "pending"],
+)
+def test_an_error_of_ours_about_a_reply_of_the_stub(
+    start: Start, monkeypatch: pytest.MonkeyPatch, payload: bytes, start_of_reply: bytes
+) -> None:
+    """gdb gets one reply, and the next packet has its own."""
+    rig = start(program(*NOPS))
+    rig.server.extra[payload] = b"yes"
+
+    def replied(*_: object) -> bytes:
+        raise Bug("no such thing")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Forwarder, "_replied", replied)
+        assert rig.gdb.ask(payload).startswith(start_of_reply)
+    assert number(rig.gdb.ask(PC)) == TEXT
+    assert "no such thing" in rig.log
     goes_on(rig)
