@@ -18,7 +18,7 @@ def test_machine_ignores_steps() -> None:
 
 
 def test_machine_does_what_was_seen_of_a_trace_interrupt() -> None:
-    """FACTS: SRR1 is 0x8000000040009433 at 0xc000000000004d00 for MSR 0x8000000000009033."""
+    """Seen under KVM HV: SRR1 is 0x8000000040009433 for MSR 0x8000000000009033."""
     machine = program(m.NOP, state=KERNEL | SE)
     (cpu,) = machine.native()
     assert (cpu["pc"], cpu["srr0"]) == (0xC000000000004D00, TEXT + 4)
@@ -27,7 +27,7 @@ def test_machine_does_what_was_seen_of_a_trace_interrupt() -> None:
 
 
 def test_machine_with_kvm_tells_old_registers_until_it_is_asked_for_all() -> None:
-    """FACTS: `p` right after a stop gives the values of the stop before, and a `P` is lost."""
+    """Seen with QEMU 7.2: right after a stop `p` gives the stop before, and a `P` is lost."""
     machine = program(m.NOP)
     machine.kvm = True
     assert machine.call(b"Z0,%x,4" % (TEXT + 4)) == b"OK"

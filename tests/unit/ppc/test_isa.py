@@ -303,7 +303,7 @@ def test_bo_that_branches_always_has_one(bo: int) -> None:
 
 @pytest.mark.parametrize("word", [0x4C000124, 0x4C000924], ids=["rfebb 0", "rfebb 1"])
 def test_return_from_event_based_branch_is_no_ordinary_instruction(word: int) -> None:
-    """FACTS: a Trace interrupt follows rfebb no more than rfid, so a step that arms MSR[SE] and
+    """A Trace interrupt follows rfebb no more than rfid, so a step that arms MSR[SE] and
     waits at the Trace vector ends one instruction late."""
     assert isa.decode(word).kind is not Kind.ORDINARY
 
