@@ -30,11 +30,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Properties are tried with the same examples each time, but with --seed or --soak others."""
     soak, seed = config.getoption("soak"), config.getoption("seed")
+    examples = 25 if config.getoption("quick") else 100
     if seed is not None:
         config.option.hypothesis_seed = str(seed)
     hypothesis.settings.register_profile(
         "tests",
-        max_examples=100 * soak,
+        max_examples=examples * soak,
         derandomize=soak == 1 and seed is None,
         database=None,
         deadline=None,
