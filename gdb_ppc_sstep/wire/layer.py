@@ -9,7 +9,6 @@ died.
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -109,6 +108,8 @@ class Layer:
 
     def _failed(self, error: Exception) -> None:
         """An error of ours that nobody expected: tell of it, and leave the guest clean."""
+        import traceback  # never, one hopes, and it takes long
+
         self._log.say("".join(traceback.format_exception(type(error), error, error.__traceback__)))
         try:
             self._engine.abandon()
