@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import gdb
 
-from .doors import Door
+if TYPE_CHECKING:
+    from .doors import Door
 
 Find = Callable[[], "Door | None"]
 """The door of the selected inferior's connection, if that is stepped by commands and at rest."""

@@ -9,13 +9,12 @@ import gdb
 
 from ..commands import overrides
 from ..errors import SstepError
-from ..rsp import private
 from . import detect, hooks
-from .doors import Door, WireDoor
 from .settings import SETTINGS
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # most gdbs never need a door
     from ..commands.door import CommandsDoor
+    from .doors import Door
 
 
 class Session:
@@ -82,9 +81,11 @@ class Session:
         self.tell_settings()
         because = "" if SETTINGS.mode == "on" else "this stub ignores step requests; "
         gdb.write(f"ppc-sstep: {because}{how}.\n")
+        from ..rsp.private import LEFT_BEHIND
+
         for one in self.leftovers():
             gdb.write(
-                f"ppc-sstep: {one['thread']}: {one['what']}, {private.LEFT_BEHIND}; "
+                f"ppc-sstep: {one['thread']}: {one['what']}, {LEFT_BEHIND}; "
                 "`ppc-sstep clean` puts it right.\n"
             )
 
@@ -92,6 +93,8 @@ class Session:
         """A door, and why it is not by the wire if it was to be."""
         if by_commands:
             return self._commands_door(), ""
+        from .doors import WireDoor
+
         try:
             return WireDoor(self.connection), ""
         except SstepError as error:
