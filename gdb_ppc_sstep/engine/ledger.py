@@ -89,7 +89,7 @@ class Ledger:
 
     outstanding: what a guest that runs would meet, ARMED or COLLECTING, the oldest first.  redo:
     what the stub has refused and is to be done again, the first one first.  Both are read by
-    others, and written here (`redo` by `runner` as well).
+    others, and written only here.
     """
 
     def __init__(self, journal: Callable[[Snapshot], None]) -> None:
@@ -183,17 +183,26 @@ class Ledger:
             else:
                 self._move(armed, Phase.COLLECTING)
                 if self._deferred is not None:
-                    self.redo.insert(0, self._deferred._replace(counted=True))
+                    self.must_redo(self._deferred._replace(counted=True))
             self._deferred = None
         elif phase is Phase.AHEAD:
             if done:
                 self._move(armed, None)
             else:
                 self._move(armed, Phase.ARMED)
-                self.redo.insert(0, Unarm(armed))
+                self.must_redo(Unarm(armed))
         else:
             return  # ahead once, and then gdb asked for that step; or the guest is gone
         self._tell()
+
+    def must_redo(self, item: Redo) -> None:
+        """This is to be done (again), before all else that is."""
+        self.redo.insert(0, item)
+
+    def redone(self, item: Redo) -> None:
+        """That is done, unless the guest has ended meanwhile."""
+        if item in self.redo:
+            self.redo.remove(item)
 
     def drop_masked(self) -> None:
         """At a stop that gdb sees nothing is left of those that only MSR[EE] was changed for."""

@@ -80,7 +80,7 @@ class Runner:
     def _settle(self, settle: Settle) -> StopReply | None:
         """Settle a stop; the stop for gdb.  What is refused of it is to be redone."""
         ledger = self._ledger
-        ledger.redo.append(settle)
+        ledger.must_redo(settle)
         try:
             try:
                 shown, completed = self._settler.settle(settle.stop, settle.target)
@@ -92,8 +92,7 @@ class Runner:
                 ledger.defer(settle)
         except StubRefused as refused:
             raise Unsettled(str(refused)) from refused
-        if settle in ledger.redo:  # the guest has not ended
-            ledger.redo.remove(settle)
+        ledger.redone(settle)
         self.steps += completed
         return shown
 
@@ -114,7 +113,7 @@ class Runner:
             self._stub.write("msr", unmasked.written if unmasked else armed.state)
             self._stub.send_queued()
         except StubRefused:
-            self._ledger.redo.insert(0, Unarm(armed))
+            self._ledger.must_redo(Unarm(armed))
             self.recover()
             raise
         self._ledger.replace(armed, unmasked)
@@ -129,16 +128,15 @@ class Runner:
         if redo:
             self._log("again, as the stub has refused something")
         while redo:
-            item = redo[0]
+            item, completed = redo[0], False
             try:
                 if isinstance(item, Unarm):
                     self._undoing.unarm(item.armed)
                 else:
-                    _, completed = self._settler.settle(item.stop, item.target)
-                    if not item.counted:
-                        self.steps += completed
-                        redo[:1] = [item._replace(counted=True)] if redo else []
+                    completed = self._settler.settle(item.stop, item.target).completed
+                    completed = completed and not item.counted
                 self._stub.send_queued()
             except StubRefused as refused:
                 raise Unsettled(str(refused)) from refused
-            del redo[:1]
+            self.steps += completed
+            self._ledger.redone(item)

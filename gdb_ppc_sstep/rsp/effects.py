@@ -54,6 +54,21 @@ class Request(NamedTuple):
     of_thread: bool = False
 
     @property
+    def writes_registers(self) -> bool:
+        """Whether it writes registers, if it can be read: `G` and `P`."""
+        return self.payload[:1] in (b"G", b"P")
+
+    @property
+    def detaches(self) -> bool:
+        """Whether gdb lets the guest go: `D`."""
+        return self.payload[:1] == b"D"
+
+    @property
+    def has_reply(self) -> bool:
+        """Whether the stub replies at all: not to `k` and `R`."""
+        return self.payload[:1] not in (b"k", b"R")
+
+    @property
     def shows_error_text(self) -> bool:
         """Whether gdb prints the text of an error in reply to it."""
         return isinstance(self.meaning, Resume) or self.payload.startswith(

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..engine.engine import Engine
 from ..rsp.breakpoints import GdbBreakpoints
 from ..rsp.effects import Changes, Request, Selects, Writes
 from ..rsp.framing import Item, Notification, Packet
@@ -27,7 +26,6 @@ class Forwarder:
         self,
         link: WireLink,
         stub: Stub,
-        engine: Engine,
         gdbs: GdbBreakpoints,
         let_go: Callable[[], None],
     ) -> None:
@@ -35,7 +33,6 @@ class Forwarder:
         self._link = link
         self._wire = link.wire
         self._stub = stub
-        self._engine = engine
         self._gdbs = gdbs
         self._let_go = let_go
         self.gdb_thread: bytes | None = None
@@ -61,7 +58,7 @@ class Forwarder:
             stub.select(self.gdb_thread)
             if payload[:1] != b"g":
                 stub.synchronise()
-            if payload[:1] in (b"G", b"P"):
+            if request.writes_registers:
                 stub.changed(self.gdb_thread)
             if isinstance(meaning, Writes) and not stub.keeps(meaning.register):
                 return request.error(NOT_KEPT)
@@ -69,10 +66,10 @@ class Forwarder:
             return self._replied(request, stub.breakpoint(payload))
         if keeps:
             return self._replied(request, stub.query(payload))
-        if payload[:1] == b"D":
+        if request.detaches:
             self._let_go()
         self._link.ask(payload)
-        self.pending = None if payload[:1] in (b"k", b"R") else request
+        self.pending = request if request.has_reply else None
         return None
 
     def from_stub(self, item: Item) -> None:
