@@ -217,3 +217,20 @@ def test_a_core_file(gdb: Gdb, tmp_path: Path) -> None:
 def test_no_connection(gdb: Gdb, tmp_path: Path) -> None:
     assert "No such file" in gdb.command(f"target remote {tmp_path}/nothing")
     assert gdb.command("stepi") == "The program is not being run.\n"
+
+
+def test_malformed_packets_end_nothing(gdb: Gdb, guest: Qemu, demo: Program) -> None:
+    """Those that ended the layer once, and gdb's connection with it."""
+    to_work(gdb, guest.target, demo)
+    assert "received: " in gdb.command("maint packet Pzz=00")
+    for packet in (
+        "vCont;r1:p1.1",
+        "Qppc-sstep.ail=x",
+        "Qppc-sstep.interrupts=foo",
+        "qppc-sstep.clean:28",
+    ):
+        assert 'received: "E.ppc-sstep: ' in gdb.command(f"maint packet {packet}")
+    before = gdb.command("p $pc")
+    assert gdb.command("next").startswith("41\t")
+    assert gdb.command("p $pc") != before
+    assert "Outstanding: none\n" in gdb.status()

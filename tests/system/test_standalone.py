@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import pytest
 
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu
+from gdb_ppc_sstep.rsp.framing import frame
 from tests.harness.driver import ROOT, Gdb
 from tests.harness.oracle import compare
 
@@ -129,6 +131,22 @@ def test_what_is_wrong_is_one_line(tmp_path: Path, guest: Qemu, demo: Program) -
             assert process.stderr is not None
             assert words in process.stderr.read()
             assert process.wait(10) == 2
+
+
+def test_one_clients_packets_do_not_end_the_service(guest: Qemu) -> None:
+    with service("--listen", "0", "--connect", guest.target) as process:
+        host, _, port = address(process).rpartition(":")
+        for _ in range(3):
+            with socket.create_connection((host, int(port)), timeout=20) as client:
+                for payload in (b"P", b"Pzz=00", b"vCont;r1:p1.1", b"Qppc-sstep.ail=x", b"qC"):
+                    client.sendall(b"+" + frame(payload))
+                    data = b""
+                    while b"#" not in data[:-2]:
+                        more = client.recv(4096)
+                        assert more, f"the session has ended at {payload!r}"
+                        data += more
+                assert b"$QC" in data
+        assert process.poll() is None
 
 
 @pytest.mark.timeout(240)
