@@ -11,6 +11,7 @@ from ..rsp.resume import Resume
 from ..stub.stub import Stub
 from .ledger import Ledger
 from .planner import Planner, Step
+from .steps import SRRS
 from .temporary import TemporaryBreakpoints, Undo
 
 
@@ -38,8 +39,6 @@ class Ahead:
         action = request.stepping
         if action is None or action.verb != b"s" or action.thread != self._stub.thread:
             return
-        if self._stub.breakpoints_are_words:
-            return
         try:
             step = self._planner.plan_ahead(request, action.thread)
             if arm and self._undo is Undo.DEFER:
@@ -59,7 +58,7 @@ class Ahead:
         with self._temporary.planted(target.must, target.may):
             stub.write("msr", armed.written, reads_back=True)
         self._ledger.arm_ahead(armed)
-        stub.send_ahead()
+        stub.send_ahead(but=SRRS if armed.overwrites_srrs else ())
         stub.write("msr", armed.state, reads_back=True)
         self._temporary.remove_all()
         stub.defer(functools.partial(self._ledger.sent, armed))

@@ -12,7 +12,6 @@ from ..ppc import isa, msr, ranges
 from ..rsp.breakpoints import GdbBreakpoints
 from ..rsp.resume import Resume, StopReply
 from ..stub.stub import Stub
-from .borrowed import BorrowedCode
 from .planner import Planner
 from .runner import Runner
 from .steps import Armed, Frame
@@ -41,7 +40,6 @@ class CodeRun:
         stub: Stub,
         vcpu: Vcpu,
         vectors: Vectors,
-        borrowed: BorrowedCode,
         gdbs: GdbBreakpoints,
         planner: Planner,
         runner: Runner,
@@ -50,7 +48,6 @@ class CodeRun:
         self._stub = stub
         self._vcpu = vcpu
         self._vectors = vectors
-        self._borrowed = borrowed
         self._gdbs = gdbs
         self._planner = planner
         self._runner = runner
@@ -125,7 +122,7 @@ class CodeRun:
             return None
         armed: Armed | None = None
         transient: tuple[int, ...] = ()
-        reached = not vectors or self._vcpu.given_srrs() or self._borrowed.reaches_srrs()
+        reached = not vectors or self._vcpu.reaches_srrs()
         over = self._interrupts is Interrupts.OVER
         if self._planner.masks(request) and frame.state & msr.EE and reached:
             first, inside = isa.decode(words[(pc - start) // 4]), tuple(range(start, end, 4))
@@ -142,7 +139,7 @@ class CodeRun:
         limit: of how many at the most.  Else see `run_range`.
         """
         stub = self._stub
-        if limit < 2 or not self._planner.gives_srrs(stub.thread):
+        if limit < 2 or not self._vcpu.gives_srrs():
             return None
         stub.prefetch(("msr", "pc"))
         state, pc = stub.read("msr"), stub.read("pc")

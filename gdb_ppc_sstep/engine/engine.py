@@ -56,8 +56,6 @@ class Engine:
         in the guest, before they are made and after they are undone.
         """
         gdbs = breakpoints if breakpoints is not None else GdbBreakpoints()
-        # Where breakpoints are words in memory, who reads that would see ours.
-        undo = Undo.AT_ONCE if stub.breakpoints_are_words else undo
         self._stub = stub
         self._log = log
         self._ledger = Ledger(journal)
@@ -70,12 +68,8 @@ class Engine:
         past = Past(stub, vcpu, self._vectors, self._temporary, self._ledger, undoing, log)
         settler = Settler(stub, vcpu, self._ledger, gdbs, undoing, past, self._prefetch, log)
         self._runner = Runner(stub, self._ledger, self._temporary, settler, undoing, undo, log)
-        self._planner = Planner(
-            stub, vcpu, self._vectors, borrowed, gdbs, self._temporary, self._prefetch
-        )
-        self._code_run = CodeRun(
-            stub, vcpu, self._vectors, borrowed, gdbs, self._planner, self._runner, log
-        )
+        self._planner = Planner(stub, vcpu, self._vectors, gdbs, self._temporary, self._prefetch)
+        self._code_run = CodeRun(stub, vcpu, self._vectors, gdbs, self._planner, self._runner, log)
         self._stepper = Stepper(
             stub,
             vcpu,

@@ -12,7 +12,6 @@ from ..ppc.isa import Instruction
 from ..rsp.breakpoints import Breakpoint, GdbBreakpoints
 from ..rsp.resume import Resume, only
 from ..stub.stub import Stub
-from .borrowed import BorrowedCode
 from .prefetch import Prefetch
 from .steps import CONTEXT, Armed
 from .targets import StepTarget
@@ -48,7 +47,6 @@ class Planner:
         stub: Stub,
         vcpu: Vcpu,
         vectors: Vectors,
-        borrowed: BorrowedCode,
         gdbs: GdbBreakpoints,
         temporary: TemporaryBreakpoints,
         prefetch: Prefetch,
@@ -56,14 +54,12 @@ class Planner:
         self._stub = stub
         self._vcpu = vcpu
         self._vectors = vectors
-        self._borrowed = borrowed
         self._gdbs = gdbs
         self._temporary = temporary
         self._prefetch = prefetch
         self._options = Options()
         self._ahead: Step | None = None
         self._fetched: tuple[bytes | None, int, int] | None = None  # see _page
-        self._given: bytes | None = None  # the thread whose SRR0 and SRR1 the stub gave last
 
     def apply(self, options: Options) -> None:
         """Plan as the user wants it from now on."""
@@ -83,6 +79,11 @@ class Planner:
             and (step.asked, step.thread, step.version) == (request, thread, self._stub.version)
             and step.blocking == self._gdbs.code_at(step.pc)
         ):
+            # Which breakpoints of earlier steps are still there may be another matter by now.
+            if step.target.faults != step.plan.faults:
+                faults = self._faults(step.plan, step.pc)
+                step = step._replace(target=step.target._replace(faults=faults))
+            self._prefetch.stepping(step.state, traced=step.plan.trace is not None)
             return step
         return self._planned(request, thread)
 
@@ -97,10 +98,6 @@ class Planner:
     def ran_elsewhere(self) -> None:
         """Code was run through: which page was fetched last is not known."""
         self._fetched = None
-
-    def gives_srrs(self, thread: bytes | None) -> bool:
-        """Whether the stub gave SRR0 and SRR1 of this thread when a step was planned last."""
-        return thread == self._given
 
     def masks(self, request: Resume) -> bool:
         """Whether interrupts from outside are to wait for what is resumed.
@@ -122,14 +119,15 @@ class Planner:
 
     def _planned(self, request: Resume, thread: bytes | None) -> Step:
         stub = self._stub
-        self._prefetch.before_step()
+        self._prefetch.before_step(alone=request.alone is not None)
         state, pc = stub.read("msr"), stub.read("pc")
         if pc & 3:
             raise SstepError(f"pc {pc:#x} is no multiple of 4, so there is no instruction")
-        self._prefetch.stepping(state)
         instruction = stub.instruction(pc)
-        srrs = self._vcpu.given_srrs()
-        self._given = thread if srrs else None
+        blocking = self._gdbs.code_at(pc)
+        alone = request.alone is not None or (request.vcont and bool(blocking))
+        lands = alone and strategy.lands_alone(instruction, state)
+        srrs = None if lands else self._vcpu.given_srrs()
         plan = strategy.plan(
             instruction,
             pc,
@@ -141,7 +139,7 @@ class Planner:
             fetched=self._fetched == _page(thread, pc, state),
             interrupts=self._options.interrupts,
         )
-        blocking = self._gdbs.code_at(pc)
+        self._prefetch.stepping(state, traced=plan.trace is not None)
         masks = self.masks(request) or bool(blocking)  # then it will run alone
         armed = self._armed(thread, instruction, pc, state, plan, srrs, masks=masks)
         masked = armed is not None and armed.masked
@@ -159,8 +157,8 @@ class Planner:
             in_code = any(place not in (plan.trace, *plan.taken) for place in plan.stops)
         # Only this vCPU: another one must not run past a breakpoint of the user's that is lifted,
         # and need not run into temporary breakpoints in code where no interrupt can come first.
-        alone = request.vcont and (blocking or (in_code and masked))
-        resumed = only(thread) if alone else request.continued()
+        by_itself = request.vcont and (blocking or (in_code and masked))
+        resumed = only(thread) if by_itself else request.continued()
         version = stub.version
         return Step(
             request, thread, version, pc, state, instruction, plan, blocking, resumed, target
@@ -180,7 +178,7 @@ class Planner:
         """What is to be changed in the MSR for a step, if anything.  masks: EE, if possible."""
         written = state | (msr.SE if plan.trace is not None else 0)
         # In the handler of an interrupt that it takes, MSR[EE] has to be put right in SRR1.
-        if (masks and plan.masks) and (srrs or not plan.handlers or self._borrowed.reaches_srrs()):
+        if (masks and plan.masks) and (not plan.handlers or self._vcpu.reaches_srrs()):
             written &= ~msr.EE
         if written == state:
             return None

@@ -10,7 +10,7 @@ from ..rsp.resume import Resume, StopReply, stopped
 from ..stub.stub import Stub
 from .ledger import Ledger, Settle, Unarm
 from .settle import Settler
-from .steps import Armed
+from .steps import SRRS, Armed
 from .targets import Target
 from .temporary import TemporaryBreakpoints, Undo
 from .undo import Undoing
@@ -104,6 +104,8 @@ class Runner:
         """
         self._stub.select(armed.thread)
         self._ledger.arm(armed)
+        if armed.overwrites_srrs:
+            self._stub.spare(SRRS)
         try:
             self._stub.write("msr", armed.written)
             self._stub.send_queued()

@@ -77,6 +77,9 @@ class Settler:
         elsewhere: list[bytes | None] = []
         if ledger.outstanding:
             shown, elsewhere = self._collect_all(stop, target)
+        elif target is not None and stop.is_breakpoint:
+            self._stub.select(stop.thread)
+            self._prefetch.at_stop(target, [])
         if shown is stop and target is not None and self._is_passing(stop, target):
             pc, state = self._stub.read("pc"), self._stub.read("msr")
             shown = self._past.step_past_vector(stop.thread, pc, state)

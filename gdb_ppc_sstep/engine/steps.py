@@ -3,13 +3,23 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 from ..ppc import msr
-from ..ppc.isa import Instruction
+from ..ppc.isa import SRR, Instruction, Kind, decode
 
 CONTEXT = msr.SF | msr.HV | msr.PR | msr.IR | msr.DR | msr.LE
 """What has to be the same in two MSRs for the vCPU to be in the same context."""
+
+SRRS = tuple(SRR.values())
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_plain(word: int) -> bool:
+    """Whether an instruction completes or takes an interrupt, and does not use SRR0 and SRR1."""
+    one = decode(word)
+    return one.kind in (Kind.ORDINARY, Kind.BRANCH) and not (one.sleeps or one.hints)
 
 
 class Task(NamedTuple):
@@ -46,6 +56,15 @@ class Armed(NamedTuple):
     def masked(self) -> bool:
         """Whether MSR[EE] is cleared."""
         return bool((self.state ^ self.written) & msr.EE)
+
+    @property
+    def overwrites_srrs(self) -> bool:
+        """Whether SRR0 and SRR1 are overwritten by what ends it, and it does not use them.
+
+        Then the step before need not have put them back: `srr0` and `srr1` tell what they are to be
+        after this one, and where it does not come to that.
+        """
+        return self.vector is not None and _is_plain(self.instruction.word)
 
     def unmasked(self) -> Armed | None:
         """The same with MSR[EE] as it was; None if nothing is changed then."""

@@ -12,6 +12,9 @@ from ..rsp.breakpoints import Breakpoint
 from ..stub.stub import Stub
 
 
+_LATELY = 8  # steps
+
+
 class Undo(enum.Enum):
     """When what a step has changed in the guest is undone, and its temporary breakpoints go."""
 
@@ -28,7 +31,8 @@ class TemporaryBreakpoints:
         self._log = log
         self._undo = undo
         self._planted: dict[int, None] = {}
-        self._vectors: dict[int, None] = {}  # of these those of faults that stay for the next step
+        self._needed: dict[int, int] = {}  # vectors of faults, and which step needed them last
+        self._count = 0  # of steps
         self._resuming = False
 
     @contextmanager
@@ -82,13 +86,22 @@ class TemporaryBreakpoints:
     ) -> tuple[int, ...]:
         """The vectors of faults to plant for a step at `pc` that stops at `stops`.
 
-        Where breakpoints stay planted those of the steps before do as well, so that they need not
-        be planted again for the next load.
+        Those that a step needed lately stay if the stub still has them, so that they need not be
+        planted again for the next load.
         """
-        if self._undo is not Undo.KEEP_PLANTED:
+        if self._undo is Undo.AT_ONCE:
             return faults
-        self._vectors.update(dict.fromkeys(faults))
-        return tuple(one for one in self._vectors if one != pc and one not in stops)
+        self._count = now = self._count + 1
+        needed = self._needed
+        for one in faults:
+            needed[one] = now
+        if len(needed) == len(faults):
+            return faults
+        for one, last in list(needed.items()):
+            there = one in self._planted or self._stub.removes(one)
+            if now - last > _LATELY or (last != now and not there):
+                del needed[one]
+        return tuple(one for one in needed if one != pc and one not in stops)
 
     @contextmanager
     def lifted(self, breakpoints: list[Breakpoint]) -> Iterator[None]:
@@ -121,7 +134,6 @@ class TemporaryBreakpoints:
     def _remove(self, addresses: list[int]) -> None:
         for address in reversed(addresses):
             del self._planted[address]
-            self._vectors.pop(address, None)
             with suppress(StubGone):
                 self._remove_one(address)
 

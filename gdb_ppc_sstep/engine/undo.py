@@ -11,7 +11,7 @@ from ..ppc.isa import Kind
 from ..stub.stub import Stub
 from .ledger import Ledger
 from .prefetch import Prefetch
-from .steps import Armed, Found, thread_name
+from .steps import SRRS, Armed, Found, thread_name
 from .targets import Target
 from .vcpu import Vcpu
 
@@ -32,10 +32,12 @@ class Undoing:
         self._ledger = ledger
         self._prefetch = prefetch
         self._log = log
+        self._last: Found | None = None  # the Trace interrupt that was collected last
 
     def collect(self, armed: Armed, found: Found) -> None:
         """Undo a Trace interrupt that we caused: the registers are queued in the stub."""
         self._ledger.found(armed, found)
+        self._last = found
         instruction, read, write = armed.instruction, self._stub.read, self._stub.write
         state = armed.without_ours(msr.after_trace(found.srr1), completed=True)
         restored = {"srr0": armed.srr0, "srr1": armed.srr1}
@@ -73,13 +75,17 @@ class Undoing:
                 how = "arrived without a Trace interrupt"
                 if not msr.is_vector(pc) or not self.clean_srr1(armed, pc):
                     self._write_state(state, armed.without_ours(state, completed=True))
+                    self._put_srrs_back(armed, thread)
             elif armed.is_before(thread, pc, state):
                 how = "disarmed in MSR"
                 if armed.vector is not None:
                     self.clean_srr1(armed)
                 self._write_state(state, armed.without_ours(state, completed=False))
+                self._put_srrs_back(armed, thread)
             elif msr.is_vector(pc) and self.clean_srr1(armed, pc):
                 how = "disarmed in SRR1"
+                if msr.saved_in(pc) != SRRS:
+                    self._put_srrs_back(armed, thread)
             else:
                 continue
             self._stub.send_queued()
@@ -107,7 +113,8 @@ class Undoing:
         self._stub.select(armed.thread)
         if self._stub.read("msr") != armed.state:
             self._stub.write("msr", armed.state)
-            self._stub.send_queued()
+        self._put_srrs_back(armed, armed.thread)
+        self._stub.send_queued()
         if armed in self._ledger.outstanding:
             self._ledger.disarm(armed)
 
@@ -125,8 +132,21 @@ class Undoing:
         else:
             state = self._stub.read("msr")
             self._write_state(state, armed.without_ours(state, completed=False))
+            if armed.overwrites_srrs:
+                self._write_srrs(armed)
             self._ledger.disarm(armed)
         self._stub.send_queued()
+
+    def _put_srrs_back(self, armed: Armed, thread: bytes | None) -> None:
+        """If SRR0 and SRR1 are still as the Trace interrupt of the step before has left them."""
+        if not armed.overwrites_srrs or thread != armed.thread or self._last is None:
+            return
+        if self._vcpu.given_srrs() == self._last[1:]:
+            self._write_srrs(armed)
+
+    def _write_srrs(self, armed: Armed) -> None:
+        self._stub.write("srr0", armed.srr0)
+        self._stub.write("srr1", armed.srr1)
 
     def _write_state(self, old: int, new: int) -> None:
         if new != old:

@@ -20,6 +20,7 @@ class Vcpu:
         self._stub = stub
         self._vectors = vectors
         self._borrowed = borrowed
+        self._giving: set[bytes | None] = set()  # threads whose SRR0 and SRR1 the stub has given
 
     def read(self, name: str) -> int:
         """A register; SRR0, SRR1 and PVR even where the stub withholds them.
@@ -55,9 +56,19 @@ class Vcpu:
             if not self._stub.has(name):
                 raise StubRefused(f"the stub's target description has no register {name}")
         try:
-            return self._stub.read("srr0"), self._stub.read("srr1")
+            given = self._stub.read("srr0"), self._stub.read("srr1")
         except StubRefused:
             return None  # QEMU 7.2 on every vCPU but the first
+        self._giving.add(self._stub.thread)
+        return given
+
+    def gives_srrs(self) -> bool:
+        """Whether the stub gives SRR0 and SRR1, which does not change."""
+        return self._stub.thread in self._giving or self.given_srrs() is not None
+
+    def reaches_srrs(self) -> bool:
+        """Whether a handler's SRR0 and SRR1 can be read and SRR1 written, in whatever way."""
+        return self.gives_srrs() or self._borrowed.reaches_srrs()
 
     def saved_by(self, vector: int) -> tuple[int, int] | None:
         """What the interrupt of a vector saved, address and MSR; None where that is not known."""

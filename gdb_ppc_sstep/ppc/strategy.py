@@ -139,6 +139,16 @@ def plan(
     )
 
 
+def lands_alone(instruction: Instruction, state: int) -> bool:
+    """Whether a breakpoint at the next instruction does as well as a Trace interrupt, if no other
+    vCPU runs: nobody else can come there, as interrupts from outside can be kept away.
+    """
+    plain = instruction.kind is Kind.ORDINARY and not instruction.begins_sequence
+    if not plain or instruction.sleeps or instruction.hints or guest_traces(instruction, state):
+        return False
+    return not state & (msr.EE | msr.PR) or _maskable(instruction, state)
+
+
 def _maskable(instruction: Instruction, state: int) -> bool:
     """Whether interrupts from outside may be kept away from it, by MSR[EE]=0.
 

@@ -4,15 +4,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ..ppc import isa
 
-_MEMORY = re.compile(rb"m([0-9a-f]+),([0-9a-f]+)$")
+MEMORY = re.compile(rb"[mx]([0-9a-f]+),([0-9a-f]+)$")
+"""A packet that asks for memory: the address, and how many bytes."""
 _HEX = re.compile(rb"(?:[0-9a-f]{2})+")
 
 # Where registers are in QEMU's reply to `g` (QEMU 7.2 gdb-xml/power64-core.xml).
 _GENERAL = {**{f"r{n}": 16 * n for n in range(32)}, "pc": 512, "msr": 528, "lr": 552}
+
+PAGE = 4096
+"""The smallest page: however an address is translated, its place in the page stays."""
+
+
+def may_show(start: int, length: int, word: int) -> bool:
+    """Whether so many bytes from `start` on may show the word at an address.
+
+    They may be two names of the same memory, such as a real address and a translated one.
+    """
+    return (word - start) % PAGE < length or (start - word) % PAGE < 4
 
 
 class Known:
@@ -25,6 +37,8 @@ class Known:
     def __init__(self, asks: Mapping[str, bytes]) -> None:
         """asks: the packets that ask for registers, by their names."""
         self._asks = asks
+        self._names = {asked: name for name, asked in asks.items() if name in _GENERAL}
+        self._laid_out: bool | None = None  # whether `g` is as `_GENERAL` says; None: not yet seen
         self.replies: dict[bytes, bytes] = {}
         self._blocks: list[tuple[int, bytes]] = []
         self.values: dict[str, int] = {}
@@ -32,7 +46,12 @@ class Known:
     def reply(self, payload: bytes) -> bytes | None:
         """What the stub would reply to a packet; None if that is unknown."""
         reply = self.replies.get(payload)
-        if reply is None and self._blocks and (asked := _MEMORY.match(payload)):
+        if reply is not None:
+            return reply
+        name = self._names.get(payload)
+        if name is not None:
+            return self.register(name)
+        if self._blocks and payload[:1] == b"m" and (asked := MEMORY.match(payload)):
             reply = self._in_blocks(int(asked[1], 16), int(asked[2], 16))
             if reply is not None:
                 self.replies[payload] = reply
@@ -46,9 +65,29 @@ class Known:
             text = general[at : at + 16]
         return None if text is None or not _HEX.fullmatch(text) else text
 
+    @property
+    def trusts_general(self) -> bool:
+        """Whether the reply to `g` is laid out as is known here, as far as that was checked."""
+        return self._laid_out is not False
+
+    def given(self, payload: bytes) -> bool:
+        """Whether the reply to `g` has what a packet asks for, as far as that has been checked."""
+        return self._laid_out is True and payload in self._names
+
     def has_code(self, address: int) -> bool:
         """Whether the word at an address is known."""
         return self._in_blocks(address, 4) is not None
+
+    def learn(self, payload: bytes, reply: bytes) -> None:
+        """The stub has replied to a packet; a refusal is not remembered."""
+        if _HEX.fullmatch(reply):
+            self.replies[payload] = reply
+
+    def learn_all(self, payloads: Iterable[bytes], replies: Iterable[bytes]) -> None:
+        """The stub has replied to packets; what it refuses it will refuse again."""
+        self.replies.update(zip(payloads, replies))
+        if self._laid_out is None:
+            self._general()
 
     def learn_code(self, address: int, text: bytes) -> None:
         """The stub has replied to a question for code; a refusal is not remembered."""
@@ -60,8 +99,7 @@ class Known:
         general = self._general()
         self.replies.pop(b"g", None)
         if not reads_back:
-            self.replies.pop(self._asks[name], None)
-            self.values.pop(name, None)
+            self.forget_register(name)
             return
         self.replies[self._asks[name]], self.values[name] = text, value
         at = _GENERAL.get(name)
@@ -76,15 +114,27 @@ class Known:
         self.values.clear()
         self._blocks.clear()
 
+    def forget_register(self, name: str) -> None:
+        """It is not what was written."""
+        self.replies.pop(self._asks[name], None)
+        self.values.pop(name, None)
+
     def forget_reply(self, payload: bytes) -> None:
         """It may be another one the next time."""
         self.replies.pop(payload, None)
 
-    def forget_memory(self) -> None:
-        """Memory is seen in another way."""
-        for payload in [asked for asked in self.replies if asked[:1] == b"m"]:
-            del self.replies[payload]
-        self._blocks.clear()
+    def forget_memory(self, word: int | None = None) -> None:
+        """Memory is seen in another way, or (`word`) the word at this address has changed."""
+        for payload in [asked for asked in self.replies if asked[:1] in (b"m", b"x")]:
+            asked = MEMORY.match(payload)
+            if word is None or not asked or may_show(int(asked[1], 16), int(asked[2], 16), word):
+                del self.replies[payload]
+        if word is None:
+            self._blocks.clear()
+        else:
+            self._blocks = [
+                one for one in self._blocks if not may_show(one[0], len(one[1]) // 2, word)
+            ]
 
     def forget_refusals(self) -> None:
         """What was refused may be answered the next time."""
@@ -94,15 +144,18 @@ class Known:
     def _general(self) -> bytes | None:
         """The reply to `g` if it is known and laid out as QEMU's is: as `_GENERAL` says.
 
-        Checked by where pc and MSR are in it.
+        That is checked once, by where pc and MSR are in it: a stub does not change it.
         """
         general = self.replies.get(b"g")
-        if general is None or "msr" not in self._asks or "pc" not in self._asks:
+        if general is None or self._laid_out is not None:
+            return general if self._laid_out else None
+        if "msr" not in self._asks or "pc" not in self._asks:
             return None
         pc, state = self.replies.get(self._asks["pc"]), self.replies.get(self._asks["msr"])
-        if pc is None or state is None or general[_GENERAL["pc"] :][:32] != pc + state:
+        if pc is None or state is None or not _HEX.fullmatch(pc + state):
             return None
-        return general
+        self._laid_out = general[_GENERAL["pc"] :][:32] == pc + state
+        return general if self._laid_out else None
 
     def _in_blocks(self, address: int, length: int) -> bytes | None:
         for start, text in self._blocks:

@@ -3,19 +3,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import NamedTuple
 
 from ..errors import StubRefused
 from ..ppc import isa, msr
 from ..rsp.description import Register
-from ..rsp.resume import Resume
+from ..rsp.resume import Resume, StopReply
+from .known import MEMORY, may_show
 from .link import Link
-from .pipeline import Refused, expect_ok
+from .pipeline import Queued, Refused
 from .stub import Stub
+from .words import BREAKPOINT, Words, place_of
 
-BREAKPOINT = 0x00DDDD00
-"""The word that QEMU puts in memory for a breakpoint (Linux KVMPPC_INST_SW_BREAKPOINT)."""
+# Bits of the MSR that decide which memory is at an address.
+_VIEW = msr.SF | msr.HV | msr.PR | msr.IR | msr.DR
+
+
+class Reach(NamedTuple):
+    """How a breakpoint's address is reached.
+
+    msr: by this one.  write: the packet that writes it.  state: the MSR that the thread has.  back:
+    the packet that writes that.
+    """
+
+    msr: int
+    write: bytes
+    state: int
+    back: bytes
 
 
 class KvmStub(Stub):
@@ -23,18 +39,27 @@ class KvmStub(Stub):
 
     - `p` and `P` work on what the last `g` has fetched from the vCPU: so after each stop, and for
       each thread, `g` comes first.
-    - Addresses are translated by the MSR that was written last through the stub, not by the one
-      that the vCPU has: so what was fetched is written back as it is.
-    - A breakpoint is a word in memory, and reached by that translation.
+    - Addresses are translated by the MSR of the vCPU that was written last through the stub, not by
+      the one that it has (QEMU 7.2 ppc_cpu_get_phys_page_debug, by hflags).  So memory counts as
+      seen only where the two agree, and before a breakpoint comes or goes the MSR is written.
+    - A breakpoint is a word in memory.  Ours may still be there at a stop, when its removal is
+      queued: who asks for memory where it may show has it removed first.
+    - It is reached by the vCPU of the last stop or `Hc`, not by that of `Hg` (QEMU 7.2 gdbstub.c
+      gdb_breakpoint_insert: c_cpu).
     - KVM HV takes a step request for a continue.
     """
-
-    breakpoints_are_words = True
 
     def __init__(self, link: Link, registers: Mapping[str, Register], *, hv: bool = False) -> None:
         """hv: it is KVM HV."""
         super().__init__(link, registers)
         self._hv = hv
+        self._msr_written = self._writes.get("msr", b"P") + b"="
+        self._words = Words(self._known)
+        self._queued_msr: int | None = None  # what was written of it last
+        self._reach: dict[bytes, Reach] = {}  # by the packets that are queued
+        self._views: dict[bytes | None, int] = {}  # by thread, the MSR that was written last
+        self._viewed = False  # whether it was since the selected thread has stopped
+        self._planting: bytes | None = None  # the thread that breakpoints are planted by
 
     def _as_sent(self, resume: Resume) -> Resume:
         """With KVM HV a request to step, which is a continue there.
@@ -47,28 +72,114 @@ class KvmStub(Stub):
         """
         return resume.stepped() if self._hv else resume
 
+    def run(self, resume: Resume) -> StopReply:
+        """See `Stub`."""
+        try:
+            stop = super().run(resume)
+        finally:
+            self._viewed = False
+        self._planting = self.thread
+        return stop
+
+    def changed(self, thread: bytes | None) -> None:
+        """See `Stub`."""
+        super().changed(thread)
+        self._viewed = False
+        if thread is None:
+            self._views.clear()
+            self._planting = None
+        else:
+            self._views.pop(thread, None)
+
+    def select(self, thread: bytes | None) -> None:
+        """See `Stub`."""
+        before = self.thread
+        super().select(thread)
+        if self.thread != before:
+            self._viewed = False
+
+    def _refused(self) -> None:
+        self.changed(self.thread)
+        self._planting = None
+
+    # -- registers
+
     def synchronise(self) -> None:
         """See `Stub`."""
         if self._order is None:
             self._learn_order()
 
     def _learn_order(self) -> None:
-        """Fetch the registers with it.  It is not known before the MSR is written back: until then
-        addresses are translated by another one.
-        """
-        self._pipeline.ask((b"g",))
-        raw = self._raw_msr()
-        written = b"P" + self.asks["msr"][1:]
-        self._done(written + b"=" + raw.hex().encode(), "to write msr")
-        self._set_order(raw)
+        self.prefetch(("pc", "msr"))
+        super()._learn_order()
 
-    def prefetch(
-        self, registers: Iterable[str], code: Iterable[int] = (), payloads: Sequence[bytes] = ()
-    ) -> None:
-        """Without code: a breakpoint of gdb's may be in it."""
-        self.synchronise()
-        words = [b"m%x,4" % address for address in code]
-        super().prefetch(registers, (), (*payloads, *words))
+    def _fetches_all(self) -> bool:
+        return self._order is None
+
+    # -- memory
+
+    def query(self, payload: bytes) -> bytes:
+        """See `Stub`."""
+        asked = MEMORY.match(payload)
+        if asked is not None:
+            start, length = int(asked[1], 16), int(asked[2], 16)
+            if any(
+                one[:1] == b"z" and may_show(start, length, place_of(one))
+                for one in self._pipeline.queued
+            ):
+                self.send_queued()
+            if not self._sees():
+                self._put_msr(self._state())
+        reply = super().query(payload)
+        return reply if asked is None else self._read_code(start, reply)
+
+    def _shows(self, payload: bytes) -> bool:
+        return self._sees()
+
+    def show_memory(self) -> None:
+        """See `Stub`."""
+        if not self._sees():
+            self._put_msr(self._state())
+            self.send_queued()
+
+    def _sees(self, state: int | None = None) -> bool:
+        written = self._views.get(self.thread)
+        state = self._state() if state is None else state
+        return written is not None and not (written ^ state) & _VIEW
+
+    def _look(self, state: int | None) -> None:
+        if self._order is not None and not self._sees(state):
+            self._put_msr(self._state())
+
+    def _state(self) -> int:
+        """The MSR that the thread has, or will have by what is queued."""
+        state = self._known.values.get("msr", self._queued_msr)
+        return self.read("msr") if state is None else state
+
+    def write(self, name: str, value: int, *, reads_back: bool = False) -> None:
+        """See `Stub`."""
+        super().write(name, value, reads_back=reads_back)
+        if name == "msr":
+            self._queued_msr = value
+
+    def forget(self) -> None:
+        """See `Stub`."""
+        super().forget()
+        self._queued_msr = None
+
+    def _put_msr(self, state: int) -> None:
+        """Have an MSR written again, though the vCPU has it."""
+        packet = self._msr_packet(state)
+        self._pipeline.put(self._writes["msr"], Queued(packet, "to write msr"))
+
+    def _msr_packet(self, state: int) -> bytes:
+        return self._msr_written + state.to_bytes(8, self.order).hex().encode()
+
+    def _around(self, address: int) -> tuple[int, int]:
+        return self._words.clear_of(*super()._around(address), address)
+
+    def _read_code(self, address: int, text: bytes) -> bytes:
+        return self._words.revealed(address, text)
 
     def instruction(self, address: int) -> isa.Instruction:
         """See `Stub`; what a breakpoint hides is found."""
@@ -77,6 +188,7 @@ class KvmStub(Stub):
             # A breakpoint of gdb's hides it; or the guest's code has this word, which is refused.
             with suppress(StubRefused):
                 self.remove(address)
+                self.send_queued()
                 try:
                     word = self._word(address)
                 finally:
@@ -93,14 +205,62 @@ class KvmStub(Stub):
             for n, word in enumerate(words)
         )
 
+    # -- breakpoints
+
     def _plant(self, payload: bytes, what: str, refused: Refused | None) -> None:
-        """Now: the MSR of the moment decides whether the address can be reached."""
-        try:
-            expect_ok(self.breakpoint(payload), what)
-        except StubRefused as error:
-            if refused is None or not refused(error):
-                raise
-        self._known.forget_memory()
+        state = self._state()
+        through = _reaching(state, place_of(payload))
+        self._reach[payload] = Reach(
+            through, self._msr_packet(through), state, self._msr_packet(state)
+        )
+
+        def otherwise(error: StubRefused) -> bool:
+            self._words.refused(payload)
+            if payload[:1] == b"Z" and self._pipeline.cancel(b"z" + payload[1:]):
+                return True  # nobody needs it any more
+            reply = self.breakpoint(payload)
+            return reply == b"OK" or (refused is not None and refused(error))
+
+        self._pipeline.put(payload, Queued(payload, what, otherwise))
+
+    def _arranged(self, queue: list[Queued]) -> list[Queued]:
+        """With what breakpoints need: an MSR by which they are reached, and behind them the one
+        that the thread has.
+        """
+        arranged: list[Queued] = []
+        seen = self._views.get(self.thread) if self._viewed else None
+        behind: Reach | None = None
+        writes = [one for one in queue if one.payload.startswith(self._msr_written)]
+        for one in queue:
+            payload = one.payload
+            if one in writes:
+                seen, behind = self._value(payload), None
+            elif payload.startswith(self._msr_written):
+                continue  # it came earlier
+            reach = self._reach.pop(payload, None)
+            if reach is not None:
+                self._words.sent(payload)
+                if self.thread is not None and self._planting != self.thread:
+                    self._planting = self.thread
+                    arranged.append(Queued(b"Hc" + self.thread, "", lambda _error: True))
+                if seen is None or (seen ^ reach.msr) & _VIEW:
+                    value = self._value(writes[-1].payload) if writes else None
+                    if value is not None and not (value ^ reach.msr) & _VIEW:
+                        arranged.append(writes.pop())  # it is written anyway, and does as well
+                        seen, behind = value, None
+                if seen is None or (seen ^ reach.msr) & _VIEW:
+                    arranged.append(Queued(reach.write, "to write msr"))
+                    seen, behind = reach.msr, reach
+            arranged.append(one)
+        if behind is not None and seen != behind.state:
+            seen = behind.state
+            arranged.append(Queued(behind.back, "to write msr"))
+        if seen is not None:
+            self._views[self.thread], self._viewed = seen, True
+        return arranged
+
+    def _value(self, packet: bytes) -> int:
+        return int.from_bytes(bytes.fromhex(packet[len(self._msr_written) :].decode()), self.order)
 
     def breakpoint(self, payload: bytes) -> bytes:
         """Send a Z0 or z0 packet, ours or gdb's; the reply.
@@ -111,22 +271,40 @@ class KvmStub(Stub):
         address that is not mapped would name memory that has nothing to do with it.
         """
         self.send_queued()
-        state = self.read("msr")
-        tries = [state]
+        state, place = self._state(), place_of(payload)
+        tries = [_reaching(state, place), state]
         if msr.relocates(state):
             tries.append(state ^ msr.PR)
-            if int(payload.split(b",")[1], 16) in msr.VECTORS:
+            if place in msr.VECTORS:
                 tries.append(state & ~(msr.PR | msr.IR | msr.DR))
-        for tried in tries:
-            if tried != state:
-                self.write("msr", tried)
-                self.send_queued()  # if that is refused, the packet is not to be done
-            try:
+        if self.thread is not None and self._planting != self.thread:
+            self.call(b"Hc" + self.thread)
+            self._planting = self.thread
+        try:
+            for through in dict.fromkeys(tries):
+                self._see_by(through)
                 reply = self.call(payload)
-            finally:
-                if tried != state:
-                    self.write("msr", state)
-                    self.send_queued()
-            if reply == b"OK":
-                break
+                if reply == b"OK":
+                    self._words.sent(payload)
+                    break
+        finally:
+            self._see_by(state)
         return reply
+
+    def _see_by(self, through: int) -> None:
+        """Have breakpoints reached by this MSR.  StubRefused: the packet is not to be sent then."""
+        if not self._viewed or (self._views[self.thread] ^ through) & _VIEW:
+            self._put_msr(through)
+            self.send_queued()
+
+
+def _reaching(state: int, address: int) -> int:
+    """The MSR by which an address is likely to be reached from a thread with the MSR `state`.
+
+    A vector is at a real address, unless it is in the upper half, which is the kernel's.
+    """
+    if state & (msr.IR | msr.DR) and address in msr.VECTORS:
+        return state & ~(msr.PR | msr.IR | msr.DR)
+    if state & msr.PR and (address >> 60 == 0xC or address ^ 0x18000 in msr.VECTORS):
+        return state & ~msr.PR
+    return state

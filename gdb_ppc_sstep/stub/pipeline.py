@@ -9,7 +9,7 @@ matter for.  What is sent ahead is answered later, but before the next packet.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from ..errors import StubRefused
@@ -57,11 +57,19 @@ def shown(reply: bytes) -> str:
 
 
 class Pipeline:
-    """Of one stub.  on_refusal is called when anything is refused that should not be."""
+    """Of one stub.  on_refusal is called when anything is refused that should not be; arranged
+    gives what is sent for what is queued.
+    """
 
-    def __init__(self, link: Link, on_refusal: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        link: Link,
+        on_refusal: Callable[[], None],
+        arranged: Callable[[list[Queued]], list[Queued]],
+    ) -> None:
         self._link = link
         self._on_refusal = on_refusal
+        self._arranged = arranged
         self._queue: dict[bytes, Queued] = {}
         self._sent: Sent | None = None  # who is told when the queue is sent; it is deferred then
         self._ahead: Batch | None = None
@@ -92,6 +100,11 @@ class Pipeline:
     def holds(self, key: bytes) -> bool:
         """Whether something is put that has not been sent yet."""
         return key in self._queue
+
+    @property
+    def queued(self) -> list[bytes]:
+        """What is put and has not been sent yet."""
+        return [one.payload for one in self._queue.values()]
 
     def forget_written(self) -> None:
         """What the stub keeps may be changed by others."""
@@ -128,9 +141,12 @@ class Pipeline:
         while self._queue or self._sent is not None:
             self.ask()
 
-    def send_ahead(self) -> None:
-        """The same, but what is refused is found out before the next packet."""
-        self._ahead = self._begin(())
+    def send_ahead(self, but: Collection[bytes] = ()) -> None:
+        """The same, but what is refused is found out before the next packet.
+
+        but: the keys of what stays in the queue.
+        """
+        self._ahead = self._begin((), but)
 
     def _land(self) -> None:
         """Wait for what was sent ahead."""
@@ -138,13 +154,16 @@ class Pipeline:
             batch, self._ahead = self._ahead, None
             self._answered(batch)
 
-    def _begin(self, payloads: Sequence[bytes]) -> Batch:
+    def _begin(self, payloads: Sequence[bytes], but: Collection[bytes] = ()) -> Batch:
         """Send what is queued, and packets behind it.  Only one batch is in flight."""
         self._land()
-        queue, sent = list(self._queue.values()), self._sent
-        for key, one in self._queue.items():
-            self._written[key] = one.payload
-        self._queue, self._sent = {}, None
+        going = [one for key, one in self._queue.items() if key not in but]
+        sent, self._sent = self._sent, None
+        self._queue = {key: one for key, one in self._queue.items() if key in but}
+        queue = self._arranged(going)
+        for one in queue:
+            if one.payload[:1] == b"P":
+                self._written[one.payload.partition(b"=")[0]] = one.payload
         self._unanswered = queue
         packets = [*(one.payload for one in queue), *payloads]
         return Batch(queue, sent, self._link.begin(packets) if packets else list)

@@ -11,7 +11,7 @@ from ..ppc import isa, msr
 from ..rsp.description import Register
 from ..rsp.framing import plain
 from ..rsp.resume import Resume, StopReply, stopped, thread_id
-from .known import Known
+from .known import MEMORY, PAGE, Known
 from .link import Link
 from .pipeline import Pipeline, Queued, Refused, Sent, expect_ok, shown
 
@@ -21,11 +21,13 @@ Order = Literal["little", "big"]
 _VIEW = msr.SF | msr.HV | msr.IR | msr.DR
 _ALL = -1  # bits
 
+_REMEMBERED = (b"g", b"p")  # not memory elsewhere than at code: it may be a device
+
 # Packets that ask for what has nothing to do with registers and memory.
 _UNRELATED = (b"qfThreadInfo", b"qsThreadInfo", b"qC")
 
-_PAGE = 4096
 _BEFORE, _BEHIND = 32, 64  # bytes around pc that gdb or the next step may look at
+_INSTRUCTION = 8  # bytes of the longest
 _MOST_THREADS = 4096
 
 
@@ -38,18 +40,16 @@ class Stub:
     asks: the packets that ask for registers, by their names.
     """
 
-    breakpoints_are_words = False
-    """Whether a breakpoint is a word in the guest's memory, which who reads that sees."""
-
     def __init__(self, link: Link, registers: Mapping[str, Register]) -> None:
         self._link = link
         self._registers = registers
         self.asks = {name: b"p%x" % register.number for name, register in registers.items()}
+        self._writes = {name: b"P%x" % register.number for name, register in registers.items()}
         self.thread: bytes | None = None
         self.version = 0
         self._order: Order | None = None  # None: the MSR has to be read before all else
         self._known = Known(self.asks)
-        self._pipeline = Pipeline(link, self._anew)
+        self._pipeline = Pipeline(link, self._refused, self._arranged)
         self._changes = 0  # in which bits the MSR that is queued differs from the stub's
 
     # -- packets
@@ -69,23 +69,63 @@ class Stub:
         What is deferred stays so if that makes no difference.
         """
         kind = payload[:1]
-        changes = self._queued_changes()
         if payload in _UNRELATED or kind == b"T":
-            past = True
-        elif kind in (b"m", b"x"):
-            past = not changes & (_VIEW | msr.PR)
+            return self._pipeline.query(payload, past=True)
+        if kind in (b"m", b"x"):
+            past = self._shows(payload)
+            reply = self._with_code(payload, past)
+            if reply is not None:
+                return reply
         else:
             written = b"P" + payload[1:]
-            past = kind == b"p" and not changes & msr.LE and not self._pipeline.holds(written)
-        return self._pipeline.query(payload, past=past)
+            unchanged = not self._queued_changes() & msr.LE and not self._pipeline.holds(written)
+            past = kind == b"p" and unchanged
+        reply = self._pipeline.query(payload, past=past)
+        if kind in _REMEMBERED:
+            self._known.learn(payload, reply)
+        return reply
+
+    def _with_code(self, payload: bytes, past: bool) -> bytes | None:
+        """The reply to a packet that asks for an instruction near pc or where a call will return,
+        got with the code around it; None for another, or if that is refused.
+        """
+        asked = MEMORY.match(payload)
+        if asked is None or payload[:1] != b"m" or int(asked[2], 16) > _INSTRUCTION:
+            return None
+        address = int(asked[1], 16)
+        texts = (self._known.register(name) for name in ("pc", "lr") if self.has(name))
+        order = self._order
+        if order is None or all(
+            text is None
+            or int.from_bytes(bytes.fromhex(text.decode()), order) // PAGE != address // PAGE
+            for text in texts
+        ):
+            return None
+        first, last = self._around(address)
+        text = (
+            self._pipeline.query(b"m%x,%x" % (first, last - first), past=past)
+            if first < last
+            else b""
+        )
+        self._known.learn_code(first, self._read_code(first, text))
+        return self._known.reply(payload)
 
     def send_queued(self) -> None:
         """Have done what is queued.  StubRefused for the first that is refused."""
         self._pipeline.flush()
 
-    def send_ahead(self) -> None:
-        """The same, but what is refused is found out before the next packet."""
-        self._pipeline.send_ahead()
+    def send_ahead(self, but: Iterable[str] = ()) -> None:
+        """The same, but what is refused is found out before the next packet.
+
+        but: registers whose writes stay queued.
+        """
+        self._pipeline.send_ahead([self._writes[name] for name in but])
+
+    def spare(self, registers: Iterable[str]) -> None:
+        """What is queued for these registers need not be written: they stay as they are."""
+        for name in registers:
+            if self._pipeline.cancel(self._writes[name]):
+                self._known.forget_register(name)
 
     def defer(self, sent: Sent) -> None:
         """What is queued may wait for what comes next; it is not sent if that undoes it.
@@ -125,34 +165,86 @@ class Stub:
         return self._known.register(name)
 
     def prefetch(
-        self, registers: Iterable[str], code: Iterable[int] = (), payloads: Sequence[bytes] = ()
+        self,
+        registers: Iterable[str],
+        code: Iterable[int] = (),
+        payloads: Sequence[bytes] = (),
+        *,
+        state: int | None = None,
     ) -> None:
         """These registers of the selected thread, and maybe instructions at some addresses and
         `payloads`, will be asked for; ask for what is not known at once.
+
+        state: the MSR by which the code is to be seen, None for the one that the thread has.
         """
         asks, known = self.asks, self._known
         replies = known.replies
-        wanted = [asks[name] for name in registers if name in asks]
-        wanted = [payload for payload in (*wanted, *payloads) if payload not in replies]
-        blocks: list[int] = []
+        first = (b"g",) if self._fetches_all() else ()
+        asked = [*first, *(asks[name] for name in registers if name in asks), *payloads]
+        general = b"g" in asked or b"g" in replies
+        wanted = [
+            payload
+            for payload in dict.fromkeys(asked)
+            if payload not in replies and not (general and known.given(payload))
+        ]
+        blocks: dict[range, bytes] = {}
         for address in code:
             if not known.has_code(address):
-                first, last = _around(address)
-                if first not in blocks:
-                    blocks.append(first)
-                    wanted.append(b"m%x,%x" % (first, last - first))
-        if not wanted:
+                first, last = self._around(address)
+                if first < last and not any(address in block for block in blocks):
+                    blocks[range(first, last)] = b"m%x,%x" % (first, last - first)
+        if not wanted and not blocks:
             return
-        came = self._pipeline.ask(wanted)
-        count = len(wanted) - len(blocks)
-        replies.update(zip(wanted[:count], came))
-        for first, text in zip(blocks, came[count:]):
-            known.learn_code(first, text)
+        if blocks:
+            self._look(state)
+        came = self._pipeline.ask((*wanted, *blocks.values()))
+        known.learn_all(wanted, came)
+        if blocks and self._sees(state):
+            for block, text in zip(blocks, came[len(wanted) :]):
+                known.learn_code(block.start, self._read_code(block.start, text))
 
     def _anew(self) -> None:
         """All that is known may be wrong, the byte order as well."""
         self.forget()
         self._order = None
+
+    def _refused(self) -> None:
+        """The stub has not done what it should have."""
+        self._anew()
+
+    # -- what another stub does otherwise
+
+    def _fetches_all(self) -> bool:
+        """Whether `g` is to be asked before all else, as after a stop: it tells most of them."""
+        return self._order is None and self._known.trusts_general
+
+    def _arranged(self, queue: list[Queued]) -> list[Queued]:
+        """What is sent for what is queued."""
+        return queue
+
+    def _shows(self, payload: bytes) -> bool:
+        """Whether a packet gets the memory that it asks for, past all that is queued."""
+        return not self._queued_changes() & (_VIEW | msr.PR)
+
+    def _sees(self, state: int | None = None) -> bool:
+        """Whether memory that was asked for is what the selected thread sees with this MSR (None:
+        with the one that it has).
+        """
+        return True
+
+    def _look(self, state: int | None) -> None:
+        """Memory is to be asked for with what is sent next, seen by this MSR: have it seen so if
+        that can be done without asking for more.
+        """
+
+    def _read_code(self, address: int, text: bytes) -> bytes:
+        """The code that a reply tells."""
+        return text
+
+    def _around(self, address: int) -> tuple[int, int]:
+        """The code that is asked for with an instruction: from, and to, within its page."""
+        page = address & -PAGE
+        return max(address - _BEFORE, page), min(address + _BEHIND, page + PAGE)
 
     # -- threads
 
@@ -237,6 +329,9 @@ class Stub:
     def synchronise(self) -> None:
         """Have the stub know the selected thread's state before somebody works on it."""
 
+    def show_memory(self) -> None:
+        """The same before somebody writes memory: as the thread sees it."""
+
     def read(self, name: str) -> int:
         """The value of a register of the selected thread."""
         value = self._known.values.get(name)
@@ -277,9 +372,9 @@ class Stub:
 
     def _raw(self, name: str, asked: bytes) -> bytes:
         known = self._known
-        if asked not in known.replies:
-            known.replies[asked] = self.query(asked)
-        raw = self._hex(asked, "to read " + name)
+        text = known.register(name)
+        known_raw = None if text is None else bytes.fromhex(text.decode())
+        raw = self._hex(asked, "to read " + name) if known_raw is None else known_raw
         if len(raw) != self._registers[name].size:
             known.forget_reply(asked)
             raise StubRefused(f"the stub gave {len(raw)} bytes for register {name}")
@@ -294,7 +389,7 @@ class Stub:
         if name not in self._registers:
             raise self._absent(name)
         text = value.to_bytes(self._registers[name].size, order).hex().encode()
-        written = b"P" + self.asks[name][1:]
+        written = self._writes[name]
         if name == "msr":
             before = self._known.values.get("msr")
             changes = _ALL if before is None else before ^ value
@@ -313,8 +408,8 @@ class Stub:
 
     def _queued_changes(self) -> int:
         """In which bits the MSR that is queued differs from the one that the stub has."""
-        asked = self.asks.get("msr")
-        if asked is None or not self._pipeline.holds(b"P" + asked[1:]):
+        written = self._writes.get("msr")
+        if written is None or not self._pipeline.holds(written):
             return 0
         return self._changes
 
@@ -362,6 +457,10 @@ class Stub:
         what = f"to remove the temporary breakpoint at {address:#x}"
         self._plant(b"z0,%x,4" % address, what, refused)
 
+    def removes(self, address: int) -> bool:
+        """Whether a breakpoint is still there, and its removal is queued."""
+        return self._pipeline.holds(b"z0,%x,4" % address)
+
     def _plant(self, payload: bytes, what: str, refused: Refused | None) -> None:
         self._pipeline.put(payload, Queued(payload, what, refused))
 
@@ -371,7 +470,6 @@ class Stub:
 
     def breakpoint(self, payload: bytes) -> bytes:
         """Send a Z0 or z0 packet, ours or gdb's; the reply."""
-        self.send_queued()
         return self.call(payload)
 
     # -- how
@@ -394,9 +492,3 @@ class Stub:
             self._known.forget_reply(payload)  # it may answer the next time
             raise StubRefused(f"the stub refused {what} (reply {shown(reply)})")
         return raw
-
-
-def _around(address: int) -> tuple[int, int]:
-    """The code that is asked for with an instruction: from, and to, within its page."""
-    page = address & -_PAGE
-    return max(address - _BEFORE, page), min(address + _BEHIND, page + _PAGE)

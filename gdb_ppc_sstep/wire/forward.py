@@ -48,9 +48,7 @@ class Forwarder:
         there is none.  SstepError: it cannot be done.
         """
         payload, meaning, stub = request.payload, request.meaning, self._stub
-        keeps = request.asks
-        if isinstance(meaning, Changes):
-            keeps = not stub.breakpoints_are_words
+        keeps = request.asks or isinstance(meaning, Changes)
         if not keeps:
             stub.send_queued()
             stub.forget()
@@ -58,14 +56,18 @@ class Forwarder:
             stub.select(self.gdb_thread)
             if payload[:1] != b"g":
                 stub.synchronise()
+            if payload[:1] in (b"M", b"X"):
+                stub.show_memory()
             if request.writes_registers:
                 stub.changed(self.gdb_thread)
             if isinstance(meaning, Writes) and not stub.keeps(meaning.register):
                 return request.error(NOT_KEPT)
-        if isinstance(meaning, Changes) and meaning.breakpoint.kind == 0 and not keeps:
+        if isinstance(meaning, Changes) and meaning.breakpoint.kind == 0:
             return self._replied(request, stub.breakpoint(payload))
         if keeps:
             return self._replied(request, stub.query(payload))
+        if payload[:2] == b"Hc":
+            stub.changed(None)
         if request.detaches:
             self._let_go()
         self._link.ask(payload)

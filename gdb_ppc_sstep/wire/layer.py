@@ -66,7 +66,9 @@ class Layer:
         self._working: Request | None = None  # what gdb has sent, and is not answered or forwarded
         self._to_continue = False  # gdb went away while the guest ran
         self._told = False  # gdb knows of what `Engine.recover` is to do again
-        self._asks_all = True  # whether gdb has asked for all registers since the guest last ran
+        # Whether gdb, since the guest last ran, has asked for all registers, and for the threads as
+        # where a command ends.
+        self._asks_all = self._ends = True
         # The packets that ask for these registers.
         self._expedited = {name: asks for name, asks in stub.asks.items() if name in EXPEDITED}
 
@@ -146,8 +148,8 @@ class Layer:
                 self._late.came()
             return
         payload = item.payload
-        if payload == b"g":
-            self._asks_all = True
+        self._asks_all |= payload == b"g"
+        self._ends |= payload == b"qfThreadInfo"
         if forwarder.pending is None and self._stub.thread == forwarder.gdb_thread:
             known = self._stub.known(payload)
             if known is not None:
@@ -214,6 +216,7 @@ class Layer:
             return
         # It asks as after the stop before: for none, as a rule, but where a command ends.
         asks_all, self._asks_all = self._asks_all, False
+        goes_on, self._ends = not (asks_all or self._ends), False
         prefetch = (b"g",) if asks_all else tuple(self._expedited.values())
         if active or stepping is None:
             stop = self._engine.resume(request, prefetch).stop
@@ -229,7 +232,7 @@ class Layer:
             self._engine.look_ahead(prefetch)
         self._answer(self._with_registers(stop))
         if active and stop.is_breakpoint:
-            self._engine.prepare(request, arm=not asks_all)
+            self._engine.prepare(request, arm=goes_on)
 
     def _with_registers(self, stop: StopReply) -> bytes:
         """A stop reply with the registers that gdb looks at first, as gdbserver's has them."""

@@ -142,6 +142,7 @@ class Machine:
         self.memory: dict[int, bytes] = {}
         self.breakpoints: Counter[int] = Counter()
         self.selected = 0
+        self.resumed = 0  # the vCPU of the last stop or `Hc`: KVM's breakpoints come by it
         self.packets: list[bytes] = []
         self.resumes: list[bytes] = []
         self.executed = 0
@@ -235,6 +236,9 @@ class Machine:
             return b"".join(self._read(number) for number in (*range(32), 64, 65))
         if payload.startswith(b"Hg"):
             return self._select(payload[2:])
+        if payload.startswith(b"Hcp"):
+            self.resumed = self._vcpu(payload[2:])
+            return b"OK"
         if payload == b"qC":
             return b"QCp01.%02x" % (self.selected + 1)
         if payload == b"qfThreadInfo":
@@ -305,7 +309,7 @@ class Machine:
                 stop = b"T05thread:p01.%02x;" % (n + 1)
             if stop is not None:
                 if stop[:1] == b"T":
-                    self.selected = n
+                    self.selected = self.resumed = n
                 return stop
             self.execute(n)
         return None
@@ -342,9 +346,9 @@ class Machine:
     def _order(self) -> Literal["little", "big"]:
         return "little" if self._known()["msr"] & LE else "big"
 
-    def _translates(self, address: int) -> bool:
+    def _translates(self, address: int, vcpu: int) -> bool:
         """Whether KVM's stub finds an address: with the MSR that was last written through it."""
-        state = self._translating.get(self.selected, 0)
+        state = self._translating.get(vcpu, 0)
         if not self.kvm or not (state & IR and state & DR):
             return True
         return (address >> 60 == 0xC) != bool(state & PR)
@@ -375,7 +379,7 @@ class Machine:
 
     def _memory(self, address: int, length: int) -> bytes:
         raw = b""
-        if not self._translates(address):
+        if not self._translates(address, self.selected):
             return b"E14"
         while len(raw) < length:
             piece = self.memory.get(self._physical(address + len(raw)) & ~3)
@@ -388,7 +392,7 @@ class Machine:
         return raw[:length].hex().encode()
 
     def _breakpoint(self, insert: bool, address: int) -> bytes:
-        if not self._translates(address):
+        if not self._translates(address, self.resumed):
             return b"E22"
         if insert:
             self.breakpoints[address] += 1

@@ -8,6 +8,7 @@ import pytest
 from gdb_ppc_sstep.errors import StubRefused
 from gdb_ppc_sstep.rsp.resume import only
 from gdb_ppc_sstep.stub.introduce import introduce
+from gdb_ppc_sstep.stub.kvm import KvmStub
 
 from .. import machine as m
 from ..machine import KERNEL, REAL, TEXT, USER, FakeLink, Runaway
@@ -91,7 +92,7 @@ def test_kvm_hv_is_told_from_kvm_pr_by_lpcr(kvm: bool, lpcr: int, hv: bool) -> N
     machine.reply[b"qXfer"] = b"l" + machine.description().encode()
     machine.breakpoints[TEXT] = 1
     stub = introduce(FakeLink(machine), kvm=kvm)
-    assert stub.breakpoints_are_words == kvm
+    assert isinstance(stub, KvmStub) == kvm
     stub.run(only(b"p1.1"))
     assert machine.resumes == [b"vCont;s:p1.1" if hv else b"vCont;c:p1.1"]
 

@@ -389,5 +389,6 @@ def number(hexadecimal: bytes) -> int:
 
 def two_vcpus() -> Machine:
     machine = program(m.addi(4, 4, 1), m.addi(4, 4, 1), vcpus=2)
-    machine.vcpus[0]["r9"], machine.vcpus[1]["r9"] = 0x1001, 0x1002
+    for cpu, value in zip(machine.vcpus, (0x1001, 0x1002)):
+        cpu["r8"] = cpu["r9"] = value
     return machine

@@ -27,7 +27,7 @@ def test_a_step_is_undone_when_gdb_asks_for_nothing(start: Start, ends: bool) ->
     if not ends:
         rig.gdb.ask(b"m1000,4")  # the replies to what was sent ahead come first
         assert (machine.cpu["pc"], machine.cpu["msr"] & SE) == (TEXT + 12, SE)
-    assert machine.planted == {TRACE: 1}
+    assert machine.planted[TRACE] == 1
     assert machine.packets.count(b"Z0,%x,4" % TRACE) == 1
     end = time.monotonic() + TIMEOUT
     while machine.planted:
@@ -43,12 +43,26 @@ def test_a_step_is_undone_before_what_might_see_it(start: Start, asked: bytes, s
     native = machine.native(steps=steps)
     rig = start(machine)
     rig.server.extra[b"vCont?"] = b"vCont;c;s"
+    machine.frozen = {1}
     for _ in range(steps):
-        rig.gdb.ask(b"vCont;s:p1.1")
+        rig.gdb.ask(STEP)
     rig.gdb.ask(b"m1000,4")
     assert machine.cpu["pc"] == (TRACE if steps == 1 else TEXT + 4 * steps)
     rig.gdb.ask(asked)
     assert machine.planted == {}
+    assert machine.changed(native) == {}
+
+
+def test_srrs_are_put_back_when_steps_have_come_to_an_end(start: Start) -> None:
+    """Each step's Trace interrupt overwrites them: what the step before has left is not seen."""
+    machine = program(*NOPS)
+    native = machine.native(steps=3)
+    rig = start(machine)
+    for _ in range(3):
+        rig.gdb.ask(STEP)
+        assert number(rig.gdb.ask(b"pb2")) == native[0]["srr0"]
+    assert not any(packet[:4] in (b"Pb2=", b"Pb3=") for packet in rig.server.packets)
+    rig.settle()
     assert machine.changed(native) == {}
 
 
@@ -82,6 +96,8 @@ def test_a_step_that_was_begun_is_another_if_gdb_has_a_breakpoint_there(start: S
 def test_a_step_that_cannot_be_undone_later_is_told_of_and_tried_again(
     start: Start, packet: bytes, then: bytes
 ) -> None:
+    if then == STEP and packet in (b"Pb2=", b"Pb3="):
+        pytest.skip("the next step need not write it")
     machine = program(*NOPS)
     native = machine.native()
     rig = start(machine)

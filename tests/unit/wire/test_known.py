@@ -35,7 +35,7 @@ def test_nothing_is_known_after_what_may_change_it(start: Start, payload: bytes)
     assert rig.gdb.ask(STEP)[:3] == b"T05"
     rig.server.extra = {begin: b"OK" for begin in (b"P", b"M", b"G", b"X", b"q", b"Q", b"vO")}
     rig.gdb.ask(payload)
-    for asked in (b"g", PC, CODE):
+    for asked in (CODE, PC, b"g"):
         count = len(rig.server.packets)
         rig.gdb.ask(asked)
         assert rig.server.packets[count:] == [asked]

@@ -20,8 +20,8 @@ def test_thread_is_as_gdb_selected_it_after_a_step_that_failed(start: Start) -> 
     assert number(rig.gdb.ask(b"p9")) == 0x1001
     machine.selected = 1
     rig.server.packets.clear()
-    assert number(rig.gdb.ask(b"p9")) == 0x1002, "and is not selected again without need"
-    assert rig.server.packets == [b"p9"]
+    assert number(rig.gdb.ask(b"p8")) == 0x1002, "and is not selected again without need"
+    assert rig.server.packets == [b"p8"]
 
 
 @pytest.mark.parametrize("packet", [b"g", b"p9", b"P9=00", b"m0,4", b"M0,1:00", b"X0,1:c", b"x0,1"])
