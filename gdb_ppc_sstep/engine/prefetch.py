@@ -15,6 +15,7 @@ from ..rsp.breakpoints import GdbBreakpoints
 from ..stub.stub import Stub
 from .steps import Armed
 from .targets import Target
+from .vectors import Vectors
 
 _PLACE = ("msr", "pc")
 _STATE = (*_PLACE, "srr0", "srr1")
@@ -24,10 +25,12 @@ _TASK = ("r1", "pid")
 class Prefetch:
     """The guesses of one engine."""
 
-    def __init__(self, stub: Stub, gdbs: GdbBreakpoints) -> None:
+    def __init__(self, stub: Stub, vectors: Vectors, gdbs: GdbBreakpoints) -> None:
         self._stub = stub
+        self._vectors = vectors
         self._gdbs = gdbs
         self._traced: tuple[str, ...] = _STATE  # what a step by the Trace interrupt needs
+        self._relocates = False  # and whether it needs LPCR
         self._registers: tuple[str, ...] = _PLACE  # what the next will need, if it is as the last
         self._next: int | None = None  # where the next instruction is
         self._for_others: tuple[bytes, ...] = ()
@@ -41,6 +44,8 @@ class Prefetch:
     def before_step(self, *, alone: bool) -> None:
         """A step is to be planned; alone: while nobody else runs."""
         registers = _PLACE if alone else self._traced
+        if not alone and self._relocates and not self._vectors.is_proved:
+            registers += ("lpcr",)
         self._stub.prefetch(registers, () if self._next is None else (self._next,))
 
     def stepping(self, state: int, *, traced: bool) -> None:
@@ -48,10 +53,8 @@ class Prefetch:
         if not traced:
             self._registers = _PLACE
             return
-        self._traced = _STATE + (_TASK if state & msr.PR else ())
-        if msr.relocates(state):
-            self._traced += ("lpcr",)
-        self._registers = self._traced
+        self._registers = self._traced = _STATE + (_TASK if state & msr.PR else ())
+        self._relocates = msr.relocates(state)
 
     def arrived(self, pc: int) -> None:
         """A step has ended here."""

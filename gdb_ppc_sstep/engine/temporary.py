@@ -11,7 +11,6 @@ from ..errors import StubGone, StubRefused
 from ..rsp.breakpoints import Breakpoint
 from ..stub.stub import Stub
 
-
 _LATELY = 8  # steps
 
 

@@ -14,6 +14,7 @@ from .prefetch import Prefetch
 from .steps import SRRS, Armed, Found, thread_name
 from .targets import Target
 from .vcpu import Vcpu
+from .vectors import Vectors
 
 
 class Undoing:
@@ -23,12 +24,14 @@ class Undoing:
         self,
         stub: Stub,
         vcpu: Vcpu,
+        vectors: Vectors,
         ledger: Ledger,
         prefetch: Prefetch,
         log: Callable[..., None],
     ) -> None:
         self._stub = stub
         self._vcpu = vcpu
+        self._vectors = vectors
         self._ledger = ledger
         self._prefetch = prefetch
         self._log = log
@@ -38,6 +41,8 @@ class Undoing:
         """Undo a Trace interrupt that we caused: the registers are queued in the stub."""
         self._ledger.found(armed, found)
         self._last = found
+        assert armed.vector is not None
+        self._vectors.arrived(msr.TRACE, armed.state, armed.vector)
         instruction, read, write = armed.instruction, self._stub.read, self._stub.write
         state = armed.without_ours(msr.after_trace(found.srr1), completed=True)
         restored = {"srr0": armed.srr0, "srr1": armed.srr1}

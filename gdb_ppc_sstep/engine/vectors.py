@@ -15,6 +15,8 @@ class Vectors:
         self._stub = stub
         self._ail: int | None = None  # as the user has set it
         self._pvr: int | None = None
+        self._last: msr.Relocation | None = None  # as LPCR said when it was read last
+        self._proved: int | None = None  # the stub's version when an interrupt showed that it holds
 
     def set_ail(self, ail: int | None) -> None:
         """The user says what LPCR[AIL] is (0, 2 or 3), or (None) that LPCR does."""
@@ -40,13 +42,30 @@ class Vectors:
         if self._ail is not None:
             power10 = msr.Relocation.of(0, pvr).power10
             return msr.Relocation(self._ail, hail=self._ail == 3, power10=power10)
+        if self._last is not None and self.is_proved:
+            return self._last
         lpcr = self._shared_register("lpcr")
         if lpcr is None:
             raise SstepError(
                 "the stub does not give LPCR, so where interrupts go is not known; "
                 "use `set ppc-sstep ail 0`, `2` or `3` (Linux guests use 3)"
             )
-        return msr.Relocation.of(lpcr, pvr)
+        self._last = msr.Relocation.of(lpcr, pvr)
+        return self._last
+
+    def arrived(self, offset: int, state: int, place: int) -> None:
+        """An interrupt was taken with the MSR `state`, and its vector `offset` was at `place`.
+
+        So LPCR need not be read at this stop if it is where LPCR had it the last time.
+        """
+        last = self._last
+        if last is not None and msr.relocates(state) and msr.vector(offset, state, last) == place:
+            self._proved = self._stub.version
+
+    @property
+    def is_proved(self) -> bool:
+        """Whether LPCR need not be read at this stop."""
+        return self._proved == self._stub.version
 
     def processor(self) -> int | None:
         """The PVR, asked for once; None if it is not to be had."""

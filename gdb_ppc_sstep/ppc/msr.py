@@ -40,6 +40,9 @@ DR = bits(59)  # data addresses are translated
 RI = bits(62)  # recoverable interrupt
 LE = bits(63)  # little-endian
 
+VIEW = SF | HV | PR | IR | DR
+"""Which memory is at an address depends on these, and whether it can be reached."""
+
 # What of SRR1 tells about the interrupt and is no copy of the MSR.
 # Power ISA 3.1B Book III 7.5.15; QEMU target/ppc/excp_helper.c: `msr = env->msr & ~0x783f0000ULL`.
 SRR1_STATUS = _span(33, 36) | _span(42, 47)
@@ -147,6 +150,18 @@ def saved_in(vector: int) -> tuple[str, str]:
     if vector in range(_SCV, _SCV + 0x1000, 0x20) or vector >> 12 == SYSTEM_CALL_VECTORED >> 12:
         return ("lr", "ctr")
     return ("srr0", "srr1")
+
+
+def reaching(msr: int, address: int) -> int:
+    """The MSR by which code at an address can be reached from a thread that has the MSR `msr`.
+
+    Interrupt vectors are reached from everywhere: at a real address, or in the kernel's half.
+    """
+    if msr & (IR | DR) and address in VECTORS:
+        return msr & ~(PR | IR | DR)
+    if msr & PR and (address >> 60 == 0xC or address ^ 0x18000 in VECTORS):
+        return msr & ~PR
+    return msr
 
 
 def in_handler(state: int, address: int) -> int:

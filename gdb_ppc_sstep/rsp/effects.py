@@ -44,8 +44,8 @@ Meaning = Union[Resume, private.OwnRequest, Selects, Changes, Writes, None]
 class Request(NamedTuple):
     """A packet from gdb.
 
-    asks: it leaves registers, memory and threads as they are (of breakpoints the stub decides: with
-    KVM they are words in memory).  of_thread: it is about the thread that gdb has selected.
+    asks: it leaves registers, memory and threads as they are.  of_thread: it is about the thread
+    that gdb has selected.
     """
 
     payload: bytes

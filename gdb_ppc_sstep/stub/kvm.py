@@ -17,9 +17,6 @@ from .pipeline import Queued, Refused
 from .stub import Stub
 from .words import BREAKPOINT, Words, place_of
 
-# Bits of the MSR that decide which memory is at an address.
-_VIEW = msr.SF | msr.HV | msr.PR | msr.IR | msr.DR
-
 
 class Reach(NamedTuple):
     """How a breakpoint's address is reached.
@@ -145,7 +142,7 @@ class KvmStub(Stub):
     def _sees(self, state: int | None = None) -> bool:
         written = self._views.get(self.thread)
         state = self._state() if state is None else state
-        return written is not None and not (written ^ state) & _VIEW
+        return written is not None and not (written ^ state) & msr.VIEW
 
     def _look(self, state: int | None) -> None:
         if self._order is not None and not self._sees(state):
@@ -209,7 +206,7 @@ class KvmStub(Stub):
 
     def _plant(self, payload: bytes, what: str, refused: Refused | None) -> None:
         state = self._state()
-        through = _reaching(state, place_of(payload))
+        through = msr.reaching(state, place_of(payload))
         self._reach[payload] = Reach(
             through, self._msr_packet(through), state, self._msr_packet(state)
         )
@@ -243,12 +240,12 @@ class KvmStub(Stub):
                 if self.thread is not None and self._planting != self.thread:
                     self._planting = self.thread
                     arranged.append(Queued(b"Hc" + self.thread, "", lambda _error: True))
-                if seen is None or (seen ^ reach.msr) & _VIEW:
+                if seen is None or (seen ^ reach.msr) & msr.VIEW:
                     value = self._value(writes[-1].payload) if writes else None
-                    if value is not None and not (value ^ reach.msr) & _VIEW:
+                    if value is not None and not (value ^ reach.msr) & msr.VIEW:
                         arranged.append(writes.pop())  # it is written anyway, and does as well
                         seen, behind = value, None
-                if seen is None or (seen ^ reach.msr) & _VIEW:
+                if seen is None or (seen ^ reach.msr) & msr.VIEW:
                     arranged.append(Queued(reach.write, "to write msr"))
                     seen, behind = reach.msr, reach
             arranged.append(one)
@@ -272,7 +269,7 @@ class KvmStub(Stub):
         """
         self.send_queued()
         state, place = self._state(), place_of(payload)
-        tries = [_reaching(state, place), state]
+        tries = [msr.reaching(state, place), state]
         if msr.relocates(state):
             tries.append(state ^ msr.PR)
             if place in msr.VECTORS:
@@ -293,18 +290,6 @@ class KvmStub(Stub):
 
     def _see_by(self, through: int) -> None:
         """Have breakpoints reached by this MSR.  StubRefused: the packet is not to be sent then."""
-        if not self._viewed or (self._views[self.thread] ^ through) & _VIEW:
+        if not self._viewed or (self._views[self.thread] ^ through) & msr.VIEW:
             self._put_msr(through)
             self.send_queued()
-
-
-def _reaching(state: int, address: int) -> int:
-    """The MSR by which an address is likely to be reached from a thread with the MSR `state`.
-
-    A vector is at a real address, unless it is in the upper half, which is the kernel's.
-    """
-    if state & (msr.IR | msr.DR) and address in msr.VECTORS:
-        return state & ~(msr.PR | msr.IR | msr.DR)
-    if state & msr.PR and (address >> 60 == 0xC or address ^ 0x18000 in msr.VECTORS):
-        return state & ~msr.PR
-    return state

@@ -18,7 +18,7 @@ from .pipeline import Pipeline, Queued, Refused, Sent, expect_ok, shown
 Order = Literal["little", "big"]
 
 # Bits of the MSR that say what memory is seen, but for its protection.
-_VIEW = msr.SF | msr.HV | msr.IR | msr.DR
+_PLACES = msr.VIEW & ~msr.PR
 _ALL = -1  # bits
 
 _REMEMBERED = (b"g", b"p")  # not memory elsewhere than at code: it may be a device
@@ -224,7 +224,7 @@ class Stub:
 
     def _shows(self, payload: bytes) -> bool:
         """Whether a packet gets the memory that it asks for, past all that is queued."""
-        return not self._queued_changes() & (_VIEW | msr.PR)
+        return not self._queued_changes() & msr.VIEW
 
     def _sees(self, state: int | None = None) -> bool:
         """Whether memory that was asked for is what the selected thread sees with this MSR (None:
@@ -395,7 +395,7 @@ class Stub:
             changes = _ALL if before is None else before ^ value
             queued = self._queued_changes()
             self._changes = _ALL if _ALL in (changes, queued) else changes ^ queued
-            if changes & _VIEW:
+            if changes & _PLACES:
                 self._known.forget_memory()
         self._known.wrote(name, text, value, reads_back=reads_back)
         self._pipeline.put_value(written, Queued(written + b"=" + text, "to write " + name))

@@ -355,11 +355,12 @@ def test_ctrl_c_with_a_false_condition(gdb: Gdb, boot: Callable[..., Qemu], demo
 
 
 @pytest.mark.parametrize(
-    ("request_", "message"),
+    ("request_", "branch", "message"),
     [
-        (r"Z0,d00", "the stub refused a temporary breakpoint at 0xd00 (reply 'E22')"),
-        (r"P41=", "the stub refused to write msr (reply 'E22')"),
-        (r"m202e0,4", "cannot read the instruction at 0x202e0"),
+        (r"Z0,202e4", False, "the stub refused a temporary breakpoint at 0x202e4 (reply 'E22')"),
+        (r"Z0,d00", True, "the stub refused a temporary breakpoint at 0xd00 (reply 'E22')"),
+        (r"P41=", True, "the stub refused to write msr (reply 'E22')"),
+        (r"m", False, "cannot read the instruction at 0x202e0"),
     ],
 )
 def test_a_refused_packet_is_one_line(
@@ -368,11 +369,13 @@ def test_a_refused_packet_is_one_line(
     demo: Program,
     tmp_path: Path,
     request_: str,
+    branch: bool,
     message: str,
 ) -> None:
+    """branch: at one, which is stepped by the Trace interrupt also where no other vCPU runs."""
     with Faulty(boot(demo, steps=False).target, tmp_path) as faulty:
         gdb.connect(faulty.target, demo.elf)
-        gdb.command("tbreak work")
+        gdb.command("tbreak *0x20344" if branch else "tbreak work")
         gdb.command("continue")
         state = "info registers r0 r1 r31 pc msr lr ctr srr0 srr1"
         before = gdb.command(state)

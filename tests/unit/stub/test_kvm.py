@@ -90,7 +90,7 @@ def test_memory_is_seen_by_the_msr_that_the_thread_has() -> None:
 def test_code_that_was_seen_by_another_msr_is_not_believed() -> None:
     """It was asked for in one go with the registers that tell so."""
     machine = program(*[m.NOP] * 32, state=REAL)
-    stub, link = fresh(machine)
+    stub, _ = fresh(machine)
     stub.prefetch((), (TEXT,))  # has the MSR written, as it is known
     assert stub.known(b"m%x,4" % TEXT) is not None
     machine.stop_at[0, TEXT] = b"T02thread:p01.01;"
@@ -222,7 +222,7 @@ def test_memory_that_may_show_a_word_of_ours_is_asked_for_without_it() -> None:
     """By whatever address: a real one and a translated one may name the same memory."""
     machine = program(m.NOP)
     machine.put(m.TRACE, m.NOP)
-    stub, link = fresh(machine)
+    stub, _ = fresh(machine)
     stub.insert(m.TRACE)
     stub.send_queued()
     stub.remove(m.TRACE)
