@@ -103,6 +103,7 @@ class Salvage:
                 (found is not None and pc in (armed.vector, found.srr0))
                 or (srrs is not None and srrs[0] in armed.successors)
                 or (state == armed.written and armed.is_before(armed.thread, pc, state))
+                or (pc == armed.pc and armed.is_reaching(state))
             ):
                 ours.append(change)
             elif armed.vector is not None and pc not in (armed.pc, *armed.successors):

@@ -91,6 +91,12 @@ class Armed(NamedTuple):
         ours = msr.SE if self.vector is not None else msr.EE
         return not (state ^ self.written) & ours and address in (self.pc, *self.successors)
 
+    def is_reaching(self, state: int) -> bool:
+        """Whether this MSR is not the thread's own, but the one by which its vector is reached."""
+        if self.vector is None:
+            return False
+        return state != self.state and state == msr.reaching(self.state, self.vector)
+
     def is_before(self, thread: bytes | None, pc: int, state: int) -> bool:
         """Whether a vCPU with this pc and MSR stands where the step began, or within what it does.
 

@@ -60,7 +60,8 @@ class TemporaryBreakpoints:
         finally:
             self._resuming = False
         if self._undo is Undo.AT_ONCE:
-            self.remove_all()
+            with suppress(StubRefused):  # what is left is removed with what comes next
+                self.remove_all()
 
     def refused(self, wanted: Collection[int]) -> bool:
         """Whether the stub has refused one of these."""
@@ -118,7 +119,11 @@ class TemporaryBreakpoints:
         finally:
             with suppress(StubGone):
                 for one in lifted:
-                    self._stub.expect_ok(one.insertion, "to put gdb's breakpoint back")
+                    try:
+                        self._stub.expect_ok(one.insertion, "")
+                    except StubRefused as error:
+                        self._log("{}", error)  # once more: it is the user's
+                        self._stub.expect_ok(one.insertion, "to put gdb's breakpoint back")
 
     def _plant(self, address: int, *, needed: bool) -> None:
         def refused(error: StubRefused) -> bool:
@@ -132,9 +137,9 @@ class TemporaryBreakpoints:
 
     def _remove(self, addresses: list[int]) -> None:
         for address in reversed(addresses):
-            del self._planted[address]
             with suppress(StubGone):
                 self._remove_one(address)
+            del self._planted[address]
 
     def _remove_one(self, address: int) -> None:
         def still_refused(error: StubRefused) -> bool:

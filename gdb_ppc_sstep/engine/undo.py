@@ -136,7 +136,8 @@ class Undoing:
             self.collect(armed, found)
         else:
             state = self._stub.read("msr")
-            self._write_state(state, armed.without_ours(state, completed=False))
+            own = armed.state if armed.is_reaching(state) else state
+            self._write_state(state, armed.without_ours(own, completed=False))
             if armed.overwrites_srrs:
                 self._write_srrs(armed)
             self._ledger.disarm(armed)

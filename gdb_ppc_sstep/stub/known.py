@@ -70,6 +70,11 @@ class Known:
         """Whether the reply to `g` is laid out as is known here, as far as that was checked."""
         return self._laid_out is not False
 
+    @property
+    def has_general(self) -> bool:
+        """Whether the stub has replied to `g`, and has not refused it."""
+        return bool(_HEX.match(self.replies.get(b"g", b"")))
+
     def given(self, payload: bytes) -> bool:
         """Whether the reply to `g` has what a packet asks for, as far as that has been checked."""
         return self._laid_out is True and payload in self._names

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import NamedTuple
 
 from ..errors import StubRefused
@@ -106,6 +105,11 @@ class KvmStub(Stub):
         if self._order is None:
             self._learn_order()
 
+    def _fetched(self) -> None:
+        if self._order is None and not self._known.has_general:
+            self._known.forget()  # it is of the stop before
+            raise StubRefused("the stub refused to read the registers")
+
     def _learn_order(self) -> None:
         self.prefetch(("pc", "msr"))
         super()._learn_order()
@@ -183,13 +187,16 @@ class KvmStub(Stub):
         word = self._word(address)
         if word == BREAKPOINT:
             # A breakpoint of gdb's hides it; or the guest's code has this word, which is refused.
-            with suppress(StubRefused):
+            try:
                 self.remove(address)
                 self.send_queued()
-                try:
-                    word = self._word(address)
-                finally:
-                    self.insert(address)
+            except StubRefused:
+                return isa.decode(word)
+            try:
+                word = self._word(address)
+            finally:
+                self.insert(address)
+                self.send_queued()
         return isa.decode(word)
 
     def code(self, address: int, count: int) -> tuple[int, ...]:
@@ -251,7 +258,7 @@ class KvmStub(Stub):
             arranged.append(one)
         if behind is not None and seen != behind.state:
             seen = behind.state
-            arranged.append(Queued(behind.back, "to write msr"))
+            arranged.append(self._put_back(behind.back))
         if seen is not None:
             self._views[self.thread], self._viewed = seen, True
         return arranged
@@ -285,8 +292,20 @@ class KvmStub(Stub):
                     self._words.sent(payload)
                     break
         finally:
-            self._see_by(state)
+            if self._viewed and (self._views[self.thread] ^ state) & msr.VIEW:
+                again = self._put_back(self._msr_packet(state))
+                self._pipeline.put(self._writes["msr"], again)
+                self.send_queued()
         return reply
+
+    def _put_back(self, packet: bytes) -> Queued:
+        """What writes the thread's own MSR again.  If it is refused it has to be done later."""
+
+        def later(_error: StubRefused) -> bool:
+            self._pipeline.put(self._writes["msr"], Queued(packet, "to write msr"))
+            return True
+
+        return Queued(packet, "to write msr", later)
 
     def _see_by(self, through: int) -> None:
         """Have breakpoints reached by this MSR.  StubRefused: the packet is not to be sent then."""

@@ -179,8 +179,8 @@ class Stub:
         """
         asks, known = self.asks, self._known
         replies = known.replies
-        first = (b"g",) if self._fetches_all() else ()
-        asked = [*first, *(asks[name] for name in registers if name in asks), *payloads]
+        before = (b"g",) if self._fetches_all() else ()
+        asked = [*before, *(asks[name] for name in registers if name in asks), *payloads]
         general = b"g" in asked or b"g" in replies
         wanted = [
             payload
@@ -199,6 +199,7 @@ class Stub:
             self._look(state)
         came = self._pipeline.ask((*wanted, *blocks.values()))
         known.learn_all(wanted, came)
+        self._fetched()
         if blocks and self._sees(state):
             for block, text in zip(blocks, came[len(wanted) :]):
                 known.learn_code(block.start, self._read_code(block.start, text))
@@ -217,6 +218,9 @@ class Stub:
     def _fetches_all(self) -> bool:
         """Whether `g` is to be asked before all else, as after a stop: it tells most of them."""
         return self._order is None and self._known.trusts_general
+
+    def _fetched(self) -> None:
+        """Registers were asked for.  StubRefused: what came is worth nothing."""
 
     def _arranged(self, queue: list[Queued]) -> list[Queued]:
         """What is sent for what is queued."""

@@ -14,7 +14,7 @@ STEPS = 4
 PACKETS = {
     "stepi, undone at once": (12, 4),
     "load, undone at once": (18, 4),
-    "stepi, deferred": (8, 3),
+    "stepi, deferred": (7, 3),
     "stepi N, armed ahead": (7, 3),
     "load, armed ahead": (7, 3),
     "stepi N, 1000 breakpoints": (7, 3),

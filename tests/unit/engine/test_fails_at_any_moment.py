@@ -10,48 +10,52 @@ import pytest
 from gdb_ppc_sstep.errors import StubRefused
 
 from .. import machine as m
-from ..machine import KERNEL, REAL, TEXT, USER
+from ..machine import KERNEL, REAL, USER
 from .bench import bench, program
-from .failures import COMPLETING, FAILING, failing_at, reached, refused, two_steps
+from .failures import COMPLETING, FAILING, at_home, failing_at, reached, refused, two_steps
 
 
+@pytest.mark.parametrize("kvm", [False, True], ids=["", "KVM"])
 @pytest.mark.parametrize("breakpoint_", [False, True], ids=["", "at a breakpoint of gdb's"])
 @pytest.mark.parametrize("state", [KERNEL, REAL, USER], ids=["kernel", "real mode", "user"])
 @pytest.mark.parametrize("words", FAILING.values(), ids=FAILING)
 def test_one_packet_of_a_step_is_refused(
-    words: tuple[int, ...], state: int, breakpoint_: bool
+    words: tuple[int, ...], state: int, breakpoint_: bool, kvm: bool
 ) -> None:
     """Whichever: an error or none, and what can be done later is done before the next step."""
     for number in range(1, 100):
         machine = program(*words, state=state)
+        start = at_home(machine, kvm)
         native = machine.native()
         on = bench(machine)
         if breakpoint_:
-            machine.breakpoints[TEXT] = 1
-            on.gdb_plants(TEXT)
+            machine.breakpoints[start] = 1
+            on.gdb_plants(start)
         failed = failing_at(machine, number, refused)
         with suppress(StubRefused):
             on.step()
         if not failed:
             break
         on.engine.recover()
-        if failed[0] == b"Z0,%x,4" % TEXT:
-            machine.breakpoints[TEXT] = 1  # the error says that it is not there
-        if machine.cpu["pc"] == TEXT:
+        if failed[0] == b"Z0,%x,4" % start:
+            machine.breakpoints[start] = 1  # the error says that it is not there
+        if machine.cpu["pc"] == start:
             on.step()
         assert machine.changed(native) == {}, (number, failed)
-        on.clean([TEXT] * breakpoint_)
+        on.clean([start] * breakpoint_)
     assert number > 12
 
 
+@pytest.mark.parametrize("kvm", [False, True], ids=["", "KVM"])
 @pytest.mark.parametrize("ahead", [False, True], ids=["", "ahead"])
 @pytest.mark.parametrize(("words", "state"), COMPLETING)
 def test_one_packet_of_steps_that_are_undone_later_is_refused(
-    words: tuple[int, ...], state: int, ahead: bool
+    words: tuple[int, ...], state: int, ahead: bool, kvm: bool
 ) -> None:
     """Whichever: of the first, of the second, which also undoes the first, or of what is left."""
     for number in range(1, 100):
         machine = program(*words, *words, m.NOP, state=state)
+        at_home(machine, kvm)
         after = [machine.native(steps=count) for count in range(3)]
         on = bench(machine)
         failed = failing_at(machine, number, refused)

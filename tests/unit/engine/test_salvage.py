@@ -13,17 +13,19 @@ from gdb_ppc_sstep.errors import StubGone
 from .. import machine as m
 from ..machine import KERNEL, REAL, SE, TEXT, TRACE, USER
 from .bench import CONTINUE, OTHER, bench, faulting, interrupted_in_handler, program, two_vcpus
-from .failures import COMPLETING, FAILING, cut_off, failing_at, reached, two_steps
+from .failures import COMPLETING, FAILING, at_home, cut_off, failing_at, reached, two_steps
 
 
+@pytest.mark.parametrize("kvm", [False, True], ids=["", "KVM"])
 @pytest.mark.parametrize("ahead", [False, True], ids=["", "ahead"])
 @pytest.mark.parametrize(("words", "state"), COMPLETING)
 def test_what_a_session_leaves_that_is_killed_in_steps_that_are_undone_later(
-    words: tuple[int, ...], state: int, ahead: bool
+    words: tuple[int, ...], state: int, ahead: bool, kvm: bool
 ) -> None:
     """After whichever packet: the next session finds it in the record."""
     for number in range(1, 100):
         machine = program(*words, *words, m.NOP, state=state)
+        at_home(machine, kvm)
         if words[0] == FAILING["mfmsr"][0]:
             machine.cpu["r7"] = 0
         after = [machine.native(steps=count) for count in range(3)]
