@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from ..errors import StubRefused
 from ..ppc import isa, msr
@@ -14,20 +13,8 @@ from .known import MEMORY, may_show
 from .link import Link
 from .pipeline import Queued, Refused
 from .stub import Stub
+from .view import Reach, View, Written
 from .words import BREAKPOINT, Words, place_of
-
-
-class Reach(NamedTuple):
-    """How a breakpoint's address is reached.
-
-    msr: by this one.  write: the packet that writes it.  state: the MSR that the thread has.  back:
-    the packet that writes that.
-    """
-
-    msr: int
-    write: bytes
-    state: int
-    back: bytes
 
 
 class KvmStub(Stub):
@@ -35,13 +22,11 @@ class KvmStub(Stub):
 
     - `p` and `P` work on what the last `g` has fetched from the vCPU: so after each stop, and for
       each thread, `g` comes first.
-    - Addresses are translated by the MSR of the vCPU that was written last through the stub, not by
-      the one that it has (QEMU 7.2 ppc_cpu_get_phys_page_debug, by hflags).  So memory counts as
-      seen only where the two agree, and before a breakpoint comes or goes the MSR is written.
-    - A breakpoint is a word in memory.  Ours may still be there at a stop, when its removal is
-      queued: who asks for memory where it may show has it removed first.
-    - It is reached by the vCPU of the last stop or `Hc`, not by that of `Hg` (QEMU 7.2 gdbstub.c
-      gdb_breakpoint_insert: c_cpu).
+    - Addresses are translated by the MSR that was written last (see `view`).  So memory counts as
+      seen only where that agrees with what the thread has, and before a breakpoint comes or goes
+      the MSR is written.
+    - A breakpoint is a word in memory (see `words`).  Ours may still be there at a stop, when its
+      removal is queued: who asks for memory where it may show has it removed first.
     - KVM HV takes a step request for a continue.
     """
 
@@ -50,12 +35,9 @@ class KvmStub(Stub):
         super().__init__(link, registers)
         self._hv = hv
         self._msr_written = self._writes.get("msr", b"P") + b"="
-        self._words = Words(self._known)
         self._queued_msr: int | None = None  # what was written of it last
-        self._reach: dict[bytes, Reach] = {}  # by the packets that are queued
-        self._views: dict[bytes | None, int] = {}  # by thread, the MSR that was written last
-        self._viewed = False  # whether it was since the selected thread has stopped
-        self._planting: bytes | None = None  # the thread that breakpoints are planted by
+        self._words = Words(self._known)
+        self._view = View(self._written_msr)
 
     def _as_sent(self, resume: Resume) -> Resume:
         """With KVM HV a request to step, which is a continue there.
@@ -71,32 +53,25 @@ class KvmStub(Stub):
     def run(self, resume: Resume) -> StopReply:
         """See `Stub`."""
         try:
-            stop = super().run(resume)
+            return super().run(resume)
         finally:
-            self._viewed = False
-        self._planting = self.thread
-        return stop
+            self._view.stopped(self.thread)
 
     def changed(self, thread: bytes | None) -> None:
         """See `Stub`."""
         super().changed(thread)
-        self._viewed = False
-        if thread is None:
-            self._views.clear()
-            self._planting = None
-        else:
-            self._views.pop(thread, None)
+        self._view.changed(thread)
 
     def select(self, thread: bytes | None) -> None:
         """See `Stub`."""
         before = self.thread
         super().select(thread)
         if self.thread != before:
-            self._viewed = False
+            self._view.selected()
 
     def _refused(self) -> None:
-        self.changed(self.thread)
-        self._planting = None
+        super()._refused()
+        self._view.changed(None)
 
     # -- registers
 
@@ -144,9 +119,7 @@ class KvmStub(Stub):
             self.send_queued()
 
     def _sees(self, state: int | None = None) -> bool:
-        written = self._views.get(self.thread)
-        state = self._state() if state is None else state
-        return written is not None and not (written ^ state) & msr.VIEW
+        return self._view.shows(self.thread, self._state() if state is None else state)
 
     def _look(self, state: int | None) -> None:
         if self._order is not None and not self._sees(state):
@@ -170,11 +143,15 @@ class KvmStub(Stub):
 
     def _put_msr(self, state: int) -> None:
         """Have an MSR written again, though the vCPU has it."""
-        packet = self._msr_packet(state)
-        self._pipeline.put(self._writes["msr"], Queued(packet, "to write msr"))
+        self._pipeline.put(self._writes["msr"], Queued(self._writing(state).packet, "to write msr"))
 
-    def _msr_packet(self, state: int) -> bytes:
-        return self._msr_written + state.to_bytes(8, self.order).hex().encode()
+    def _writing(self, state: int) -> Written:
+        return Written(state, self._msr_written + state.to_bytes(8, self.order).hex().encode())
+
+    def _written_msr(self, packet: bytes) -> int | None:
+        if not packet.startswith(self._msr_written):
+            return None
+        return int.from_bytes(bytes.fromhex(packet[len(self._msr_written) :].decode()), self.order)
 
     def _around(self, address: int) -> tuple[int, int]:
         return self._words.clear_of(*super()._around(address), address)
@@ -214,9 +191,7 @@ class KvmStub(Stub):
     def _plant(self, payload: bytes, what: str, refused: Refused | None) -> None:
         state = self._state()
         through = msr.reaching(state, place_of(payload))
-        self._reach[payload] = Reach(
-            through, self._msr_packet(through), state, self._msr_packet(state)
-        )
+        self._view.plan(payload, Reach(self._writing(through), self._writing(state)))
 
         def otherwise(error: StubRefused) -> bool:
             self._words.refused(payload)
@@ -228,43 +203,7 @@ class KvmStub(Stub):
         self._pipeline.put(payload, Queued(payload, what, otherwise))
 
     def _arranged(self, queue: list[Queued]) -> list[Queued]:
-        """With what breakpoints need: an MSR by which they are reached, and behind them the one
-        that the thread has.
-        """
-        arranged: list[Queued] = []
-        seen = self._views.get(self.thread) if self._viewed else None
-        behind: Reach | None = None
-        writes = [one for one in queue if one.payload.startswith(self._msr_written)]
-        for one in queue:
-            payload = one.payload
-            if one in writes:
-                seen, behind = self._value(payload), None
-            elif payload.startswith(self._msr_written):
-                continue  # it came earlier
-            reach = self._reach.pop(payload, None)
-            if reach is not None:
-                self._words.sent(payload)
-                if self.thread is not None and self._planting != self.thread:
-                    self._planting = self.thread
-                    arranged.append(Queued(b"Hc" + self.thread, "", lambda _error: True))
-                if seen is None or (seen ^ reach.msr) & msr.VIEW:
-                    value = self._value(writes[-1].payload) if writes else None
-                    if value is not None and not (value ^ reach.msr) & msr.VIEW:
-                        arranged.append(writes.pop())  # it is written anyway, and does as well
-                        seen, behind = value, None
-                if seen is None or (seen ^ reach.msr) & msr.VIEW:
-                    arranged.append(Queued(reach.write, "to write msr"))
-                    seen, behind = reach.msr, reach
-            arranged.append(one)
-        if behind is not None and seen != behind.state:
-            seen = behind.state
-            arranged.append(self._put_back(behind.back))
-        if seen is not None:
-            self._views[self.thread], self._viewed = seen, True
-        return arranged
-
-    def _value(self, packet: bytes) -> int:
-        return int.from_bytes(bytes.fromhex(packet[len(self._msr_written) :].decode()), self.order)
+        return self._view.arranged(queue, self.thread, self._words.sent, self._put_back)
 
     def breakpoint(self, payload: bytes) -> bytes:
         """Send a Z0 or z0 packet, ours or gdb's; the reply.
@@ -281,20 +220,22 @@ class KvmStub(Stub):
             tries.append(state ^ msr.PR)
             if place in msr.VECTORS:
                 tries.append(state & ~(msr.PR | msr.IR | msr.DR))
-        if self.thread is not None and self._planting != self.thread:
-            self.call(b"Hc" + self.thread)
-            self._planting = self.thread
+        selection = self._view.selection(self.thread)
+        if selection is not None:
+            self.call(selection)
         try:
             for through in dict.fromkeys(tries):
-                self._see_by(through)
+                if not self._view.reaches(self.thread, through):
+                    self._put_msr(through)
+                    self.send_queued()  # if that is refused, the packet is not to be sent
                 reply = self.call(payload)
                 if reply == b"OK":
                     self._words.sent(payload)
                     break
         finally:
-            if self._viewed and (self._views[self.thread] ^ state) & msr.VIEW:
-                again = self._put_back(self._msr_packet(state))
-                self._pipeline.put(self._writes["msr"], again)
+            if not self._view.reaches(self.thread, state):
+                own = self._put_back(self._writing(state).packet)
+                self._pipeline.put(self._writes["msr"], own)
                 self.send_queued()
         return reply
 
@@ -306,9 +247,3 @@ class KvmStub(Stub):
             return True
 
         return Queued(packet, "to write msr", later)
-
-    def _see_by(self, through: int) -> None:
-        """Have breakpoints reached by this MSR.  StubRefused: the packet is not to be sent then."""
-        if not self._viewed or (self._views[self.thread] ^ through) & msr.VIEW:
-            self._put_msr(through)
-            self.send_queued()

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""By which MSR QEMU with KVM translates addresses, and how breakpoints are reached.  No I/O.
+
+It is the MSR of a vCPU that was written last through the stub, not the one that the vCPU has (QEMU
+7.2 target/ppc ppc_cpu_get_phys_page_debug goes by hflags, which only a write brings up to date).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from ..errors import StubRefused
+from ..ppc import msr
+from .pipeline import Queued
+
+
+class Written(NamedTuple):
+    """An MSR, and the packet that writes it."""
+
+    state: int
+    packet: bytes
+
+
+class Reach(NamedTuple):
+    """How a breakpoint is reached: by the MSR `through`.  back: the one that the thread has."""
+
+    through: Written
+    back: Written
+
+
+class View:
+    """Of one stub."""
+
+    def __init__(self, decode: Callable[[bytes], int | None]) -> None:
+        """decode: the MSR that a packet writes, None for another packet."""
+        self._decode = decode
+        self._last: dict[bytes | None, int] = {}  # by thread, what was written last
+        self._since_stop = False  # whether it was since the selected thread has stopped
+        self._planting: bytes | None = None  # the thread that breakpoints are planted by
+        self._reach: dict[bytes, Reach] = {}  # by the packets that are queued
+
+    # -- what happens to it
+
+    def stopped(self, thread: bytes | None) -> None:
+        """The guest has run, and this thread has stopped."""
+        self._since_stop, self._planting = False, thread
+
+    def selected(self) -> None:
+        """Another thread is selected."""
+        self._since_stop = False
+
+    def changed(self, thread: bytes | None) -> None:
+        """Others have written registers of this thread; None: of any, or the stub refuses."""
+        self._since_stop = False
+        if thread is None:
+            self._last.clear()
+            self._planting = None
+        else:
+            self._last.pop(thread, None)
+
+    # -- what it tells
+
+    def shows(self, thread: bytes | None, state: int) -> bool:
+        """Whether memory of the selected thread is seen as by this MSR."""
+        last = self._last.get(thread)
+        return last is not None and not (last ^ state) & msr.VIEW
+
+    def reaches(self, thread: bytes | None, state: int) -> bool:
+        """The same for what a breakpoint comes or goes by: it was written since the stop."""
+        return self._since_stop and self.shows(thread, state)
+
+    def selection(self, thread: bytes | None) -> bytes | None:
+        """What has to be sent for breakpoints to come and go by the selected thread, if anything.
+
+        QEMU has them come by the vCPU of the last stop or `Hc`, not of `Hg` (QEMU 7.2 gdbstub.c
+        gdb_breakpoint_insert: c_cpu).
+        """
+        if thread is None or self._planting == thread:
+            return None
+        self._planting = thread
+        return b"Hc" + thread
+
+    # -- what is queued
+
+    def plan(self, payload: bytes, reach: Reach) -> None:
+        """A Z or z packet is queued."""
+        self._reach[payload] = reach
+
+    def arranged(
+        self,
+        queue: Sequence[Queued],
+        thread: bytes | None,
+        sent: Callable[[bytes], None],
+        put_back: Callable[[bytes], Queued],
+    ) -> list[Queued]:
+        """A queue that is about to be sent, with what its breakpoints need: an MSR by which they
+        are reached, and behind them the one that the thread has.
+
+        sent: told of each Z and z packet.  put_back: what to queue for a packet that writes the
+        thread's own MSR.
+        """
+        arranged: list[Queued] = []
+        now = self._last.get(thread) if self._since_stop else None
+        behind: Written | None = None
+        writes = [one for one in queue if self._decode(one.payload) is not None]
+        early: list[Queued] = []
+        for one in queue:
+            state = self._decode(one.payload)
+            if one in early:
+                continue
+            if state is not None:
+                writes.remove(one)
+                now, behind = state, None
+            reach = self._reach.pop(one.payload, None)
+            if reach is not None:
+                sent(one.payload)
+                selection = self.selection(thread)
+                if selection is not None:
+                    arranged.append(Queued(selection, "", _ignored))
+                if not _same(now, reach.through.state) and writes:
+                    last = self._decode(writes[-1].payload)
+                    if _same(last, reach.through.state):  # it is written anyway, and does as well
+                        now, behind = last, None
+                        early.append(writes.pop())
+                        arranged.append(early[-1])
+                if not _same(now, reach.through.state):
+                    now, behind = reach.through.state, reach.back
+                    arranged.append(Queued(reach.through.packet, "to write msr"))
+            arranged.append(one)
+        if behind is not None and now != behind.state:
+            now = behind.state
+            arranged.append(put_back(behind.packet))
+        if now is not None:
+            self._last[thread], self._since_stop = now, True
+        return arranged
+
+
+def _same(one: int | None, other: int) -> bool:
+    return one is not None and not (one ^ other) & msr.VIEW
+
+
+def _ignored(_error: StubRefused) -> bool:
+    return True
