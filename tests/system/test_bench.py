@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.harness import benchmark
+from tests.harness.cases import Case
+from tests.harness.results import Results
+from tests.harness.side import Failed
 
 pytestmark = pytest.mark.bare
 
@@ -19,7 +22,7 @@ def test_the_sides_agree(tmp_path: Path) -> None:
     written = json.loads(report.read_text(encoding="utf-8"))
     assert written["failed"] == {}
     for case in ("next over 100 lines", "condition false 500 times"):
-        assert set(written["seconds"][case]) == set(benchmark.SIDES)
+        assert set(written["seconds"][case]) == {"native", "wire", "commands"}
     assert written["about"]["gdb"].startswith("GNU gdb")
 
 
@@ -27,22 +30,20 @@ def test_a_side_that_differs_is_a_failure(tmp_path: Path) -> None:
     """Native and ours do not do the same here: the command asks who it is."""
     ours = "import sys; ours = 'gdb_ppc_sstep.load' in sys.modules"
     step = "gdb.execute('stepi 2' if ours else 'stepi')"
-    case = benchmark.Case("differs", "loop", (f"python {ours}; {step}",))
-    with pytest.raises(benchmark.Failed, match="wire and native differ"):
-        benchmark.measure(case, tmp_path, 1, benchmark.Results())
+    case = Case("differs", "loop", (f"python {ours}; {step}",))
+    with pytest.raises(Failed, match="wire and native differ"):
+        benchmark.measure(case, tmp_path, 1, Results())
 
 
 def test_native_is_computed_where_it_would_take_minutes(tmp_path: Path) -> None:
     """It gets to the same place in another way, and its registers are compared as well."""
-    results = benchmark.Results()
+    results = Results()
     results.add("short", "native", 2.0)
     there = ("tbreak +1", "continue")
-    case = benchmark.Case(
-        "long", "loop", ("next",), ("next",), as_long_as=(100, "short"), instead=there
-    )
+    case = Case("long", "loop", ("next",), ("next",), as_long_as=(100, "short"), instead=there)
     benchmark.measure(case, tmp_path, 1, results)
     assert results.medians()["long"]["native"] == 200
     assert "long (native computed)" in results.table()
     elsewhere = case._replace(instead=("stepi",))
-    with pytest.raises(benchmark.Failed, match="wire and native differ"):
+    with pytest.raises(Failed, match="wire and native differ"):
         benchmark.measure(elsewhere, tmp_path, 1, results)
