@@ -43,9 +43,9 @@ class Case(NamedTuple):
 
     @property
     def start(self) -> tuple[str, ...]:
-        """The commands before what is measured."""
-        rounds = () if self.linux else ("set var rounds = 1000",)
-        return (*rounds, "delete", f"tbreak {self.at}", "continue", *self.prepare)
+        """The commands before what is measured.  On bare metal a round of the program's begins."""
+        begin = () if self.linux else ("tbreak straight", "continue", "set var rounds = 1000")
+        return ("delete", *begin, f"tbreak {self.at}", "continue", *self.prepare)
 
 
 def _breakpoints(count: int) -> tuple[str, ...]:
@@ -59,14 +59,14 @@ def bare(*, few: bool) -> list[Case]:
     def many(those: int, fewer: int) -> int:
         return fewer if few else those
 
-    once, steps, lines = many(50, 10), many(2000, 100), many(100, 20)
+    once, steps, over, lines = many(50, 10), many(2000, 100), many(2000, 20), many(100, 20)
     calls, ends = many(50, 10), many(10, 5)
-    false, stops, rounds = many(500, 50), many(500, 20), many(330, 16)
-    beside, together = many(200, 50), many(500, 100)
+    false, stops, rounds = many(500, 20), many(500, 20), many(330, 8)
+    watched, beside, together = many(2000, 50), many(200, 20), many(500, 20)
     cases = [
         Case("stepi", "loop", ("stepi",), times=once, per=once, least=Steps(once)),
         Case(f"stepi {steps}", "loop", (f"stepi {steps}",), per=steps, least=Steps(steps)),
-        Case(f"nexti {steps}", "loop", (f"nexti {steps}",), per=steps, least=Steps(steps)),
+        Case(f"nexti {over}", "loop", (f"nexti {over}",), per=over, least=Steps(over)),
         Case(
             "nexti 20 over 5 calls",
             "calls",
@@ -121,7 +121,7 @@ def bare(*, few: bool) -> list[Case]:
             least=Stops(stops),
         ),
         Case(
-            f"software watchpoint, {many(2000, 100)} instructions",
+            f"software watchpoint, {watched} instructions",
             "loop",
             ("continue",),
             (
@@ -130,7 +130,7 @@ def bare(*, few: bool) -> list[Case]:
                 "watch never",
                 "tbreak calls",
             ),
-            per=many(2000, 100),
+            per=watched,
             ours=("wire",),
         ),
     ]

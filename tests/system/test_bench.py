@@ -8,12 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.kvm_hv import Host
 from tests.harness import benchmark
-from tests.harness.cases import Case
+from tests.harness.cases import CASES, Case
+from tests.harness.floor import Steps, Stops
 from tests.harness.results import Results
 from tests.harness.side import Failed
 
 pytestmark = pytest.mark.bare
+
+STOPS = "stop at a breakpoint 20 times under KVM HV"
 
 
 def test_the_sides_agree(tmp_path: Path) -> None:
@@ -22,7 +26,8 @@ def test_the_sides_agree(tmp_path: Path) -> None:
     written = json.loads(report.read_text(encoding="utf-8"))
     assert written["failed"] == {}
     for case in ("next over 100 lines", "condition false 500 times"):
-        assert set(written["seconds"][case]) == {"native", "wire", "commands"}
+        for what in ("seconds", "packets", "exchanges"):
+            assert set(written[what][case]) == {"native", "wire", "commands"}
     assert written["about"]["gdb"].startswith("GNU gdb")
 
 
@@ -33,6 +38,26 @@ def test_a_side_that_differs_is_a_failure(tmp_path: Path) -> None:
     case = Case("differs", "loop", (f"python {ours}; {step}",))
     with pytest.raises(Failed, match="wire and native differ"):
         benchmark.measure(case, tmp_path, 1, Results())
+
+
+@pytest.mark.kvm
+@pytest.mark.timeout(600)
+def test_the_floor_goes_the_same_way(tmp_path: Path, host: Host) -> None:
+    """Under KVM HV, where all sides are on one guest; it is told where they are not."""
+    results = Results()
+    steps, stops = (
+        case for case in CASES if case.name in ("stepi under KVM HV", STOPS) and case.kvm
+    )
+    assert isinstance(stops.least, Stops)
+    with benchmark.KvmGuests(tmp_path, host) as guests:
+        for case in (steps, stops):
+            benchmark.measure(case, tmp_path, 1, results, guests)
+            assert set(results.medians()[case.name]) == {"floor", "wire", "commands"}
+        assert results.counted[steps.name]["floor"].packets == 7.3
+        short = steps._replace(least=Steps(9))
+        with pytest.raises(Failed, match="wire and floor differ"):
+            benchmark.measure(short, tmp_path, 1, results, guests)
+    assert "wire/f" in results.table()
 
 
 def test_native_is_computed_where_it_would_take_minutes(tmp_path: Path) -> None:
