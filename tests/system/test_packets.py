@@ -55,7 +55,27 @@ TCG: dict[str, Row] = {
     "stepi 20, 2 vCPUs": (15.3, 3.25, 8.65),
 }
 
-KVM_HV: dict[str, Row] = {}
+KVM_HV: dict[str, Row] = {
+    "stepi": (34.9, 26.9, 59.8),
+    "stepi 100": (27.08, 19.07, 6.6),
+    "nexti 20": (27.3, 19.25, 9.35),
+    "nexti 20 over 5 calls": (30.9, 22.7, 18.1),
+    "next over 20 lines": (25.5, 25.45, 19.1),
+    "next over a loop of 1000": (50.0, 50.0, 68.0),
+    "next over a loop of 100000": (50.0, 50.0, 68.0),
+    "step through 10 calls": (125.2, 118.7, 75.6),
+    "finish": (25.0, 25.0, 71.0),
+    "finish from depth 10": (93.6, 86.4, 113.8),
+    "condition false 20 times": (38.4, 28.95, 43.45),
+    "stop at a breakpoint 20 times": (44.0, 35.0, 44.0),
+    "software watchpoint, 50 instructions": (26.04, 16.58),
+    "stepi 20, 1 breakpoints": (27.5, 19.45, 10.3),
+    "stepi 20, 100 breakpoints": (47.3, 39.25, 25.15),
+    "stepi 20, 1000 breakpoints": (227.3, 219.25, 160.15),
+    "stepi 20, 1 vCPUs": (27.3, 19.25, 9.35),
+    "stepi 20, 2 vCPUs": (27.3, 19.3, 10.15),
+    "stepi 20, 2 vCPUs": (15.3, 3.25, 8.65),
+}
 
 
 @pytest.fixture(autouse=True)
