@@ -64,10 +64,10 @@ class Relay:
         return client
 
     def counts(self, timeout: float = 60) -> Counts:
-        """All so far, as soon as both sides are quiet.  TimeoutError after so many seconds."""
-        end = time.monotonic() + timeout
-        while self._unanswered or time.monotonic() - self._last < QUIET:
-            if time.monotonic() > end:
+        """All so far, when both sides have been quiet.  TimeoutError after so many seconds."""
+        start = time.monotonic()
+        while self._unanswered or time.monotonic() - max(start, self._last) < QUIET:
+            if time.monotonic() - start > timeout:
                 raise TimeoutError(f"the stub's client was not quiet for {timeout:g} s")
             time.sleep(QUIET / 10)
         return Counts(self._packets, self._exchanges)

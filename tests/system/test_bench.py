@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from fixtures.kvm_hv import Host
+from fixtures.qemu import Qemu
+from gdb_ppc_sstep.rsp.framing import frame
 from tests.harness import benchmark
 from tests.harness.cases import CASES, Case
 from tests.harness.floor import Steps, Stops
+from tests.harness.relay import Relay
 from tests.harness.results import Results
 from tests.harness.side import Failed
 
@@ -29,6 +32,20 @@ def test_the_sides_agree(tmp_path: Path) -> None:
         for what in ("seconds", "packets", "exchanges"):
             assert set(written[what][case]) == {"native", "wire", "commands"}
     assert written["about"]["gdb"].startswith("GNU gdb")
+
+
+def test_what_a_relay_counts(guest: Qemu) -> None:
+    """Bytes that are no packet do not count, and what is sent at once is one exchange."""
+    with Relay(guest.connect) as relay, relay.connect() as client:
+        for burst, total in (
+            ((b"?",), (1, 1)),
+            ((b"qC", b"m0,4", b"m4,4"), (4, 2)),
+            ((b"Hg0",), (5, 3)),
+        ):
+            client.sendall(b"+" + b"".join(map(frame, burst)))
+            assert relay.counts() == total
+        client.sendall(b"+")
+        assert relay.counts() == (5, 3)
 
 
 def test_a_side_that_differs_is_a_failure(tmp_path: Path) -> None:
