@@ -22,118 +22,19 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
-from fixtures import bare_metal, linux
-from fixtures.kvm_hv import Host
-from fixtures.qemu import QUIET, Guest, Qemu
+from fixtures.qemu import QemuError
 
 from .cases import CASES, QUICK, Case
-from .floor import Floor
+from .floor import Floor, FloorError
 from .relay import Counts, Relay
 from .results import Results
+from .seats import KvmGuests, Seat, seats
 from .side import GDB, ROOT, Failed, Side
 
 COUNTED = 2
 """How often packets are counted, for the lower numbers; under KVM HV once: nothing is deferred."""
-
-LONG = 300
-"""Seconds; the host of KVM HV is emulated."""
-
-
-class Seat(NamedTuple):
-    """A side's guest, stopped and without a client, and the program in it."""
-
-    name: str
-    guest: Guest
-    elf: Path
-
-
-class KvmGuests:
-    """The guests of KVM HV, on one host that boots when the first is asked for.
-
-    A guest is kept for the cases that it fits.  host: one that runs, and is not ended.
-    """
-
-    def __init__(self, folder: Path, host: Host | None = None) -> None:
-        self._folder = folder
-        self._host = host
-        self._stack = ExitStack()
-        self._current: tuple[bool, int] | None = None
-        self._seat: tuple[Guest, Path] | None = None
-
-    def give(self, case: Case) -> tuple[Guest, Path]:
-        """The guest for a case, and its program."""
-        if self._host is None:
-            self._host = self._stack.enter_context(Host())
-        wanted = (case.linux, case.smp)
-        if self._seat is None or self._current != wanted:
-            self._end()
-            self._current = wanted
-            self._seat = self._linux(case.smp) if case.linux else self._bare(case.smp)
-        return self._seat
-
-    def _bare(self, smp: int) -> tuple[Guest, Path]:
-        assert self._host is not None
-        program = bare_metal.build("bench", opt="O1", directory=self._folder)
-        return self._host.bare(program.image, smp=smp), program.elf
-
-    def _linux(self, smp: int) -> tuple[Guest, Path]:
-        assert self._host is not None
-        guest = self._host.linux(smp=smp)
-        guest.release()
-        guest.wait_console(linux.READY, LONG)
-        return guest, self._host.image.linux.vmlinux
-
-    def _end(self) -> None:
-        if self._seat is not None:
-            self._seat[0].close()
-            self._seat = None
-
-    def __enter__(self) -> KvmGuests:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            self._end()
-        finally:
-            self._stack.close()
-
-
-def seats(case: Case, folder: Path, guests: KvmGuests, stack: ExitStack) -> list[Seat]:
-    """A guest for each side of a case, which ends with `stack`; under KVM HV one for all."""
-    if case.kvm:
-        guest, elf = guests.give(case)
-        return [Seat(name, guest, elf) for name in case.sides]
-    found = []
-    if not case.linux:
-        program = bare_metal.build("bench", opt="O1", directory=folder)
-    for name in case.sides:
-        if case.linux:
-            image = linux.ensure()
-            elf = image.vmlinux
-            booted = Qemu(
-                linux.qemu_arguments(image),
-                steps=name == "native",
-                machine=f"pseries,{QUIET},x-vof=on",
-                memory="512M",
-            )
-            stack.callback(booted.close)
-            booted.release()
-            booted.wait_console(linux.READY)
-        else:
-            elf = program.elf
-            options = ["-bios", str(program.image)]
-            booted = Qemu(options, steps=name == "native", smp=case.smp)
-            stack.callback(booted.close)
-        found.append(Seat(name, booted, elf))
-    return found
 
 
 def _open(seat: Seat, target: str, folder: Path) -> Side:
@@ -276,9 +177,11 @@ def main(arguments: list[str] | None = None) -> int:
     """The command; its exit status: 1 if a case failed or the sides do not agree."""
     parser = argparse.ArgumentParser(prog="tests/bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few cases, once")
-    parser.add_argument("--repeats", type=int, default=5, metavar="N")
+    parser.add_argument(
+        "--repeats", type=int, default=5, metavar="N", help="default 5; half of it under KVM HV"
+    )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all there as well")
-    parser.add_argument("cases", nargs="*", help="only those whose names contain one of these")
+    parser.add_argument("cases", nargs="*", help="whose names contain one of these, as 'KVM HV'")
     options = parser.parse_args(arguments)
     cases = [
         case
@@ -289,14 +192,16 @@ def main(arguments: list[str] | None = None) -> int:
     described, results, failed = about(), Results(), {}
     for name, value in described.items():
         print(f"{name + ':':9}{value}")
-    repeats = 1 if options.quick else options.repeats
+    repeats = 1 if options.quick else max(1, options.repeats)
     with tempfile.TemporaryDirectory() as folder, KvmGuests(Path(folder)) as guests:
         for case in cases:
             print(f"{case.name} ...", file=sys.stderr)
             try:
-                measure(case, Path(folder), repeats, results, guests)
-            except Failed as error:
+                times = -(-repeats // 2) if case.kvm else repeats
+                measure(case, Path(folder), times, results, guests)
+            except (Failed, FloorError, QemuError, OSError) as error:
                 failed[case.name] = str(error)
+                guests.discard()
                 print(f"FAILED: {case.name}: {error}", file=sys.stderr)
     described["load at the end"] = " ".join(f"{one:.1f}" for one in os.getloadavg())
     print(f"load at the end: {described['load at the end']}\n\n{results.table()}")

@@ -16,6 +16,7 @@ from tests.harness.cases import CASES, Case
 from tests.harness.floor import Steps, Stops
 from tests.harness.relay import Relay
 from tests.harness.results import Results
+from tests.harness.seats import KvmGuests
 from tests.harness.side import Failed
 
 pytestmark = pytest.mark.bare
@@ -66,7 +67,7 @@ def test_the_floor_goes_the_same_way(tmp_path: Path, host: Host) -> None:
         case for case in CASES if case.name in ("stepi under KVM HV", STOPS) and case.kvm
     )
     assert isinstance(stops.least, Stops)
-    with benchmark.KvmGuests(tmp_path, host) as guests:
+    with KvmGuests(tmp_path, host) as guests:
         for case in (steps, stops):
             benchmark.measure(case, tmp_path, 1, results, guests)
             assert set(results.medians()[case.name]) == {"floor", "wire", "commands"}
