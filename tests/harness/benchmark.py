@@ -193,16 +193,19 @@ def main(arguments: list[str] | None = None) -> int:
     for name, value in described.items():
         print(f"{name + ':':9}{value}")
     repeats = 1 if options.quick else max(1, options.repeats)
-    with tempfile.TemporaryDirectory() as folder, KvmGuests(Path(folder)) as guests:
-        for case in cases:
-            print(f"{case.name} ...", file=sys.stderr)
-            try:
+    try:
+        with tempfile.TemporaryDirectory() as folder, KvmGuests(Path(folder)) as guests:
+            for case in cases:
+                print(f"{case.name} ...", file=sys.stderr)
                 times = -(-repeats // 2) if case.kvm else repeats
-                measure(case, Path(folder), times, results, guests)
-            except (Failed, FloorError, QemuError, OSError) as error:
-                failed[case.name] = str(error)
-                guests.discard()
-                print(f"FAILED: {case.name}: {error}", file=sys.stderr)
+                try:
+                    measure(case, Path(folder), times, results, guests)
+                except (Failed, FloorError, QemuError, OSError) as error:
+                    failed[case.name] = str(error)
+                    guests.discard()
+                    print(f"FAILED: {case.name}: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        failed["interrupted"] = "this case is not whole, and those after it are missing"
     described["load at the end"] = " ".join(f"{one:.1f}" for one in os.getloadavg())
     print(f"load at the end: {described['load at the end']}\n\n{results.table()}")
     if options.json:
