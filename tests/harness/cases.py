@@ -93,7 +93,6 @@ def bare(*, few: bool) -> list[Case]:
         ),
         Case(f"step through {calls} calls", "calls", (f"step {3 * calls}",), per=calls),
         Case("finish", "leaf", ("finish",), least=Return()),
-        Case("finish from a breakpoint", "calls", ("finish",), ("break leaf", "continue")),
         Case(
             "finish from depth 10",
             "depth if n == 0",
