@@ -2,7 +2,7 @@
 """Runs inside gdb: does what `benchmark` asks for on one file descriptor, answers on another.
 
 A request is a line of JSON: `prepare` and `measured` are commands, the latter done `times` times.
-The answer has the seconds that these took, and the registers after them.
+The answer has the seconds that these took, and the registers after them if `registers` is true.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def _answer(request: dict[str, object]) -> dict[str, object]:
         for command in measured:
             gdb.execute(command, to_string=True)
     seconds = time.perf_counter() - start
-    connected = gdb.selected_thread() is not None
-    registers = gdb.execute(REGISTERS, to_string=True) if connected else ""
+    shown = request["registers"] and gdb.selected_thread() is not None
+    registers = gdb.execute(REGISTERS, to_string=True) if shown else ""
     return {"seconds": seconds, "registers": registers}
 
 

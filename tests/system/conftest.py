@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Linux guests under TCG, and a gdb for them."""
+"""Linux guests under TCG, the host of those under KVM HV, and a gdb."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fixtures import linux
+from fixtures.kvm_hv import Host
 from fixtures.linux import LinuxImage
 from fixtures.qemu import QUIET, Qemu
 from tests.harness.driver import Gdb
@@ -17,6 +18,13 @@ from tests.harness.driver import Gdb
 @pytest.fixture(scope="session")
 def image() -> LinuxImage:
     return linux.ensure()
+
+
+@pytest.fixture(scope="session")
+def host() -> Iterator[Host]:
+    """The host of KVM HV guests, which has one at a time."""
+    with Host() as host:
+        yield host
 
 
 @pytest.fixture

@@ -34,12 +34,6 @@ SE = 0x400
 LONG = 300  # seconds; the host is emulated, and may have to share its processor
 
 
-@pytest.fixture(scope="module")
-def host() -> Iterator[Host]:
-    with Host() as host:
-        yield host
-
-
 @pytest.fixture
 def gdb(tmp_path: Path) -> Iterator[Gdb]:
     with Gdb(tmp_path, timeout=LONG) as gdb:

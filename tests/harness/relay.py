@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: MIT
+"""Count what a client says to a stub: a relay between the two, which changes nothing.
+
+It fits every client in the same way: gdb alone, ours at either door, and the raw packets of
+`floor`.  It takes time, so what is counted is not measured as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+from gdb_ppc_sstep.rsp.framing import Packet, Parser
+
+QUIET = 0.15
+"""Seconds: who has said nothing for so long has nothing deferred (the layer waits for 0.02)."""
+
+
+class Counts(NamedTuple):
+    """packets: those that have reached the stub.  exchanges: bursts of them, of one packet or more.
+
+    An exchange begins with a packet that is sent when all those before it have been answered.
+    """
+
+    packets: int
+    exchanges: int
+
+    def since(self, before: Counts) -> Counts:
+        """Those that came after others."""
+        return Counts(self.packets - before.packets, self.exchanges - before.exchanges)
+
+
+class Relay:
+    """Listens on `target` for one client.
+
+    connect: makes the connection to the stub, when that client has come.
+    """
+
+    def __init__(self, connect: Callable[[], socket.socket]) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="relay-")
+        self.target = str(Path(self._folder.name) / "stub")
+        self._to_stub = connect
+        self._packets = self._exchanges = self._unanswered = 0
+        self._last = time.monotonic()
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(self.target)
+        self._server.listen()
+        self._closing, self._closed = socket.socketpair()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def connect(self) -> socket.socket:
+        """A client's connection."""
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(self.target)
+        return client
+
+    def counts(self, timeout: float = 60) -> Counts:
+        """All so far, when both sides have been quiet.  TimeoutError after so many seconds."""
+        start = time.monotonic()
+        while self._unanswered or time.monotonic() - max(start, self._last) < QUIET:
+            if time.monotonic() - start > timeout:
+                raise TimeoutError(f"the stub's client was not quiet for {timeout:g} s")
+            time.sleep(QUIET / 10)
+        return Counts(self._packets, self._exchanges)
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            client = self._accept()
+            if client is None:
+                return
+            with client, self._to_stub() as stub:
+                self._pass_on(client, stub)
+
+    def _accept(self) -> socket.socket | None:
+        ready, _, _ = select.select([self._server, self._closing], [], [])
+        return None if self._closing in ready else self._server.accept()[0]
+
+    def _pass_on(self, client: socket.socket, stub: socket.socket) -> None:
+        """Until one of the three ends."""
+        asked, said = Parser(), Parser()
+        while True:
+            ready, _, _ = select.select([stub, client, self._closing], [], [])
+            if self._closing in ready:
+                return
+            for end, other in ((stub, client), (client, stub)):
+                if end not in ready:
+                    continue
+                data = end.recv(65536)
+                if not data:
+                    return
+                self._last = time.monotonic()
+                if end is client:
+                    self._count(asked, data)
+                else:
+                    self._settle(said, data)
+                other.sendall(data)
+
+    def _count(self, parser: Parser, data: bytes) -> None:
+        for item in parser.feed(data):
+            if isinstance(item, Packet):
+                self._packets += 1
+                self._exchanges += not self._unanswered
+                self._unanswered += 1
+
+    def _settle(self, parser: Parser, data: bytes) -> None:
+        for item in parser.feed(data):
+            console = item[0][:1] == b"O" and item[0] != b"OK"
+            if isinstance(item, Packet) and not console:
+                self._unanswered = max(0, self._unanswered - 1)
+
+    def close(self) -> None:
+        """End both connections."""
+        self._closed.close()
+        self._thread.join(10)
+        for one in (self._closing, self._server):
+            one.close()
+        self._folder.cleanup()
+
+    def __enter__(self) -> Relay:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

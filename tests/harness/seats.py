@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: MIT
+"""The guests of tests/bench: one for each side, or under KVM HV one for all sides and cases."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+from fixtures import bare_metal, linux
+from fixtures.kvm_hv import Host
+from fixtures.qemu import QUIET, Guest, Qemu, QemuError
+
+from .cases import Case
+
+LONG = 300
+"""Seconds; the host of KVM HV is emulated."""
+
+
+class Seat(NamedTuple):
+    """A side's guest, stopped and without a client, and the program in it."""
+
+    name: str
+    guest: Guest
+    elf: Path
+
+
+class KvmGuests:
+    """The guests of KVM HV, on one host that boots when the first is asked for.
+
+    A guest is kept for the cases that it fits.  host: one that runs, and is not ended.
+    """
+
+    def __init__(self, folder: Path, host: Host | None = None) -> None:
+        self._folder = folder
+        self._host = host
+        self._stack = ExitStack()
+        self._current: tuple[bool, int] | None = None
+        self._seat: tuple[Guest, Path] | None = None
+
+    def give(self, case: Case) -> tuple[Guest, Path]:
+        """The guest for a case, and its program."""
+        if self._host is None:
+            self._host = self._stack.enter_context(Host())
+        wanted = (case.linux, case.smp)
+        if self._seat is None or self._current != wanted:
+            self._end()
+            self._current = wanted
+            self._seat = self._linux(case.smp) if case.linux else self._bare(case.smp)
+        return self._seat
+
+    def _bare(self, smp: int) -> tuple[Guest, Path]:
+        assert self._host is not None
+        program = bare_metal.build("bench", opt="O1", directory=self._folder)
+        return self._host.bare(program.image, smp=smp), program.elf
+
+    def _linux(self, smp: int) -> tuple[Guest, Path]:
+        assert self._host is not None
+        guest = self._host.linux(smp=smp)
+        guest.release()
+        guest.wait_console(linux.READY, LONG)
+        return guest, self._host.image.linux.vmlinux
+
+    def discard(self) -> None:
+        """The guest that runs is not fit for another case."""
+        with suppress(QemuError):
+            self._end()
+
+    def _end(self) -> None:
+        seat, self._seat = self._seat, None
+        if seat is not None:
+            seat[0].close()
+
+    def __enter__(self) -> KvmGuests:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._end()
+        finally:
+            self._stack.close()
+
+
+def seats(case: Case, folder: Path, guests: KvmGuests, stack: ExitStack) -> list[Seat]:
+    """A guest for each side of a case, which ends with `stack`; under KVM HV one for all."""
+    if case.kvm:
+        guest, elf = guests.give(case)
+        return [Seat(name, guest, elf) for name in case.sides]
+    found = []
+    if not case.linux:
+        program = bare_metal.build("bench", opt="O1", directory=folder)
+    for name in case.sides:
+        if case.linux:
+            image = linux.ensure()
+            elf = image.vmlinux
+            booted = Qemu(
+                linux.qemu_arguments(image),
+                steps=name == "native",
+                machine=f"pseries,{QUIET},x-vof=on",
+                memory="512M",
+            )
+            stack.callback(booted.close)
+            booted.release()
+            booted.wait_console(linux.READY)
+        else:
+            elf = program.elf
+            options = ["-bios", str(program.image)]
+            booted = Qemu(options, steps=name == "native", smp=case.smp)
+            stack.callback(booted.close)
+        found.append(Seat(name, booted, elf))
+    return found
