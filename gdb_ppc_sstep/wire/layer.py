@@ -173,6 +173,7 @@ class Layer:
             # gdb prints the text, ends its command, and finds the thread where it was.
             self._log.line(f"error: {error}")
             self._stub.forget()
+            self._requests.lines.forget()
             self._told = request.shows_error_text and self._engine.unsettled
             self._answer(request.error(str(error)))
 
@@ -215,6 +216,8 @@ class Layer:
         # It asks as after the stop before: for none, as a rule, but where a command ends.
         asks_all, self._asks_all = self._asks_all, False
         prefetch = (b"g",) if asks_all else tuple(self._expedited.values())
+        if active:
+            request = self._requests.lines.applied(request, self._stub)
         if active or stepping is None:
             stop = self._engine.resume(request, prefetch).stop
         else:
