@@ -27,8 +27,13 @@ class _Before(gdb.Command):
         super().__init__("maintenance ppc-sstep", gdb.COMMAND_MAINTENANCE)
 
     def invoke(self, argument: str, _from_tty: bool) -> None:
-        for action in _actions.get(argument, ()):
-            action()
+        run(argument)
+
+
+def run(command: str) -> None:
+    """Do what comes before a command."""
+    for action in _actions.get(command, ()):
+        action()
 
 
 def register() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import gdb
@@ -37,32 +38,33 @@ def gdb_asks() -> bool:
     return version is not None and int(version[0]) < 14
 
 
+_watching = False
+
+
 def watch(find: Find) -> None:
-    """From now on, tell the doors.  To be called again for each new one."""
+    """From now on, tell the doors."""
+    global _watching
     if _watching or gdb_asks():
         return
-    _watching.append(find)
+    _watching = True
     before.add(
         {
-            **dict.fromkeys(("step", "next", "until"), _tell),
+            **dict.fromkeys(("step", "next", "until"), partial(_tell, find)),
             **dict.fromkeys(("stepi", "nexti"), forget),
         }
     )
 
 
-_watching: list[Find] = []
-
-
-def _tell() -> None:
+def _tell(find: Find) -> None:
     """gdb is about to step the selected thread by lines."""
     forget()
-    door, thread = _watching[0](), gdb.selected_thread()
+    door, thread = find(), gdb.selected_thread()
     if door is None or door.steps_by_commands or thread is None or thread.is_running():
         return
     from ..commands.link import thread_id  # seldom, as is the next
     from . import stretches
 
-    with suppress(gdb.error, SstepError):
+    with suppress(Exception):  # which would end the user's command
         # Of the selected frame; gdb.newest_frame() unwinds its caller as well, by a dozen packets.
         pc = int(gdb.parse_and_eval("$pc"))
         found = () if _every_instruction_counts() else stretches.around(pc)

@@ -10,7 +10,7 @@ import gdb
 from ..commands.source import Line, function_blocks, line_at
 from ..rsp.private import Stretch
 
-_REACH = 0x2000
+_REACH = 0x1000
 """Bytes before and behind an address that are looked at."""
 
 _MANY = 100

@@ -161,8 +161,7 @@ class Session:
 
     def before(self, name: str) -> None:
         """What its hook does."""
-        for action in self._before._actions[name]:
-            action()
+        self._before.run(name)
 
 
 @pytest.fixture
