@@ -33,8 +33,11 @@ _walked: dict[tuple[gdb.Objfile, tuple[int, int]], _Walked] = {}
 def around(pc: int) -> tuple[Stretch, ...]:
     """Those of the function at an address, in their order; none where the address has no line.
 
-    Each is an entry of the line table, which is what gdb steps through at once (infrun.c
-    step_range_start), cut where an inlined call begins or ends: gdb looks at its frames there.
+    Each is an entry of the line table, which is what gdb takes for its range wherever it goes on
+    stepping; but not in an inlined call that it steps over (gdb 16 infrun.c
+    process_event_stop_test), where it looks at its frames after each instruction.  So it is cut
+    where such a call begins or ends, and the first instruction of one is by itself, as gdb may
+    come back to it.
     """
     nest, symtab = _nest(gdb.block_for_pc(pc)), gdb.find_pc_line(pc).symtab
     if not nest or symtab is None:
@@ -82,15 +85,15 @@ def _cut(line: Line) -> list[Stretch]:
     """The stretches of a line; none where it is none, or does not fit in."""
     if not line.number or line.end - line.start > _REACH:
         return []
-    found: list[Stretch] = []
-    start, block = line.start, gdb.block_for_pc(line.start)
+    cuts = [line.start]
+    block = gdb.block_for_pc(line.start - 4)
     nest = _nest(block)
-    for pc in range(line.start + 4, line.end, 4):
+    for pc in range(line.start, line.end, 4):
         here = gdb.block_for_pc(pc)
         if here == block:
             continue
-        block, inner = here, _nest(here)
-        if inner != nest:
-            found.append((start, pc))
-            start, nest = pc, inner
-    return [*found, (start, line.end)]
+        before, block, nest = nest, here, _nest(here)
+        if nest != before:
+            cuts += (pc, pc + 4) if len(nest) > 1 else (pc,)
+    places = sorted({line.end, *(cut for cut in cuts if cut < line.end)})
+    return list(zip(places, places[1:]))

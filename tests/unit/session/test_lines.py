@@ -189,7 +189,8 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Session]]:
 ALL = (
     (0x1000, 0x1010),
     (0x1010, 0x1014),
-    (0x1014, 0x101C),
+    (0x1014, 0x1018),
+    (0x1018, 0x101C),
     (0x101C, 0x1020),
     (0x1024, 0x1030),
 )
@@ -200,7 +201,7 @@ ALL = (
 def test_the_lines_of_the_function_are_told(
     pc: int, command: str, load: Callable[..., Session]
 ) -> None:
-    """Cut where an inlined call begins and ends; wherever in it gdb stands."""
+    """Cut where an inlined call begins, behind its first instruction, and where it ends."""
     session = load()
     session.gdb.pc = pc
     assert session.command(command) == [(b"p1.2", ALL)]
