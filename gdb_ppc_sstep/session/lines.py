@@ -79,7 +79,7 @@ def forget() -> None:
         if thread.is_valid() and thread.is_running():
             continue  # stepped in the background; its stop will come
         del _told[door]
-        with suppress(gdb.error, SstepError):  # the connection may be gone
+        with suppress(RuntimeError, SstepError):  # the connection may be gone; gdb.error is one
             door.expect_lines(b"", ())
 
 

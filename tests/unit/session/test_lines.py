@@ -57,7 +57,7 @@ class Thread:
         return self.runs
 
 
-class Error(Exception):
+class Error(RuntimeError):
     """As gdb.error."""
 
 
@@ -135,7 +135,7 @@ class Door:
 
     def expect_lines(self, thread: bytes, stretches: Stretches) -> None:
         if self.refuses:
-            raise Error("the connection is gone")
+            raise RuntimeError("Connection no longer exists.")
         self.told.append((thread, stretches))
 
 
@@ -297,10 +297,11 @@ def test_it_does_not_end_while_the_thread_runs(load: Callable[..., Session]) -> 
 
 def test_a_connection_that_is_gone_fails_no_command(load: Callable[..., Session]) -> None:
     session = load()
+    session.command("next")
     assert session.door is not None
     session.door.refuses = True
-    assert session.command("next") == []
     assert session.command("stepi") == []
+    assert session.command("next") == []
 
 
 @pytest.mark.parametrize(("version", "hooked"), [("13.1", False), ("14.1", True), ("18.1.x", True)])
