@@ -8,7 +8,7 @@ flushed (`view`), and gdb is made to report the stop (`report`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -21,6 +21,7 @@ from ..errors import SstepError
 from ..options import Options
 from ..ppc.isa import Instruction
 from ..rsp.breakpoints import Breakpoint, GdbBreakpoints
+from ..rsp.private import Stretch
 from ..rsp.resume import Action, Resume, StopReply
 from ..stub.introduce import introduce
 from .guards import Guards
@@ -93,6 +94,9 @@ class CommandsDoor:
             if clean:
                 self._view.moved()
             return engine_report.leftovers(self._engine, known, clean=clean)
+
+    def expect_lines(self, thread: bytes, stretches: Sequence[Stretch]) -> None:
+        """See `Door`.  It steps by lines itself."""
 
     def guard(self, *, at_stop: bool = False, returning: int | None = None) -> None:
         """See `Door`."""

@@ -7,12 +7,13 @@ needs them.  finish, until and advance stay gdb's own (see `guards`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import gdb
 
 from ..errors import SstepError
+from . import before
 
 if TYPE_CHECKING:  # most gdbs never need the rest
     from .door import CommandsDoor
@@ -163,17 +164,6 @@ class _Continue(gdb.Command):
         return _Stopped.signal if passed.split()[3] == "Yes" else "0"
 
 
-class _Hook(gdb.Command):
-    """What the hooks of the ppc64 single-step extension call; for nobody else."""
-
-    def __init__(self, actions: dict[str, Callable[[], None]]) -> None:
-        super().__init__("maintenance ppc-sstep", gdb.COMMAND_MAINTENANCE)
-        self._actions = actions
-
-    def invoke(self, argument: str, _from_tty: bool) -> None:
-        self._actions[argument]()
-
-
 _installed: list[gdb.Command] = []
 
 
@@ -182,8 +172,8 @@ def installed() -> bool:
     return bool(_installed)
 
 
-def install(find: Find, before: dict[str, Callable[[], None]]) -> None:
-    """Replace gdb's built-ins, for good.  before: what to do before others, by their names."""
+def install(find: Find, actions: Mapping[str, before.Action]) -> None:
+    """Replace gdb's built-ins, for good.  actions: what to do before others, by their names."""
     if _installed:
         return
     from .stepping import Calls
@@ -195,11 +185,6 @@ def install(find: Find, before: dict[str, Callable[[], None]]) -> None:
             _StepLine("step", find, Calls.BY_LINES, by_lines=True),
             _Next("next", find, Calls.OVER, by_lines=True),
             _Continue(find),
-            _Hook(before),
         )
     )
-    for command in before:
-        try:
-            gdb.execute(f"show user hook-{command}", to_string=True)
-        except gdb.error:  # there is none: a user's own is left alone
-            gdb.execute(f"define hook-{command}\nmaintenance ppc-sstep {command}\nend")
+    before.add(actions)

@@ -70,15 +70,18 @@ def is_statement(pc: int) -> bool:
     return known.get(pc, True)
 
 
-def _blocks(pc: int) -> list[gdb.Block]:
-    """The blocks of functions around an address: inlined ones first, the real one last."""
+def function_blocks(block: gdb.Block | None) -> list[gdb.Block]:
+    """The blocks of functions from a block outwards: inlined ones first, the real one last."""
     found = []
-    block = gdb.block_for_pc(pc)
     while block is not None and not block.is_static and not block.is_global:
         if block.function is not None:
             found.append(block)
         block = block.superblock
     return found
+
+
+def _blocks(pc: int) -> list[gdb.Block]:
+    return function_blocks(gdb.block_for_pc(pc))
 
 
 def _inlined(block: gdb.Block) -> Inlined:

@@ -4,24 +4,36 @@
 `qppc-sstep.status` is answered with a JSON object; `qppc-sstep.left:RECORD` and
 `qppc-sstep.clean:RECORD` with a list of leftovers, RECORD being what is known of a session that was
 killed (see `record`) in hexadecimal, or empty; `Qppc-sstep.NAME=VALUE` sets something and is
-answered OK.  Named in lower case as gdb's manual asks of packets outside its own reserved names.
+answered OK.  `Qppc-sstep.lines=THREAD;START,SIZE,SIZE,...;...` says what gdb is about to step
+through by lines, and with no value that it no longer is.  Named in lower case as gdb's manual asks
+of packets outside its own reserved names.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple, Union
 
 from ..errors import BadPacket
 from ..options import SWITCH, Options
+from .resume import THREAD_ID, thread_id
 
 STATUS = "qppc-sstep.status"
 LEFT = "qppc-sstep.left"
 CLEAN = "qppc-sstep.clean"
 SET = "Qppc-sstep."
 
+LINES = "lines"
+NO_LINES = ""
+
+Stretch = tuple[int, int]
+
 LEFT_BEHIND = "left by a session that was killed (if the guest does not single-step itself)"
 """How what `left` gives is told."""
+
+
+_LINES = re.compile(rf"(?:{THREAD_ID.pattern.decode()})(?:;[0-9a-f]{{1,16}}(?:,[0-9a-f]{{1,8}})+)+")
 
 
 class AskStatus(NamedTuple):
@@ -60,8 +72,20 @@ class SetLogFile(NamedTuple):
     path: str
 
 
-OwnRequest = Union[AskStatus, AskLeftovers, SetOption, SetActive, SetLogging, SetLogFile]
-OWN_REQUESTS = (AskStatus, AskLeftovers, SetOption, SetActive, SetLogging, SetLogFile)
+class SetLines(NamedTuple):
+    """The code that gdb is about to step a thread through by lines.
+
+    thread: its thread-id, None where gdb is not.  stretches: of each piece the first address and
+    that behind the last, in the order of addresses, none within another.  As a step by lines ends
+    within none of them, they may be run through at once.
+    """
+
+    thread: bytes | None
+    stretches: tuple[Stretch, ...]
+
+
+OwnRequest = Union[AskStatus, AskLeftovers, SetOption, SetActive, SetLogging, SetLogFile, SetLines]
+OWN_REQUESTS = (AskStatus, AskLeftovers, SetOption, SetActive, SetLogging, SetLogFile, SetLines)
 
 
 def is_private(payload: bytes) -> bool:
@@ -93,8 +117,40 @@ def parse(payload: bytes) -> OwnRequest:
         if "\0" in path:
             raise BadPacket("the name of a log file cannot have a null character")
         return SetLogFile(path)
+    if name == LINES:
+        return _parse_lines(value)
     Options().with_text(name, value)
     return SetOption(name, value)
+
+
+def lines_text(thread: bytes, stretches: Iterable[Stretch]) -> str:
+    """The value of `lines` for a thread that is about to be stepped by lines."""
+    text, behind = thread.decode(), None
+    for start, end in stretches:
+        if start != behind:
+            text += f";{start:x}"
+        text += f",{end - start:x}"
+        behind = end
+    return text
+
+
+def _parse_lines(text: str) -> SetLines:
+    if text == NO_LINES:
+        return SetLines(None, ())
+    if not _LINES.fullmatch(text):
+        raise BadPacket(f"malformed lines {text[:80]!r}")
+    thread, *runs = text.split(";")
+    stretches = []
+    behind = 0
+    for run in runs:
+        start, *sizes = (int(number, 16) for number in run.split(","))
+        if start < behind or 0 in sizes:
+            raise BadPacket(f"lines that are not one behind the other: {text[:80]!r}")
+        for size in sizes:
+            behind = start + size
+            stretches.append((start, behind))
+            start = behind
+    return SetLines(thread_id(thread.encode()), tuple(stretches))
 
 
 def _unhex(text: str) -> str:

@@ -78,6 +78,15 @@ class Resume(NamedTuple):
         """The same with every step made a continue: the form a stub obeys."""
         return Resume(tuple(action.continued() for action in self.actions), self.vcont)
 
+    def through(self, start: int, end: int) -> Resume:
+        """The same with every step made one of a range, from `start` to before `end`."""
+        argument = b"%x,%x" % (start, end)
+        step = (
+            action._replace(verb=b"r", argument=argument) if action.verb == b"s" else action
+            for action in self.actions
+        )
+        return Resume(tuple(step), self.vcont)
+
     def without_ranges(self) -> Resume:
         """The same with every range made a step, for a stub that knows no ranges."""
         step = (

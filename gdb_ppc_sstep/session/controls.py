@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import gdb
 
+from ..commands import before
 from ..ppc import msr
 from . import sessions
 from .groups import Group
@@ -126,3 +127,4 @@ def register() -> None:
     Group("ppc-sstep", "Commands of the ppc64 single-step extension.")
     for kind in (_Probe, _Clean, _Info):
         kind()
+    before.register()

@@ -7,6 +7,7 @@ The other one, `commands.door.CommandsDoor`, is loaded only when it is needed.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import gdb
@@ -14,6 +15,7 @@ import gdb
 from ..errors import SstepError
 from ..options import Options
 from ..rsp import private
+from ..rsp.private import Stretch
 from . import detect, takeover
 
 
@@ -40,6 +42,12 @@ class Door(Protocol):
 
     def leftovers(self, known: str, *, clean: bool) -> list[dict[str, Any]]:
         """See `engine.report.leftovers`; the guest is at rest."""
+
+    def expect_lines(self, thread: bytes, stretches: Sequence[Stretch]) -> None:
+        """gdb is about to step a thread through code by lines; with no code: it no longer is.
+
+        thread: its thread-id.  stretches: see `rsp.private.SetLines`.
+        """
 
     def guard(self, *, at_stop: bool = False, returning: int | None = None) -> None:
         """The guest is at rest, and gdb may resume it: see to it that it asks for no step.
@@ -121,6 +129,11 @@ class WireDoor:
         if reply.startswith(b"E"):
             raise gdb.GdbError(reply.decode("latin-1").partition(".")[2])
         return json.loads(bytes.fromhex(reply.decode()))
+
+    def expect_lines(self, thread: bytes, stretches: Sequence[Stretch]) -> None:
+        """See `Door`."""
+        lines = private.lines_text(thread, stretches) if stretches else private.NO_LINES
+        self._set(private.LINES, lines)
 
     def guard(self, *, at_stop: bool = False, returning: int | None = None) -> None:
         """See `Door`.  gdb may ask: the layer steps."""

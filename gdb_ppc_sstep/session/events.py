@@ -6,16 +6,18 @@ from __future__ import annotations
 import gdb
 
 from ..commands import overrides
-from . import hooks, sessions
+from . import hooks, lines, sessions
 
 
 def _on_stop(event: gdb.StopEvent) -> None:
     overrides.note_stop(event)
+    lines.forget()
     # `target remote` ends with a stop, also in scripts and front ends that never prompt.
     sessions.stopped()
 
 
 def _before_prompt(*_nothing: object) -> None:
+    lines.forget()
     sessions.before_prompt()
 
 

@@ -9,7 +9,7 @@ import gdb
 
 from ..commands import overrides
 from ..errors import SstepError
-from . import detect, hooks
+from . import detect, hooks, lines
 from .settings import SETTINGS
 
 if TYPE_CHECKING:  # most gdbs never need a door
@@ -96,11 +96,13 @@ class Session:
         from .doors import WireDoor
 
         try:
-            return WireDoor(self.connection), ""
+            door = WireDoor(self.connection)
         except SstepError as error:
             if SETTINGS.door == "wire":
                 raise
             return self._commands_door(), str(error)
+        lines.watch(_active_door)
+        return door, ""
 
     def _commands_door(self) -> Door:
         from ..commands.door import CommandsDoor
@@ -193,29 +195,28 @@ def at_rest(inferior: gdb.Inferior) -> bool:
     return bool(threads) and not any(thread.is_running() for thread in threads)
 
 
+def _active_door() -> Door | None:
+    """What steps the selected inferior's connection, None where nothing of ours does."""
+    connection = gdb.selected_inferior().connection
+    session = _sessions.get(connection.num) if connection is not None else None
+    return session.door if session is not None and session.active else None
+
+
 def _commands_door() -> CommandsDoor | None:
-    """The commands door of the selected inferior's connection, None where it has none."""
+    """The same, None where it is no commands door."""
     from ..commands.door import CommandsDoor
 
-    session = session_of(gdb.selected_inferior())
-    door = session.door if session is not None and session.active else None
+    door = _active_door()
     return door if isinstance(door, CommandsDoor) else None
 
 
 def door_at_rest() -> Door | None:
-    """The door of the selected inferior's connection, if that is stepped by commands and gdb's
-    view of it is true.
-    """
-    inferior, thread = gdb.selected_inferior(), gdb.selected_thread()
-    connection = inferior.connection
-    session = _sessions.get(connection.num) if connection is not None else None
-    if session is None or session.door is None or not session.active:
+    """The same, if that steps by commands, and gdb's view of the guest is true."""
+    door, thread = _active_door(), gdb.selected_thread()
+    if door is None or not door.steps_by_commands or door.busy:
         return None
-    if not session.door.steps_by_commands or session.door.busy:
-        return None
-    if thread is not None and thread.is_running():
-        return None  # without asking the stub
-    return session.door if at_rest(inferior) else None
+    stands = thread is None or not thread.is_running()  # which does not ask the stub
+    return door if stands and at_rest(gdb.selected_inferior()) else None
 
 
 # -- events

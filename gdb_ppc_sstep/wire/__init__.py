@@ -3,6 +3,6 @@
 
 It answers gdb's step requests by the engine, and forwards the rest.
 
-Read `peer`, `wire` and `link` for how bytes get there, then `layer`, `forward` and `requests` for
-what is done with a packet; `process` and `standalone` start it.
+Read `peer`, `wire` and `link` for how bytes get there, then `layer`, `forward`, `requests` and
+`lines` for what is done with a packet; `process` and `standalone` start it.
 """

@@ -175,6 +175,7 @@ class Layer:
             # gdb prints the text, ends its command, and finds the thread where it was.
             self._log.line(f"error: {error}")
             self._stub.forget()
+            self._requests.lines.forget()
             self._told = request.shows_error_text and self._engine.unsettled
             self._answer(request.error(str(error)))
 
@@ -218,6 +219,8 @@ class Layer:
         asks_all, self._asks_all = self._asks_all, False
         goes_on, self._ends = not (asks_all or self._ends), False
         prefetch = (b"g",) if asks_all else tuple(self._expedited.values())
+        if active:
+            request = self._requests.lines.applied(request, self._stub)
         if active or stepping is None:
             stop = self._engine.resume(request, prefetch).stop
         else:

@@ -8,12 +8,15 @@ from ..engine.engine import Engine
 from ..options import Options
 from ..rsp import private
 from ..stub.stub import Stub
+from .lines import Lines
 from .log import DebugLog
 from .wire import Wire
 
 
 class Requests:
-    """active: whether the layer steps, or forwards step requests as the rest."""
+    """active: whether the layer steps, or forwards step requests as the rest.  lines: what gdb is
+    stepping through.
+    """
 
     def __init__(
         self, engine: Engine, stub: Stub, wire: Wire, log: DebugLog, options: Options
@@ -24,10 +27,14 @@ class Requests:
         self._log = log
         self._options = options
         self.active = True
+        self.lines = Lines()
         engine.apply(options)
 
     def answer(self, asked: private.OwnRequest) -> bytes:
         """Do what one asks for; the reply.  SstepError: it cannot be done."""
+        if isinstance(asked, private.SetLines):
+            self.lines.tell(asked)
+            return b"OK"
         self._stub.send_queued()
         self._stub.forget()  # it may change what is planned
         if isinstance(asked, private.AskStatus):

@@ -39,6 +39,8 @@ OWN = (
     b"Qppc-sstep.interrupts=into",
     b"Qppc-sstep.interrupts=over",
     b"Qppc-sstep.mask-interrupts=on",
+    b"Qppc-sstep.lines=",
+    b"Qppc-sstep.lines=p1.1;%x,8,c" % TEXT,
 )
 OTHERS = (
     b"qSupported:multiprocess+;swbreak+;hwbreak+;vContSupported+;QThreadEvents+",

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gdb_ppc_sstep.errors import BadPacket, StubRefused
-from gdb_ppc_sstep.rsp import description, effects
+from gdb_ppc_sstep.rsp import description, effects, private
 from gdb_ppc_sstep.rsp.description import Register
 from gdb_ppc_sstep.rsp.framing import (
     ACK,
@@ -175,3 +176,27 @@ def test_a_description_is_read_or_refused(texts: list[str]) -> None:
             assert isinstance(register, Register)
             assert 0 <= register.number < 1 << 31, "`p%x` names it"
             assert 0 <= register.size < 1 << 16, "in bytes"
+
+
+RUNS = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 1 << 20)), min_size=1, max_size=8)
+
+
+@given(st.sampled_from([b"p1.1", b"2"]), st.integers(0, 1 << 62), RUNS)
+def test_lines_are_read_as_they_were_written(
+    thread: bytes, start: int, runs: list[tuple[int, int]]
+) -> None:
+    stretches = []
+    for gap, size in runs:
+        stretches.append((start + gap, start + gap + size))
+        start += gap + size
+    payload = f"Qppc-sstep.lines={private.lines_text(thread, stretches)}".encode()
+    assert private.parse(payload) == private.SetLines(thread, tuple(stretches))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["p1.1", "p1.1;", "p1.1;1000", "1000,4", "p1.1;1000,0", "p1.1;1000,4;1002,4", "p1.1;1000,-4"],
+)
+def test_lines_that_cannot_be_are_refused(text: str) -> None:
+    with pytest.raises(BadPacket):
+        private.parse(f"Qppc-sstep.lines={text}".encode())

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+"""What comes before commands of gdb's own: gdb's hooks, which call back.
+
+A hook does not learn the arguments, and keeps the command as it is.  Front ends reach it as well,
+for MI and DAP run these commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import gdb
+
+Action = Callable[[], None]
+
+_actions: dict[str, list[Action]] = {}
+
+
+class _Before(gdb.Command):
+    """What the hooks of the ppc64 single-step extension call.
+
+    Usage: maintenance ppc-sstep COMMAND
+
+    A hook of your own for COMMAND is left alone; it may call this."""
+
+    def __init__(self) -> None:
+        super().__init__("maintenance ppc-sstep", gdb.COMMAND_MAINTENANCE)
+
+    def invoke(self, argument: str, _from_tty: bool) -> None:
+        run(argument)
+
+
+def run(command: str) -> None:
+    """Do what comes before a command."""
+    for action in _actions.get(command, ()):
+        action()
+
+
+def register() -> None:
+    """Make what the hooks call known to gdb."""
+    _Before()
+
+
+def add(actions: Mapping[str, Action]) -> None:
+    """Have each action done before the command of that name, after those that were added before.
+
+    The command is not run where an action raises.
+    """
+    for command, action in actions.items():
+        if command not in _actions:
+            _define(command)
+        _actions.setdefault(command, []).append(action)
+
+
+def _define(command: str) -> None:
+    try:
+        gdb.execute(f"show user hook-{command}", to_string=True)
+    except gdb.error:  # there is none: a user's own is left alone
+        gdb.execute(f"define hook-{command}\nmaintenance ppc-sstep {command}\nend")
