@@ -122,6 +122,11 @@ class Pipeline:
         else:
             sent(True)
 
+    def keep(self) -> None:
+        """The same, where nobody need be told."""
+        if self._queue and self._sent is None:
+            self._sent = _nobody
+
     # -- sending
 
     def ask(self, payloads: Sequence[bytes] = ()) -> list[bytes]:
@@ -186,3 +191,7 @@ class Pipeline:
         if first is not None:
             raise first
         return replies[len(batch.queued) :]
+
+
+def _nobody(_done: bool) -> None:
+    """Is told."""

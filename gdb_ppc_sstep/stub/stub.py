@@ -452,7 +452,7 @@ class Stub:
 
     def insert(self, address: int, refused: Refused | None = None) -> None:
         """Plant a breakpoint, now or later.  A stub counts: what is twice there goes by twice."""
-        if self._pipeline.cancel(b"z0,%x,4" % address):
+        if self.keeps_breakpoint(b"z0,%x,4" % address):
             return  # it is still there
         self._plant(b"Z0,%x,4" % address, f"a temporary breakpoint at {address:#x}", refused)
 
@@ -475,6 +475,17 @@ class Stub:
     def breakpoint(self, payload: bytes) -> bytes:
         """Send a Z0 or z0 packet, ours or gdb's; the reply."""
         return self.call(payload)
+
+    def remove_later(self, payload: bytes, refused: Refused) -> None:
+        """Have done what a z0 packet of gdb's asks for, when it matters."""
+        if self._pipeline.holds(payload):
+            self.send_queued()  # ours is there as well: a stub counts
+        self._plant(payload, "to remove gdb's breakpoint", refused)
+        self._pipeline.keep()
+
+    def keeps_breakpoint(self, payload: bytes) -> bool:
+        """What this z0 packet asks for is not to be done after all; whether it had not been yet."""
+        return self._pipeline.cancel(payload)
 
     # -- how
 

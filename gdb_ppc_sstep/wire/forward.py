@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..errors import StubRefused
 from ..rsp.breakpoints import GdbBreakpoints
 from ..rsp.effects import Changes, Request, Selects, Writes
 from ..rsp.framing import Item, Notification, Packet
@@ -28,13 +29,20 @@ class Forwarder:
         stub: Stub,
         gdbs: GdbBreakpoints,
         let_go: Callable[[], None],
+        log: Callable[[str], None],
+        *,
+        may_wait: bool,
     ) -> None:
-        """let_go: called before the guest is detached from."""
+        """let_go: called before the guest is detached from.  may_wait: what need not be done at
+        once is done when gdb asks for nothing.
+        """
         self._link = link
         self._wire = link.wire
         self._stub = stub
         self._gdbs = gdbs
         self._let_go = let_go
+        self._log = log
+        self._may_wait = may_wait
         self.gdb_thread: bytes | None = None
         self.pending: Request | None = None
 
@@ -63,7 +71,7 @@ class Forwarder:
             if isinstance(meaning, Writes) and not stub.keeps(meaning.register):
                 return request.error(NOT_KEPT)
         if isinstance(meaning, Changes) and meaning.breakpoint.kind == 0:
-            return self._replied(request, stub.breakpoint(payload))
+            return self._replied(request, self._changed(payload, meaning))
         if keeps:
             return self._replied(request, stub.query(payload))
         if payload[:2] == b"Hc":
@@ -73,6 +81,25 @@ class Forwarder:
         self._link.ask(payload)
         self.pending = request if request.has_reply else None
         return None
+
+    def _changed(self, payload: bytes, changes: Changes) -> bytes:
+        """The reply to a Z0 or z0 packet.
+
+        gdb takes all of its breakpoints out at each stop, and puts them in again.  So one is only
+        removed when something could see it.
+        """
+        stub, one = self._stub, changes.breakpoint
+        if changes.inserts:
+            there = payload == one.insertion and stub.keeps_breakpoint(one.removal)
+            return b"OK" if there else stub.breakpoint(payload)
+        if not self._may_wait or one not in self._gdbs.code_at(one.address):
+            return stub.breakpoint(payload)
+        stub.remove_later(one.removal, self._not_removed)
+        return b"OK"
+
+    def _not_removed(self, error: StubRefused) -> bool:
+        self._log(str(error))  # the guest may have overwritten it
+        return True
 
     def from_stub(self, item: Item) -> None:
         """Pass on what the stub sends: a reply that gdb awaits, or what nobody has asked for."""

@@ -61,7 +61,9 @@ class Layer:
         undo = Undo.DEFER if wire.polls and wire.bursts else Undo.AT_ONCE
         self._engine = Engine(stub, log.decided, breakpoints=gdbs, journal=journal, undo=undo)
         self._requests = Requests(self._engine, stub, wire, log, options)
-        self._forwarder = Forwarder(link, stub, gdbs, self._let_go)
+        self._forwarder = Forwarder(
+            link, stub, gdbs, self._let_go, log.line, may_wait=undo is Undo.DEFER
+        )
         self._late = LateInterrupt()
         self._working: Request | None = None  # what gdb has sent, and is not answered or forwarded
         self._to_continue = False  # gdb went away while the guest ran

@@ -91,13 +91,18 @@ def test_a_step_that_was_begun_is_another_if_gdb_has_a_breakpoint_there(start: S
     assert not machine.cpu["msr"] & SE
 
 
-@pytest.mark.parametrize("packet", [b"P41=", b"P40=", b"Pb2=", b"Pb3="])
-@pytest.mark.parametrize("then", [b"", b"M0,0:", STEP, CONTINUE, b"qppc-sstep.status", b"D"])
+@pytest.mark.parametrize(
+    ("packet", "then"),
+    [
+        (packet, then)
+        for packet in (b"P41=", b"P40=", b"Pb2=", b"Pb3=")
+        for then in (b"", b"M0,0:", STEP, CONTINUE, b"qppc-sstep.status", b"D")
+        if then != STEP or packet in (b"P41=", b"P40=")  # the next step need not write the others
+    ],
+)
 def test_a_step_that_cannot_be_undone_later_is_told_of_and_tried_again(
     start: Start, packet: bytes, then: bytes
 ) -> None:
-    if then == STEP and packet in (b"Pb2=", b"Pb3="):
-        pytest.skip("the next step need not write it")
     machine = program(*NOPS)
     native = machine.native()
     rig = start(machine)

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: MIT
+"""gdb takes its breakpoints out at each stop: the stub is told when something could see it."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from ..machine import TEXT
+from .rig import CONTINUE, NOPS, PC, STEP, TIMEOUT, Rig, Start, number, program
+
+PLACES = [TEXT + 4 * n for n in range(16, 48)]
+
+
+def ask_all(rig: Rig, kind: bytes, places: list[int]) -> None:
+    for place in places:
+        assert rig.gdb.ask(b"%s0,%x,4" % (kind, place)) == b"OK"
+
+
+def test_breakpoints_that_come_back_have_not_gone(start: Start) -> None:
+    """Round by round, with steps in between."""
+    machine = program(*NOPS)
+    native = machine.native(steps=3)
+    rig = start(machine)
+    for round_ in range(3):
+        ask_all(rig, b"Z", PLACES)
+        rig.gdb.ask(STEP)
+        ask_all(rig, b"z", PLACES)
+        assert number(rig.gdb.ask(PC)) == TEXT + 4 * round_ + 4
+    sent = [packet for packet in rig.server.packets if packet[1:3] == b"0," and packet[:1] in b"zZ"]
+    assert sum(int(packet.split(b",")[1], 16) in PLACES for packet in sent) == len(PLACES)
+    end = time.monotonic() + TIMEOUT
+    while machine.planted:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    assert machine.changed(native) == {}
+
+
+@pytest.mark.parametrize("asked", [b"M0,0:", b"qppc-sstep.status", b"Hgp1.1", b"vCont?", b"D"])
+def test_they_are_gone_before_what_might_see_them(start: Start, asked: bytes) -> None:
+    machine = program(*NOPS)
+    rig = start(machine)
+    rig.server.extra[b"vCont?"] = b"vCont;c;s"
+    ask_all(rig, b"Z", PLACES)
+    ask_all(rig, b"z", PLACES)
+    rig.gdb.ask(asked)
+    assert machine.planted == {}
+
+
+def test_they_are_gone_before_the_guest_runs(start: Start) -> None:
+    """As one that gdb steps off, or has deleted."""
+    machine = program(*NOPS)
+    rig = start(machine)
+    ask_all(rig, b"Z", [TEXT, TEXT + 8, TEXT + 16])
+    ask_all(rig, b"z", [TEXT, TEXT + 8])
+    assert rig.gdb.stop(CONTINUE) == b"T05thread:p01.01;"
+    assert number(rig.gdb.ask(PC)) == TEXT + 16
+    assert machine.planted == {TEXT + 16: 1}
+
+
+def test_one_of_ours_at_the_same_place_is_another(start: Start) -> None:
+    """A stub counts: both have to go."""
+    machine = program(*NOPS)
+    rig = start(machine)
+    ask_all(rig, b"Z", [TEXT + 8])
+    through = b"vCont;r%x,%x:p1.1;c:p1.-1" % (TEXT, TEXT + 8)
+    assert rig.gdb.stop(through) == b"T05thread:p01.01;"
+    assert number(rig.gdb.ask(PC)) == TEXT + 8
+    ask_all(rig, b"z", [TEXT + 8])
+    rig.settle()
+    assert machine.planted == {}
+
+
+def test_one_that_is_not_there_is_the_stubs_to_refuse(start: Start) -> None:
+    rig = start(program(*NOPS))
+    assert rig.gdb.ask(b"z0,%x,4" % TEXT) == b"E22"
+
+
+def test_one_that_the_stub_does_not_remove_ends_nothing(start: Start) -> None:
+    """gdb has been told that it is gone.  The guest may have overwritten it."""
+    machine = program(*NOPS)
+    rig = start(machine)
+    ask_all(rig, b"Z", [TEXT + 16])
+    machine.reply[b"z0,%x" % (TEXT + 16)] = b"E22"
+    ask_all(rig, b"z", [TEXT + 16])
+    assert rig.gdb.stop(STEP) == b"T05thread:p01.01;"
+    assert number(rig.gdb.ask(PC)) == TEXT + 4
