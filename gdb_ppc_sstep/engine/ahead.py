@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable
 
 from ..errors import SstepError, StubGone
+from ..rsp.breakpoints import GdbBreakpoints
 from ..rsp.resume import Resume
 from ..stub.stub import Stub
 from .ledger import Ledger
@@ -24,6 +25,7 @@ class Ahead:
         ledger: Ledger,
         temporary: TemporaryBreakpoints,
         planner: Planner,
+        gdbs: GdbBreakpoints,
         undo: Undo,
         log: Callable[..., None],
     ) -> None:
@@ -31,6 +33,7 @@ class Ahead:
         self._ledger = ledger
         self._temporary = temporary
         self._planner = planner
+        self._gdbs = gdbs
         self._undo = undo
         self._log = log
 
@@ -40,6 +43,8 @@ class Ahead:
         if action is None or action.verb != b"s" or action.thread != self._stub.thread:
             return
         try:
+            if self._gdbs.code_at(self._stub.read("pc")):
+                return  # gdb will have it out of the way first
             step = self._planner.plan_ahead(request, action.thread)
             if arm and self._undo is Undo.DEFER:
                 self._arm(step)

@@ -81,7 +81,7 @@ class Engine:
             past,
             log,
         )
-        self._ahead = Ahead(stub, self._ledger, self._temporary, self._planner, undo, log)
+        self._ahead = Ahead(stub, self._ledger, self._temporary, self._planner, gdbs, undo, log)
         self._salvage = Salvage(stub, vcpu, self._ledger, undoing)
 
     def apply(self, options: Options) -> None:

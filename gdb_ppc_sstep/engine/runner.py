@@ -90,6 +90,7 @@ class Runner:
                 self._stub.send_queued()
             else:
                 ledger.defer(settle)
+                self._stub.keep()
         except StubRefused as refused:
             raise Unsettled(str(refused)) from refused
         ledger.redone(settle)

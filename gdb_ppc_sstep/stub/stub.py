@@ -93,22 +93,24 @@ class Stub:
         if asked is None or payload[:1] != b"m" or int(asked[2], 16) > _INSTRUCTION:
             return None
         address = int(asked[1], 16)
-        texts = (self._known.register(name) for name in ("pc", "lr") if self.has(name))
-        order = self._order
-        if order is None or all(
-            text is None
-            or int.from_bytes(bytes.fromhex(text.decode()), order) // PAGE != address // PAGE
-            for text in texts
-        ):
-            return None
         first, last = self._around(address)
-        text = (
-            self._pipeline.query(b"m%x,%x" % (first, last - first), past=past)
-            if first < last
-            else b""
-        )
+        if first == last or not self._is_at_code(address):
+            return None
+        text = self._pipeline.query(b"m%x,%x" % (first, last - first), past=past)
         self._known.learn_code(first, self._read_code(first, text))
         return self._known.reply(payload)
+
+    def _is_at_code(self, address: int) -> bool:
+        """Whether there is code, as far as is known: pc or LR is in the same page."""
+        order = self._order
+        if order is None:
+            return False
+        for name in ("pc", "lr"):
+            text = self._known.register(name) if self.has(name) else None
+            place = None if text is None else int.from_bytes(bytes.fromhex(text.decode()), order)
+            if place is not None and place // PAGE == address // PAGE:
+                return True
+        return False
 
     def send_queued(self) -> None:
         """Have done what is queued.  StubRefused for the first that is refused."""
@@ -133,6 +135,10 @@ class Stub:
         sent: told when the stub has been asked, whether it has done all of it.
         """
         self._pipeline.defer(sent)
+
+    def keep(self) -> None:
+        """The same, where nobody need be told: it is removals of breakpoints, or nothing."""
+        self._pipeline.keep()
 
     def abandon(self) -> None:
         """Forget what is known, and what is queued but the removal of breakpoints: the caller puts
@@ -481,7 +487,7 @@ class Stub:
         if self._pipeline.holds(payload):
             self.send_queued()  # ours is there as well: a stub counts
         self._plant(payload, "to remove gdb's breakpoint", refused)
-        self._pipeline.keep()
+        self.keep()
 
     def keeps_breakpoint(self, payload: bytes) -> bool:
         """What this z0 packet asks for is not to be done after all; whether it had not been yet."""

@@ -144,6 +144,42 @@ def test_transcript(pair: Oracle, name: str) -> None:
     assert pair.ours.value("trace_hits") == 0
 
 
+SHOWN = """python
+import gdb
+def shown(*places):
+    "What the stub says of words, in the 20 ms in which ours may still be there."
+    for place in places:
+        print(gdb.execute(f"maint packet m{place:x},4", to_string=True).split()[-1])
+end"""
+
+
+@on_demo
+def test_memory_at_a_stop_is_the_guests(pair: Oracle, tmp_path: Path) -> None:
+    """At once after a step, when the vector and gdb's own breakpoint are still words in memory."""
+    gdb, log = pair.ours, tmp_path / "layer.log"
+    for line in SHOWN.splitlines():
+        gdb.send(line)
+    gdb.finish()
+    gdb.command("tbreak work")
+    gdb.command("continue")
+    vector = int(gdb.status().partition("Trace vector now: ")[2].split()[0], 16)
+    behind = gdb.pc + 20
+    places = f"{vector:#x}, {vector & 0xFFFF:#x}, {behind:#x}"
+    before = gdb.command(f"python shown({places})")
+    assert "00dddd00" not in before and len(before.split()) == 3
+    gdb.command(f"break *{behind:#x}")
+    gdb.command(f"set ppc-sstep debug-file {log}")
+    for step in ("stepi", "stepi 2", "nexti"):
+        gdb.command("set debug ppc-sstep on")
+        together = f"python gdb.execute('{step}', to_string=True); shown({places})"
+        assert gdb.command(together).endswith(before), step
+        gdb.command("set debug ppc-sstep off")
+    packets = log.read_text()
+    asked, removed = f"gdb  -> m{vector:x},4\n", f"stub <- z0,{vector:x},4\n"
+    at_once = re.findall(f"{asked}(?:stub <- .*\n)*?{removed}", packets)
+    assert at_once, "they were there, at least where gdb was as fast as it mostly is"
+
+
 def test_plain_gdb_loses_the_guest(
     host: Host, tmp_path: Path, programs: Callable[..., Program]
 ) -> None:
