@@ -83,10 +83,9 @@ class Undoing:
                     self._put_srrs_back(armed, thread)
             elif armed.is_before(thread, pc, state):
                 how = "disarmed in MSR"
-                if armed.vector is not None:
+                if armed.vector is not None and not self._put_srrs_back(armed, thread):
                     self.clean_srr1(armed)
                 self._write_state(state, armed.without_ours(state, completed=False))
-                self._put_srrs_back(armed, thread)
             elif msr.is_vector(pc) and self.clean_srr1(armed, pc):
                 how = "disarmed in SRR1"
                 if msr.saved_in(pc) != SRRS:
@@ -143,12 +142,14 @@ class Undoing:
             self._ledger.disarm(armed)
         self._stub.send_queued()
 
-    def _put_srrs_back(self, armed: Armed, thread: bytes | None) -> None:
-        """If SRR0 and SRR1 are still as the Trace interrupt of the step before has left them."""
+    def _put_srrs_back(self, armed: Armed, thread: bytes | None) -> bool:
+        """If SRR0 and SRR1 are as the Trace interrupt of the step before has left them; whether."""
         if not armed.overwrites_srrs or thread != armed.thread or self._last is None:
-            return
-        if self._vcpu.given_srrs() == self._last[1:]:
+            return False
+        left = self._vcpu.given_srrs() == self._last[1:]
+        if left:
             self._write_srrs(armed)
+        return left
 
     def _write_srrs(self, armed: Armed) -> None:
         self._stub.write("srr0", armed.srr0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import pytest
 
+from gdb_ppc_sstep.engine.temporary import Undo
+
 from .. import machine as m
 from ..machine import KERNEL, REAL, TEXT, TRACE, VIRTUAL
 from .bench import CONTINUE, CTRL_C, STEP, bench, program
@@ -70,5 +72,23 @@ def test_interrupt_during_a_step_that_ends_is_left_to_the_door(word: int) -> Non
     on.link.asked = True
     assert on.step().thread == b"p1.1"
     assert on.link.asked
+    assert machine.changed(native) == {}
+    on.clean()
+
+
+@pytest.mark.parametrize("kvm", [False, True], ids=["", "KVM"])
+@pytest.mark.parametrize("ahead", [False, True], ids=["", "ahead"])
+def test_srrs_are_put_back_if_the_next_step_comes_to_nothing(ahead: bool, kvm: bool) -> None:
+    """It would have overwritten them, so they still are as the step before has left them."""
+    machine = program(*[m.NOP] * 40)
+    machine.kvm = kvm
+    native = machine.native()
+    on = bench(machine)
+    on.set(undo=Undo.DEFER)
+    on.step()
+    on.ahead(ahead)
+    machine.stop_at[0, TEXT + 4] = CTRL_C
+    assert on.resume(STEP).payload == CTRL_C
+    on.engine.quiesce()
     assert machine.changed(native) == {}
     on.clean()
