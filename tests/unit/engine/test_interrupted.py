@@ -9,7 +9,7 @@ from gdb_ppc_sstep.engine.temporary import Undo
 
 from .. import machine as m
 from ..machine import KERNEL, REAL, TEXT, TRACE, VIRTUAL
-from .bench import CONTINUE, CTRL_C, STEP, bench, program
+from .bench import CONTINUE, CTRL_C, OTHER, STEP, bench, program, two_vcpus
 
 
 def test_ctrl_c_before_the_instruction_takes_se_back() -> None:
@@ -92,3 +92,23 @@ def test_srrs_are_put_back_if_the_next_step_comes_to_nothing(ahead: bool, kvm: b
     on.engine.quiesce()
     assert machine.changed(native) == {}
     on.clean()
+
+
+@pytest.mark.parametrize("kvm", [False, True], ids=["", "KVM"])
+def test_srrs_are_put_back_if_another_vcpu_stops_first(kvm: bool) -> None:
+    machine = two_vcpus(*[m.NOP] * 40)
+    machine.kvm = kvm
+    native = machine.native()
+    on = bench(machine)
+    on.set(undo=Undo.DEFER)
+    on.step()
+    on.ahead(True)
+    machine.frozen = {0}
+    machine.breakpoints[OTHER + 4] = 1  # gdb's
+    on.gdb_plants(OTHER + 4)
+    on.resume(STEP)
+    assert on.stub.thread == b"p1.2"
+    on.engine.quiesce()
+    assert machine.vcpus[0] == native[0]
+    on.clean([OTHER + 4])
+
