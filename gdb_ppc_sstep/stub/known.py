@@ -93,6 +93,8 @@ class Known:
         self.replies.update(zip(payloads, replies))
         if self._laid_out is None:
             self._general()
+        if self.replies.get(b"g") == b"":
+            self._laid_out = False  # the stub knows no `g`
 
     def learn_code(self, address: int, text: bytes) -> None:
         """The stub has replied to a question for code; a refusal is not remembered."""
@@ -159,6 +161,8 @@ class Known:
         pc, state = self.replies.get(self._asks["pc"]), self.replies.get(self._asks["msr"])
         if pc is None or state is None or not _HEX.fullmatch(pc + state):
             return None
+        if not state.strip(b"0"):
+            return None  # zeros are in many places
         self._laid_out = general[_GENERAL["pc"] :][:32] == pc + state
         return general if self._laid_out else None
 

@@ -111,4 +111,3 @@ def test_srrs_are_put_back_if_another_vcpu_stops_first(kvm: bool) -> None:
     on.engine.quiesce()
     assert machine.vcpus[0] == native[0]
     on.clean([OTHER + 4])
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from gdb_ppc_sstep.stub.known import Known
+from gdb_ppc_sstep.stub.known import Known, may_show
 
 ASKS = {"r3": b"p3", "pc": b"p40", "msr": b"p41", "lr": b"p43", "srr0": b"p50", "xer": b"p45"}
 PC, MSR, LR = b"11" * 8, b"22" * 8, b"33" * 8
@@ -115,3 +115,53 @@ def test_forgotten() -> None:
     one.learn_code(0x1000, b"00112233")
     one.forget()
     assert (one.replies, one.values, one.has_code(0x1000)) == ({}, {}, False)
+
+
+def test_the_layout_is_checked_once() -> None:
+    """After that the reply to `g` is enough."""
+    one = Known(ASKS)
+    one.learn_all([b"g", b"p40", b"p41"], [GENERAL, PC, MSR])
+    assert one.given(b"p3") and one.given(b"p43") and not one.given(b"p50")
+    one.forget()
+    assert one.trusts_general and not one.has_general
+    one.learn_all([b"g"], [GENERAL])
+    assert one.has_general
+    assert (one.register("pc"), one.reply(b"p41"), one.register("r3")) == (PC, MSR, R3)
+
+
+def test_an_msr_of_0_checks_nothing() -> None:
+    """There may be zeros at that place in any layout."""
+    one = Known(ASKS)
+    zeros = b"00" * 400
+    one.learn_all([b"g", b"p40", b"p41"], [zeros, b"00" * 8, b"00" * 8])
+    assert not one.given(b"p3") and one.register("r3") is None
+
+
+def test_a_stub_without_a_general_reply() -> None:
+    one = Known(ASKS)
+    one.learn_all([b"g", b"p40", b"p41"], [b"", PC, MSR])
+    assert not one.trusts_general
+    assert one.register("pc") == PC
+
+
+def test_one_word_that_has_changed() -> None:
+    """What may show it is forgotten, also by another address of the same place in a page."""
+    one = Known(ASKS)
+    one.learn_code(0x1000, b"0011223344556677")
+    one.learn_code(0x9100, b"8899aabb")
+    one.replies[b"m5004,2"], one.replies[b"m5006,4"], one.replies[b"p50"] = b"4455", ONE, ONE
+    one.forget_memory(0xC000000000001004)
+    assert not one.has_code(0x1000) and one.has_code(0x9100)
+    assert set(one.replies) == {b"p50"}
+
+
+@pytest.mark.parametrize(
+    ("start", "length", "word", "shows"),
+    [
+        *((0x1004, 4, 0x1004, True), (0x1008, 4, 0x1004, False), (0x1000, 4, 0x1004, False)),
+        *((0x1006, 1, 0x1004, True), (0x1000, 5, 0x1004, True), (0x4D00, 4, 0x7FFD00, True)),
+        *((0xFFC, 8, 0x3000, True), (0xFFC, 4, 0x3000, False), (0, 0x1000, 0xC, True)),
+    ],
+)
+def test_what_may_show_a_word(start: int, length: int, word: int, shows: bool) -> None:
+    assert may_show(start, length, word) is shows
