@@ -102,16 +102,17 @@ class View:
         """
         arranged: list[Queued] = []
         now = self._last.get(thread) if self._since_stop else None
-        behind: Written | None = None
+        own: Written | None = None  # the thread's, where it is known from the queue
+        away: Written | None = None  # the thread's, while another one is written
         writes = [one for one in queue if self._decode(one.payload) is not None]
         early: list[Queued] = []
         for one in queue:
-            state = self._decode(one.payload)
             if one in early:
                 continue
+            state = self._decode(one.payload)
             if state is not None:
                 writes.remove(one)
-                now, behind = state, None
+                now, own, away = state, Written(state, one.payload), None
             reach = self._reach.pop(one.payload, None)
             if reach is not None:
                 sent(one.payload)
@@ -120,17 +121,18 @@ class View:
                     arranged.append(Queued(selection, "", _ignored))
                 if not _same(now, reach.through.state) and writes:
                     last = self._decode(writes[-1].payload)
-                    if _same(last, reach.through.state):  # it is written anyway, and does as well
-                        now, behind = last, None
+                    if last is not None and _same(last, reach.through.state):
+                        # It is written anyway, and does as well.
+                        now, own, away = last, Written(last, writes[-1].payload), None
                         early.append(writes.pop())
                         arranged.append(early[-1])
                 if not _same(now, reach.through.state):
-                    now, behind = reach.through.state, reach.back
+                    now, away = reach.through.state, own or reach.back
                     arranged.append(Queued(reach.through.packet, "to write msr"))
             arranged.append(one)
-        if behind is not None and now != behind.state:
-            now = behind.state
-            arranged.append(put_back(behind.packet))
+        if away is not None and now != away.state:
+            now = away.state
+            arranged.append(put_back(away.packet))
         if now is not None:
             self._last[thread], self._since_stop = now, True
         return arranged

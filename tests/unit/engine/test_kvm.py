@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from gdb_ppc_sstep.engine.temporary import Undo
 from gdb_ppc_sstep.errors import StubRefused
 from gdb_ppc_sstep.rsp.resume import only
 from gdb_ppc_sstep.stub.introduce import introduce
@@ -13,6 +14,7 @@ from gdb_ppc_sstep.stub.kvm import KvmStub
 from .. import machine as m
 from ..machine import KERNEL, REAL, TEXT, USER, FakeLink, Runaway
 from .bench import bench, program
+from .failures import at_home
 
 
 @pytest.mark.parametrize(
@@ -128,3 +130,20 @@ def test_a_breakpoint_is_not_planted_through_an_msr_that_the_stub_refuses() -> N
     behind = machine.packets[machine.packets.index(other) + 1 :]
     assert [packet for packet in behind if packet[:1] == b"Z"] == []
     assert machine.planted == {}
+
+
+def test_step_off_a_breakpoint_in_problem_state() -> None:
+    """Its removal and the vector need different MSRs, and the step needs a third."""
+    machine = program(*[m.NOP] * 40, state=USER)
+    start = at_home(machine, kvm=True)
+    native = machine.native(steps=2)
+    on = bench(machine)
+    on.set(undo=Undo.DEFER)
+    on.step()
+    assert on.stub.breakpoint(b"Z0,%x,4" % (start + 4)) == b"OK"
+    on.stub.remove_later(b"z0,%x,4" % (start + 4), lambda error: False)
+    on.step()
+    on.engine.quiesce()
+    assert machine.changed(native) == {}
+    on.clean()
+

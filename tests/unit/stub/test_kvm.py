@@ -148,6 +148,18 @@ def test_a_vector_is_reached_by_the_msr_that_finds_it(state: int, place: int, th
     assert link.bursts == [[b"Hcp1.1", msr(through), b"Z0,%x,4" % place, *back]]
 
 
+def test_the_msr_that_was_written_last_is_the_threads_own() -> None:
+    """Also where it is written early, for one breakpoint, and another one needs another."""
+    stub, link = fresh(program(m.NOP, state=USER))
+    stub.insert(0x10000000)
+    stub.insert(m.TRACE)
+    stub.write("msr", USER | m.SE)
+    stub.send_queued()
+    armed = msr(USER | m.SE)
+    places = b"Z0,10000000,4", b"Z0,%x,4" % m.TRACE
+    assert link.bursts == [[b"Hcp1.1", armed, places[0], msr(USER & ~m.PR), places[1], armed]]
+
+
 def test_a_breakpoint_that_is_refused_is_looked_for_in_other_ways() -> None:
     """The machine takes it with no translation only from there; the MSR is put back behind."""
     machine = program(m.NOP)
