@@ -13,7 +13,7 @@ from gdb_ppc_sstep.stub.kvm import KvmStub
 
 from .. import machine as m
 from ..machine import KERNEL, REAL, TEXT, USER, FakeLink, Runaway
-from .bench import bench, program
+from .bench import CONTINUE, CTRL_C, bench, program
 from .failures import at_home
 
 
@@ -136,12 +136,13 @@ def test_step_off_a_breakpoint_in_problem_state() -> None:
     """Its removal and the vector need different MSRs, and the step needs a third."""
     machine = program(*[m.NOP] * 40, state=USER)
     start = at_home(machine, kvm=True)
-    native = machine.native(steps=2)
+    native = machine.native()
     on = bench(machine)
     on.set(undo=Undo.DEFER)
-    on.step()
-    assert on.stub.breakpoint(b"Z0,%x,4" % (start + 4)) == b"OK"
-    on.stub.remove_later(b"z0,%x,4" % (start + 4), lambda error: False)
+    assert on.stub.breakpoint(b"Z0,%x,4" % start) == b"OK"
+    machine.stop_at[0, start] = CTRL_C
+    on.resume(CONTINUE)
+    on.stub.remove_later(b"z0,%x,4" % start, lambda error: False)
     on.step()
     on.engine.quiesce()
     assert machine.changed(native) == {}
