@@ -53,6 +53,8 @@ TCG: dict[str, Row] = {
     "stepi 20, 2 vCPUs": (8.25, 3.3, 6.5),
 }
 
+PER = {case.name: case.per for case in bare(few=True)}
+
 KVM_HV: dict[str, Row] = {
     "stepi": (11.1, 5.2, 48.4),
     "stepi 100": (7.24, 3.05, 4.15),
@@ -103,13 +105,30 @@ def rows(results: Results) -> dict[str, Row]:
     return table
 
 
+def same(name: str, one: Row, other: Row) -> bool:
+    """Whether two rows agree: in the wire door's packets exactly, else but for one of the case.
+
+    Where all processors are busy gdb may send the last one so late that it counts as the next
+    case's (seen at the commands door, one of 140).
+    """
+    few = 1 / PER[name] + 0.006  # they are rounded
+    if len(one) != len(other) or one[:1] != other[:1]:
+        return False
+    return all(abs(a - b) <= few for a, b in zip(one, other))
+
+
 def check(table: dict[str, Row], rounds: Iterator[dict[str, Row]]) -> None:
     """The lowest numbers of some rounds are those of the table."""
     found: dict[str, Row] = {}
+    names: list[str] = []
     for _, found in zip(range(TRIES), rounds):
-        if found == table:
+        names = [
+            name
+            for name in {**table, **found}
+            if not same(name, table.get(name, ()), found.get(name, ()))
+        ]
+        if not names:
             return
-    names = [name for name in {**table, **found} if table.get(name) != found.get(name)]
     differ = "".join(f"{name}: {table.get(name)} is now {found.get(name)}\n" for name in names)
     now = "".join(f'    "{name}": {row},\n' for name, row in found.items())
     pytest.fail(f"{differ}\nThe table as it is counted now:\n\n{now}", pytrace=False)

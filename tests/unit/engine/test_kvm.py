@@ -147,4 +147,3 @@ def test_step_off_a_breakpoint_in_problem_state() -> None:
     on.engine.quiesce()
     assert machine.changed(native) == {}
     on.clean()
-
