@@ -19,6 +19,8 @@ SRRS = tuple(SRR.values())
 def _is_plain(word: int) -> bool:
     """Whether an instruction completes or takes an interrupt, and does not use SRR0 and SRR1."""
     one = decode(word)
+    if one.kind in (Kind.MFSPR, Kind.MTSPR):
+        return one.spr not in SRR
     return one.kind in (Kind.ORDINARY, Kind.BRANCH) and not (one.sleeps or one.hints)
 
 

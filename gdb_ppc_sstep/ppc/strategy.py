@@ -143,8 +143,14 @@ def lands_alone(instruction: Instruction, state: int) -> bool:
     """Whether a breakpoint at the next instruction does as well as a Trace interrupt, if no other
     vCPU runs: nobody else can come there, as interrupts from outside can be kept away.
     """
-    plain = instruction.kind is Kind.ORDINARY and not instruction.begins_sequence
-    if not plain or instruction.sleeps or instruction.hints or guest_traces(instruction, state):
+    plain = instruction.kind in (Kind.ORDINARY, Kind.MFSPR, Kind.MTSPR)
+    if (
+        not plain
+        or instruction.begins_sequence
+        or instruction.sleeps
+        or instruction.hints
+        or guest_traces(instruction, state)
+    ):
         return False
     return not state & (msr.EE | msr.PR) or _maskable(instruction, state)
 
