@@ -79,13 +79,13 @@ class Undoing:
             if arriving:
                 how = "arrived without a Trace interrupt"
                 if not msr.is_vector(pc) or not self.clean_srr1(armed, pc):
-                    self._write_state(state, armed.without_ours(state, completed=True))
+                    self._write_state(armed, state, armed.without_ours(state, completed=True))
                     self._put_srrs_back(armed, thread)
             elif armed.is_before(thread, pc, state):
                 how = "disarmed in MSR"
                 if armed.vector is not None and not self._put_srrs_back(armed, thread):
                     self.clean_srr1(armed)
-                self._write_state(state, armed.without_ours(state, completed=False))
+                self._write_state(armed, state, armed.without_ours(state, completed=False))
             elif msr.is_vector(pc) and self.clean_srr1(armed, pc):
                 how = "disarmed in SRR1"
                 if msr.saved_in(pc) != SRRS:
@@ -136,7 +136,7 @@ class Undoing:
         else:
             state = self._stub.read("msr")
             own = armed.state if armed.is_reaching(state) else state
-            self._write_state(state, armed.without_ours(own, completed=False))
+            self._write_state(armed, state, armed.without_ours(own, completed=False))
             if armed.overwrites_srrs:
                 self._write_srrs(armed)
             self._ledger.disarm(armed)
@@ -155,6 +155,6 @@ class Undoing:
         self._stub.write("srr0", armed.srr0)
         self._stub.write("srr1", armed.srr1)
 
-    def _write_state(self, old: int, new: int) -> None:
+    def _write_state(self, armed: Armed, old: int, new: int) -> None:
         if new != old:
-            self._stub.write("msr", new)
+            self._stub.write("msr", new, reads_back=new == armed.state)

@@ -18,11 +18,11 @@ PACKETS = {
     "stepi N, armed ahead": (7, 3),
     "load, armed ahead": (7, 3),
     "stepi N, 1000 breakpoints": (7, 3),
-    "range over a loop": (13, 6),
-    "range over a loop, ahead": (16, 6),
+    "range over a loop": (8, 5),
+    "range over a loop, ahead": (8, 5),
     "stepi, KVM": (7, 3),
     "load, KVM": (7, 3),
-    "range over a loop, KVM": (13, 6),
+    "range over a loop, KVM": (12, 7),
 }
 """Packets and exchanges of each step.  A change of these is one of what steps cost."""
 
