@@ -13,9 +13,10 @@ import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 
 import pexpect
+
+from fixtures.closing import Closing
 
 ROOT = Path(__file__).resolve().parents[2]
 EXTENSION = ROOT / "gdb_ppc_sstep" / "__init__.py"
@@ -33,7 +34,7 @@ def gdb_version() -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-class Gdb:
+class Gdb(Closing):
     """A gdb of its own, ended with the `with` block; its transcript and remote log are kept.
 
     directory: where `NAME.transcript` and `NAME.remote` are written.  extension: whether ours is
@@ -143,17 +144,6 @@ class Gdb:
         """End gdb."""
         self.child.close(force=True)
         self.transcript.close()
-
-    def __enter__(self) -> Gdb:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def layers_of(gdb: Gdb) -> list[int]:

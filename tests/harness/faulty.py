@@ -11,9 +11,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Union
 
+from fixtures.closing import Closing
 from gdb_ppc_sstep.rsp.framing import Bad, Byte, Notification, Packet, Parser, frame
 
 Item = Union[Packet, Notification, Bad, Byte]
@@ -28,7 +28,7 @@ FAULTS = {
 """What `Faulty.strike` can do to a packet on its way to the stub, and from it."""
 
 
-class Faulty:
+class Faulty(Closing):
     """Listens on `target`, for one client after the other; what it does may be changed at any time.
 
     answers: requests that match a pattern get a reply and never reach the stub.  hangs_up_at: the
@@ -188,17 +188,6 @@ class Faulty:
         for sock in (self._stub, self._client, self._server):
             if sock is not None:
                 sock.close()
-
-    def __enter__(self) -> Faulty:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _corrupt(framed: bytes) -> bytes:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from types import TracebackType
 from typing import NamedTuple, Protocol
 
+from fixtures.closing import Closing
 from gdb_ppc_sstep.ppc import msr
 from gdb_ppc_sstep.rsp import description
 from gdb_ppc_sstep.rsp.framing import Packet, Parser, frame, plain
@@ -26,7 +26,7 @@ class FloorError(RuntimeError):
     """The stub has not answered as it must."""
 
 
-class Floor:
+class Floor(Closing):
     """A stub, stopped, and nobody else connected to it.
 
     connect: makes the connection.  What is stepped is the first vCPU; the others run with it.
@@ -114,17 +114,6 @@ class Floor:
     def close(self) -> None:
         """The guest stays where it is."""
         self._socket.close()
-
-    def __enter__(self) -> Floor:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class Least(Protocol):

@@ -15,9 +15,9 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
 
+from fixtures.closing import Closing
 from gdb_ppc_sstep.rsp.framing import Packet, Parser
 
 QUIET = 0.15
@@ -38,7 +38,7 @@ class Counts(NamedTuple):
         return Counts(self.packets - before.packets, self.exchanges - before.exchanges)
 
 
-class Relay:
+class Relay(Closing):
     """Listens on `target` for one client.
 
     connect: makes the connection to the stub, when that client has come.
@@ -124,14 +124,3 @@ class Relay:
         for one in (self._closing, self._server):
             one.close()
         self._folder.cleanup()
-
-    def __enter__(self) -> Relay:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

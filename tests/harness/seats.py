@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
 
 from fixtures import bare_metal, linux
+from fixtures.closing import Closing
 from fixtures.kvm_hv import Host
 from fixtures.qemu import QUIET, Guest, Qemu, QemuError
 
@@ -26,7 +26,7 @@ class Seat(NamedTuple):
     elf: Path
 
 
-class KvmGuests:
+class KvmGuests(Closing):
     """The guests of KVM HV, on one host that boots when the first is asked for.
 
     A guest is kept for the cases that it fits.  host: one that runs, and is not ended.
@@ -72,15 +72,8 @@ class KvmGuests:
         if seat is not None:
             seat[0].close()
 
-    def __enter__(self) -> KvmGuests:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the guest, and the host if it is one of this."""
         try:
             self._end()
         finally:

@@ -9,8 +9,9 @@ import select
 import subprocess
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any
+
+from fixtures.closing import Closing
 
 ROOT = Path(__file__).resolve().parents[2]
 GDB = os.environ.get("GDB", "gdb-multiarch")
@@ -22,7 +23,7 @@ class Failed(Exception):
     """A case could not be measured, or the sides do not agree."""
 
 
-class Side:
+class Side(Closing):
     """One gdb, connected.
 
     name: `native` is gdb alone, any other the door of ours.  target: what it connects to.  load,
@@ -101,14 +102,3 @@ class Side:
         self._gdb.wait()
         os.close(self._requests)
         os.close(self._answers)
-
-    def __enter__(self) -> Side:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
