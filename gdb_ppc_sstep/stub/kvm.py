@@ -104,25 +104,23 @@ class KvmStub(Stub):
                 for one in self._pipeline.queued
             ):
                 self.send_queued()
-            if not self._sees():
-                self._put_msr(self._state())
+            self._look()
         reply = super().query(payload)
         return reply if asked is None else self._read_code(start, reply)
 
-    def _shows(self, payload: bytes) -> bool:
+    def _shows(self) -> bool:
         return self._sees()
 
     def show_memory(self) -> None:
         """See `Stub`."""
-        if not self._sees():
-            self._put_msr(self._state())
-            self.send_queued()
+        self._look()
+        self.send_queued()
 
     def _sees(self, state: int | None = None) -> bool:
         return self._view.shows(self.thread, self._state() if state is None else state)
 
-    def _look(self, state: int | None) -> None:
-        if self._order is not None and not self._sees(state):
+    def _look(self, state: int | None = None) -> None:
+        if not self._sees(state):
             self._put_msr(self._state())
 
     def _state(self) -> int:
@@ -195,7 +193,7 @@ class KvmStub(Stub):
 
         def otherwise(error: StubRefused) -> bool:
             self._words.refused(payload)
-            if payload[:1] == b"Z" and self._pipeline.cancel(b"z" + payload[1:]):
+            if payload[:1] == b"Z" and self.keeps_breakpoint(b"z" + payload[1:]):
                 return True  # nobody needs it any more
             reply = self.breakpoint(payload)
             return reply == b"OK" or (refused is not None and refused(error))

@@ -72,7 +72,7 @@ class Stub:
         if payload in _UNRELATED or kind == b"T":
             return self._pipeline.query(payload, past=True)
         if kind in (b"m", b"x"):
-            past = self._shows(payload)
+            past = self._shows()
             reply = self._with_code(payload, past)
             if reply is not None:
                 return reply
@@ -201,7 +201,7 @@ class Stub:
                     blocks[range(first, last)] = b"m%x,%x" % (first, last - first)
         if not wanted and not blocks:
             return
-        if blocks:
+        if blocks and self._order is not None:
             self._look(state)
         came = self._pipeline.ask((*wanted, *blocks.values()))
         known.learn_all(wanted, came)
@@ -232,8 +232,8 @@ class Stub:
         """What is sent for what is queued."""
         return queue
 
-    def _shows(self, payload: bytes) -> bool:
-        """Whether a packet gets the memory that it asks for, past all that is queued."""
+    def _shows(self) -> bool:
+        """Whether who asks for memory gets what the thread sees, past all that is queued."""
         return not self._queued_changes() & msr.VIEW
 
     def _sees(self, state: int | None = None) -> bool:
@@ -242,10 +242,8 @@ class Stub:
         """
         return True
 
-    def _look(self, state: int | None) -> None:
-        """Memory is to be asked for with what is sent next, seen by this MSR: have it seen so if
-        that can be done without asking for more.
-        """
+    def _look(self, state: int | None = None) -> None:
+        """Memory is to be asked for: have it seen by this MSR (None: as `_sees`)."""
 
     def _read_code(self, address: int, text: bytes) -> bytes:
         """The code that a reply tells."""
