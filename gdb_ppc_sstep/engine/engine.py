@@ -9,13 +9,17 @@ from contextlib import suppress
 from ..errors import StubGone, StubRefused
 from ..options import Options
 from ..ppc import msr, strategy
-from ..rsp.breakpoints import GdbBreakpoints
+from ..rsp.breakpoints import Breakpoint, GdbBreakpoints
 from ..rsp.resume import Action, Resume, StopReply, stopped
 from ..stub.stub import Stub
 from .ahead import Ahead
+from .alone import Alone
 from .borrowed import BorrowedCode
 from .code_run import CodeRun
+from .dawr import Dawr
+from .hypercall import Hypercalls
 from .ledger import Ledger, Snapshot
+from .matches import Matches
 from .past import Past
 from .planner import Planner
 from .prefetch import Prefetch
@@ -29,6 +33,7 @@ from .temporary import TemporaryBreakpoints, Undo
 from .undo import Undoing
 from .vcpu import Vcpu
 from .vectors import Vectors
+from .watching import Watching
 
 RELEASE_TIME = 2.0
 """Seconds that an interrupted step is given to come home when the stub is let go."""
@@ -50,10 +55,12 @@ class Engine:
         breakpoints: GdbBreakpoints | None = None,
         journal: Callable[[Snapshot], None] = lambda snapshot: None,
         undo: Undo = Undo.AT_ONCE,
+        tell: Callable[[str], None] = lambda line: None,
     ) -> None:
         """log: takes a line about each decision, as `str.format` does.  breakpoints: gdb's, as far
         as the engine cannot see them come and go.  journal: told of the changes of ours that are
-        in the guest, before they are made and after they are undone.
+        in the guest, before they are made and after they are undone.  tell: takes a line for the
+        user, while the guest runs for gdb.
         """
         gdbs = breakpoints if breakpoints is not None else GdbBreakpoints()
         self._stub = stub
@@ -61,13 +68,40 @@ class Engine:
         self._ledger = Ledger(journal)
         self._vectors = Vectors(stub)
         self._temporary = TemporaryBreakpoints(stub, log, undo)
-        borrowed = BorrowedCode(stub, self._vectors, gdbs, self._temporary)
+        alone = Alone(stub, gdbs, self._temporary)
+        borrowed = BorrowedCode(stub, self._vectors, alone)
         vcpu = Vcpu(stub, self._vectors, borrowed)
         self._prefetch = Prefetch(stub, self._vectors, gdbs)
         undoing = Undoing(stub, vcpu, self._vectors, self._ledger, self._prefetch, log)
         past = Past(stub, vcpu, self._vectors, self._temporary, self._ledger, undoing, log)
-        settler = Settler(stub, vcpu, self._ledger, gdbs, undoing, past, self._prefetch, log)
-        self._runner = Runner(stub, self._ledger, self._temporary, settler, undoing, undo, log)
+        hypercalls = Hypercalls(stub, alone)
+        dawr = Dawr(stub, self._vectors, alone, hypercalls, log)
+        self._watching = Watching(stub, self._vectors, gdbs, dawr, log, tell)
+        self._matches = Matches(
+            stub,
+            vcpu,
+            self._vectors,
+            self._ledger,
+            self._watching,
+            past,
+            hypercalls,
+            log,
+            tell,
+        )
+        settler = Settler(
+            stub, vcpu, self._ledger, gdbs, undoing, past, self._matches, self._prefetch, log
+        )
+        self._runner = Runner(
+            stub,
+            self._ledger,
+            self._temporary,
+            settler,
+            self._watching,
+            self._matches,
+            undoing,
+            undo,
+            log,
+        )
         self._planner = Planner(stub, vcpu, self._vectors, gdbs, self._temporary, self._prefetch)
         self._code_run = CodeRun(stub, vcpu, self._vectors, gdbs, self._planner, self._runner, log)
         self._stepper = Stepper(
@@ -79,6 +113,7 @@ class Engine:
             self._runner,
             self._code_run,
             past,
+            self._watching,
             log,
         )
         self._ahead = Ahead(stub, self._ledger, self._temporary, self._planner, gdbs, undo, log)
@@ -90,6 +125,7 @@ class Engine:
         self._planner.apply(options)
         self._code_run.apply(options)
         self._stepper.apply(options)
+        self._watching.apply(options)
 
     # -- what it tells
 
@@ -133,6 +169,12 @@ class Engine:
         """Where the next instruction of the selected thread may arrive, one after another."""
         return self._planner.landings()
 
+    # -- watchpoints
+
+    def watch(self, payload: bytes, one: Breakpoint, *, inserts: bool) -> bytes:
+        """The reply to a `Z` or `z` packet of gdb's about a watchpoint."""
+        return self._watching.answer(payload, one, inserts=inserts)
+
     # -- resuming
 
     def resume(self, request: Resume, prefetch: tuple[bytes, ...] = ()) -> Outcome:
@@ -144,6 +186,8 @@ class Engine:
         """
         self._prefetch.at_stop_for_others(prefetch)
         self._runner.recover()
+        self._watching.begin(request)
+        self._matches.begin()
         return self._stepper.resume(request)
 
     def run_range(

@@ -9,11 +9,13 @@ from ..errors import StubRefused, Unsettled
 from ..rsp.resume import Resume, StopReply, stopped
 from ..stub.stub import Stub
 from .ledger import Ledger, Settle, Unarm
+from .matches import Matches
 from .settle import Settler
 from .steps import SRRS, Armed
 from .targets import Target
 from .temporary import TemporaryBreakpoints, Undo
 from .undo import Undoing
+from .watching import Watching
 
 
 class Runner:
@@ -28,6 +30,8 @@ class Runner:
         ledger: Ledger,
         temporary: TemporaryBreakpoints,
         settler: Settler,
+        watching: Watching,
+        matches: Matches,
         undoing: Undoing,
         undo: Undo,
         log: Callable[..., None],
@@ -36,6 +40,8 @@ class Runner:
         self._ledger = ledger
         self._temporary = temporary
         self._settler = settler
+        self._watching = watching
+        self._matches = matches
         self._undoing = undoing
         self._undo = undo
         self._log = log
@@ -55,7 +61,9 @@ class Runner:
         must, may = (target.must, target.may) if target else ((), ())
         arming = True
         while True:
-            with self._temporary.planted(must + self._ledger.guarded, may) as wanted:
+            self._watching.arm(request)
+            needed = must + self._ledger.guarded + self._matches.must
+            with self._temporary.planted(needed, may + self._matches.may) as wanted:
                 if arming and target is not None and target.armed is not None:
                     armed = self._arm(target.armed, wanted)
                     if armed is not target.armed:

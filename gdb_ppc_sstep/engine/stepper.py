@@ -20,6 +20,7 @@ from .steps import thread_name
 from .targets import HandlerTarget
 from .temporary import TemporaryBreakpoints
 from .vcpu import Vcpu
+from .watching import Watching
 
 
 class Outcome(NamedTuple):
@@ -46,6 +47,7 @@ class Stepper:
         runner: Runner,
         code_run: CodeRun,
         past: Past,
+        watching: Watching,
         log: Callable[..., None],
     ) -> None:
         self._stub = stub
@@ -56,6 +58,7 @@ class Stepper:
         self._runner = runner
         self._code_run = code_run
         self._past = past
+        self._watching = watching
         self._log = log
         self._interrupts = Interrupts.INTO
 
@@ -66,6 +69,8 @@ class Stepper:
     def resume(self, request: Resume) -> Outcome:
         """Do what the packet asks for.  For errors see `Engine.resume`."""
         action = request.stepping
+        if action is None and self._watching.by_steps:
+            request, action = self._watched_by_steps(request)
         if action is None:
             return Outcome(self._runner.run(request, None), None)
         while True:
@@ -79,6 +84,13 @@ class Stepper:
                 return outcome
             if self._stub.interrupted():
                 return outcome._replace(stop=stopped(outcome.stop.thread, signal=2))
+
+    def _watched_by_steps(self, request: Resume) -> tuple[Resume, Action | None]:
+        """What is to be done of a continue, step by step: the thread that gdb looks at is stepped.
+
+        As with gdb's own software watchpoints the other threads run freely meanwhile.
+        """
+        return request, None
 
     def _stays(self, action: Action, stop: StopReply) -> int | None:
         """Where a range (`vCont;r`) may go on after a stop: the pc; None where it has ended.
@@ -116,6 +128,9 @@ class Stepper:
     def _step(self, request: Resume, action: Action) -> Outcome:
         thread = self._thread(action)
         self._stub.select(thread)
+        hit = self._watching.look(thread)
+        if hit is not None:
+            return Outcome(hit, None)
         step = self._planner.plan(request, thread)
         instruction, plan = step.instruction, step.plan
         what = "step {} pc={:#x} msr={:#x} {:08x} {}: {}"

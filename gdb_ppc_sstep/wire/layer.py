@@ -59,10 +59,23 @@ class Layer:
         self._log = log
         wire.enable_polling()
         undo = Undo.DEFER if wire.polls and wire.bursts else Undo.AT_ONCE
-        self._engine = Engine(stub, log.decided, breakpoints=gdbs, journal=journal, undo=undo)
+        self._engine = Engine(
+            stub,
+            log.decided,
+            breakpoints=gdbs,
+            journal=journal,
+            undo=undo,
+            tell=self._tell,
+        )
         self._requests = Requests(self._engine, stub, wire, log, options)
         self._forwarder = Forwarder(
-            link, stub, gdbs, self._let_go, log.line, may_wait=undo is Undo.DEFER
+            link,
+            stub,
+            gdbs,
+            self._let_go,
+            log.line,
+            watch=self._engine.watch,
+            may_wait=undo is Undo.DEFER,
         )
         self._late = LateInterrupt()
         self._working: Request | None = None  # what gdb has sent, and is not answered or forwarded
@@ -206,6 +219,11 @@ class Layer:
         """Reply to the packet that the layer works on."""
         self._working = None
         self._wire.to_gdb(payload)
+
+    def _tell(self, line: str) -> None:
+        """Print a line for the user.  The guest runs for gdb, which takes this for its output."""
+        self._log.line(line)
+        self._wire.to_gdb(b"O" + f"ppc-sstep: {line}\n".encode().hex().encode())
 
     # -- resuming
 

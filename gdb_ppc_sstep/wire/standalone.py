@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Union
 
 from ..errors import SstepError
-from ..options import SWITCH, Interrupts, Options
+from ..options import SWITCH, Interrupts, Options, Watchpoints
 from ..rsp.breakpoints import GdbBreakpoints
 from ..rsp.private import LEFT_BEHIND
 from .greet import greet
@@ -180,6 +180,13 @@ def main(arguments: list[str] | None = None) -> int:
         default="on",
         help="whether interrupts from outside wait while an instruction is stepped (default: on)",
     )
+    parser.add_argument(
+        "--watchpoints",
+        choices=[choice.value for choice in Watchpoints],
+        default=Watchpoints.AUTO.value,
+        help="how watchpoints are seen where the stub has none: by the CPU's own register or by "
+        "steps (default: auto)",
+    )
     parser.add_argument("--debug", action="store_true", help="log packets and decisions to stderr")
     parser.add_argument(
         "--gdbinit",
@@ -200,7 +207,10 @@ def main(arguments: list[str] | None = None) -> int:
     service = Service(
         options.connect,
         options=Options(
-            options.ail, Interrupts(options.interrupts), SWITCH[options.mask_interrupts]
+            options.ail,
+            Interrupts(options.interrupts),
+            SWITCH[options.mask_interrupts],
+            Watchpoints(options.watchpoints),
         ),
         debug=options.debug,
     )

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: MIT
+"""Where a match of DAWR is caught, and how it is undone.
+
+A match is a Data Storage interrupt before the access.  In Linux it is caught late: at the kernel's
+own call of what deals with watchpoints, to which nothing but matches comes.  The call is skipped,
+the kernel returns from the interrupt as from any other, and a breakpoint stops it at the
+instruction.  So no page fault is stopped for, and SRR0 and SRR1 are the kernel's business.
+
+In any other guest it is caught at the vector, where every Data Storage interrupt comes by: DSISR
+tells them apart.  There pc and MSR are written back, and SRR0 and SRR1 are lost, but in a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from ..errors import StubRefused
+from ..ppc import dawr, linux_code, msr
+from ..ppc.linux_code import MatchCall
+from ..rsp.resume import StopReply
+from ..stub.stub import Stub
+from .hypercall import Hypercalls
+from .ledger import Ledger
+from .past import Past
+from .steps import thread_name
+from .vcpu import Vcpu
+from .vectors import Vectors
+from .watching import Watching
+
+_TOLD = ("nip", "msr", "trap", "dar", "dsisr")
+
+
+class Matches:
+    """Those of one engine."""
+
+    def __init__(
+        self,
+        stub: Stub,
+        vcpu: Vcpu,
+        vectors: Vectors,
+        ledger: Ledger,
+        watching: Watching,
+        past: Past,
+        hypercalls: Hypercalls,
+        log: Callable[..., None],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._stub = stub
+        self._vcpu = vcpu
+        self._vectors = vectors
+        self._ledger = ledger
+        self._watching = watching
+        self._past = past
+        self._hypercalls = hypercalls
+        self._log = log
+        self._tell = tell
+        self._call: MatchCall | None = None
+        self._at_vectors: tuple[int, ...] = ()
+        self._returning: dict[int, int] = {}  # where the kernel returns to, and the DAR
+
+    @property
+    def must(self) -> tuple[int, ...]:
+        """Where breakpoints are needed while the guest runs."""
+        if not self._watching.armed:
+            return ()
+        first = self._at_vectors[:1] if self._call is None else (self._call.address,)
+        return (*first, *self._returning)
+
+    @property
+    def may(self) -> tuple[int, ...]:
+        """Where they are wanted as well: accesses that are not translated go there."""
+        return self._at_vectors[1:] if self._call is None and self._watching.armed else ()
+
+    @property
+    def how(self) -> str:
+        """For `info`."""
+        return "the vector" if self._call is None else "the kernel's handler"
+
+    def begin(self) -> None:
+        """gdb resumes: where would matches be caught now?  SstepError: that is not known."""
+        self._returning.clear()
+        if not self._watching.wants_matches:
+            return
+        stub = self._stub
+        state = stub.read("msr")
+        translated = self._vectors.at_stop()(dawr.DATA_STORAGE, state | msr.IR | msr.DR)
+        self._at_vectors = tuple(dict.fromkeys((translated, dawr.DATA_STORAGE)))
+        if self._call is not None and self._call.handler and not self._moved(state):
+            return
+        self._call = self._find(state, translated)
+        self._log("matches are caught at {}", self.how)
+
+    def _moved(self, state: int) -> bool:
+        """Whether the call is not there any more; in problem state that cannot be looked at."""
+        assert self._call is not None
+        if state & msr.PR:
+            return False
+        return self._stub.instruction(self._call.address).word != self._call.word
+
+    def _find(self, state: int, vector: int) -> MatchCall | None:
+        stub = self._stub
+        if vector >> 60 != linux_code.KERNEL_BASE >> 60:
+            return None
+        through = msr.in_handler(state, vector)
+        if state & msr.VIEW != through & msr.VIEW:
+            stub.write("msr", state & ~msr.VIEW | through & msr.VIEW)
+        try:
+            with suppress(StubRefused):
+                return linux_code.match_call(vector, stub.code)
+            return None
+        finally:
+            if state & msr.VIEW != through & msr.VIEW:
+                stub.write("msr", state)
+                stub.send_queued()
+
+    # -- at a stop
+
+    def settle(self, stop: StopReply, pc: int) -> StopReply | None:
+        """A thread, which is selected, has stopped at a breakpoint at `pc`: the stop itself if it
+        is no match; else the one for gdb, or None if the guest is to run on.
+        """
+        thread = stop.thread
+        if self._call is not None and pc == self._call.address:
+            return self._at_call(stop, self._call)
+        if pc in self._returning:
+            return self._shown(thread, self._returning.pop(pc))
+        if self._call is None and pc in self._at_vectors:
+            return self._at_vector(stop, pc)
+        return stop
+
+    def _at_call(self, stop: StopReply, call: MatchCall) -> StopReply | None:
+        """Have the kernel return from the match without its call."""
+        stub = self._stub
+        offsets = [linux_code.REGISTERS[name] for name in _TOLD]
+        first = min(offsets)
+        raw = stub.memory(stub.read("r3") + first, linux_code.REGISTERS_LENGTH - first)
+        if not raw:
+            return stop
+        order = stub.order
+        nip, state, trap, dar, dsisr = (
+            int.from_bytes(raw[at - first : at - first + 8], order) for at in offsets
+        )
+        is_match = trap & ~0xF == dawr.DATA_STORAGE and dsisr & dawr.MATCH
+        if not is_match or not self._watching.is_ours(stop.thread, dar):
+            return stop  # the guest's own
+        self._log("a match at {:#x} msr={:#x} dar={:#x}", nip, state, dar)
+        stub.write("pc", call.address + 4)
+        self._returning[nip] = dar
+        return None
+
+    def _at_vector(self, stop: StopReply, vector: int) -> StopReply | None:
+        """Undo a match where it was taken."""
+        stub, thread = self._stub, stop.thread
+        dsisr = stub.read_optional("dsisr")
+        if dsisr is not None and not dsisr & dawr.MATCH:
+            return stop
+        saved = self._vcpu.saved_by(vector)
+        if saved is None:
+            raise StubRefused("the stub refused to read srr0 or srr1 at a watchpoint")
+        dar = stub.read_optional("dar") if dsisr is not None else None
+        if dar is not None and not self._watching.is_ours(thread, dar):
+            return stop
+        pc, state = saved[0], msr.after_trace(saved[1])
+        handler = stub.read("msr")
+        stub.write("msr", state)
+        stub.write("pc", pc)
+        if dsisr is None and not self._watching.is_in_window():
+            stub.write("pc", vector)
+            stub.write("msr", handler)
+            return stop
+        self._put_srrs_back(thread, pc, state)
+        stub.send_queued()
+        return self._shown(thread, stub.read("pc") if dar is None else dar)
+
+    def _put_srrs_back(self, thread: bytes | None, pc: int, state: int) -> None:
+        """As far as they are known: before a step they were."""
+        stub = self._stub
+        for step in self._ledger.outstanding:
+            if step.vector is not None and step.is_before(thread, pc, state):
+                stub.write("srr0", step.srr0)
+                stub.write("srr1", step.srr1)
+                return
+        if state & msr.PR:
+            return  # a program has no use for them
+        if not state & msr.RI:
+            self._tell(
+                f"the guest needed SRR0 and SRR1 at {pc:#x} (MSR[RI]=0), "
+                "and they are lost by the watchpoint"
+            )
+        offset = self._hypercalls.srr_valid()
+        if offset is not None:
+            place = stub.read("r13") + offset & msr.MASK64
+            stub.show_memory()
+            if stub.call(b"M%x,1:00" % place) != b"OK":
+                raise StubRefused(f"the stub refused to write srr_valid at {place:#x}")
+
+    def _shown(self, thread: bytes | None, dar: int) -> StopReply | None:
+        """The thread stands before the access."""
+        stop = self._watching.hit(thread, dar)
+        if stop is not None:
+            return stop
+        self._log("{} accesses nothing that is watched", thread_name(thread))
+        self._watching.blind(thread)
+        pc, state = self._stub.read("pc"), self._stub.read("msr")
+        return self._past.step_past_vector(thread, pc, state)

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: MIT
+"""gdb's watchpoints where the stub has none: by the DAWR of each vCPU, or by steps.
+
+What gdb inserts is applied when the guest is resumed, to the vCPUs that run: gdb takes its
+watchpoints out at each stop, and to step over an access.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..errors import SstepError, StubRefused
+from ..options import Options, Watchpoints
+from ..ppc import dawr
+from ..ppc.access import Access, access
+from ..ppc.dawr import OFF, Watch, Window
+from ..rsp.breakpoints import Breakpoint, GdbBreakpoints
+from ..rsp.resume import Resume, StopReply, stopped
+from ..stub.stub import Stub
+from .dawr import Dawr
+from .steps import thread_name
+from .vectors import Vectors
+
+_NAMES = {2: b"watch", 3: b"rwatch", 4: b"awatch"}
+
+
+class Watching:
+    """The watchpoints of one engine.
+
+    by_steps: whether they are seen by steps alone.
+    """
+
+    def __init__(
+        self,
+        stub: Stub,
+        vectors: Vectors,
+        gdbs: GdbBreakpoints,
+        dawr_: Dawr,
+        log: Callable[..., None],
+        tell: Callable[[str], None],
+    ) -> None:
+        """tell: takes a line for the user."""
+        self._stub = stub
+        self._vectors = vectors
+        self._gdbs = gdbs
+        self._dawr = dawr_
+        self._log = log
+        self._tell = tell
+        self._option = Watchpoints.AUTO
+        self._stub_takes: bool | None = None  # whether the stub has watchpoints of its own
+        self.by_steps = False
+        self._window = OFF  # for the vCPUs that run
+        self._armed: dict[bytes | None, Window] = {}  # what they have, where that is not OFF
+        self._blind: bytes | None = None  # the thread that is to run with OFF
+        self._threads: list[bytes] = []
+        self._spaces: dict[Breakpoint, int | None] = {}  # the PID register, when it was inserted
+        self._told: set[str] = set()
+
+    def apply(self, options: Options) -> None:
+        """Watch as the user wants it from now on."""
+        self._option = options.watchpoints
+
+    # -- what gdb asks for
+
+    def answer(self, payload: bytes, one: Breakpoint, *, inserts: bool) -> bytes:
+        """The reply to a `Z` or `z` packet about a watchpoint."""
+        own = self._option in (Watchpoints.DAWR, Watchpoints.STEP)
+        if not own and (self._option is Watchpoints.OFF or self._stub_takes is not False):
+            reply = self._stub.call(payload)
+            if reply == b"OK":
+                self._stub_takes = True
+            if reply == b"OK" or self._option is Watchpoints.OFF or self._stub_takes:
+                return reply
+            self._stub_takes = False
+        if inserts and one not in self._spaces:
+            # An address of a program is one of this process, as far as the MMU tells them apart.
+            user = one.address >> 62 == 0
+            self._spaces[one] = self._stub.read_optional("pid") if user else None
+        return b"OK"
+
+    @property
+    def watches(self) -> tuple[Breakpoint, ...]:
+        """Those that are ours to see, of what gdb has inserted."""
+        watched = self._gdbs.watched
+        if not watched or self._option is Watchpoints.OFF:
+            return ()
+        return () if self._option is Watchpoints.AUTO and self._stub_takes else watched
+
+    @property
+    def armed(self) -> dict[bytes | None, Window]:
+        """The DAWR of the vCPUs, by thread, where it is ours."""
+        return self._armed
+
+    @property
+    def wants_matches(self) -> bool:
+        """Whether a vCPU that runs may have a match."""
+        return self._window.matches or bool(self._armed)
+
+    def is_ours(self, thread: bytes | None, dar: int) -> bool:
+        """Whether a match of this thread may be one of its window."""
+        return self._armed.get(thread, OFF).may_have(dar)
+
+    # -- before the guest runs
+
+    def begin(self, request: Resume) -> None:
+        """gdb resumes: decide how its watchpoints are seen.  SstepError: they cannot be."""
+        watches = self.watches
+        self._blind = None
+        self.by_steps, self._window = False, OFF
+        if not watches:
+            if request.stepping is None:
+                self._spaces.clear()
+                self._told.clear()
+            return
+        if request.stepping is None or not self._threads:
+            self._threads = self._stub.threads()
+            self._look_at_armed()
+        reason = self._reason(watches)
+        if reason is None:
+            return
+        if self._option is Watchpoints.DAWR:
+            raise SstepError(f"{reason}; use `set ppc-sstep watchpoints auto`")
+        self.by_steps = True
+        if self._option is not Watchpoints.STEP:
+            self._say(f"{reason}: watching by steps, which is slow")
+
+    def _reason(self, watches: tuple[Breakpoint, ...]) -> str | None:
+        """Why they cannot be seen by DAWR; None if they are from now on."""
+        if self._option is Watchpoints.STEP:
+            return "as it was set"
+        wanted = dawr.window(map(_watch, watches), self._vectors.processor())
+        if wanted is None:
+            return "the watchpoints do not fit into the one window of 512 bytes that the CPU has"
+        try:
+            if not self._dawr.prove():
+                return "this host does not let its guests use DAWR"
+        except StubRefused as refused:
+            return str(refused)
+        self._window = wanted
+        return None
+
+    def _look_at_armed(self) -> None:
+        """Has the guest changed what we have written?"""
+        selected = self._stub.thread
+        try:
+            for thread, window in list(self._armed.items()):
+                self._stub.select(thread)
+                now = self._dawr.given()
+                if now is None or now == window:
+                    continue
+                self._log("{}: DAWR is {:#x} {:#x}", thread_name(thread), *now)
+                self._armed[thread] = now
+                who = thread_name(thread)
+                if now.matches:
+                    self._say(
+                        f"the guest has set the DAWR of {who} for itself; "
+                        "the watchpoints do not see this vCPU until it is free again"
+                    )
+                else:
+                    self._say(f"the guest has cleared the DAWR of {who}; it is armed again")
+        finally:
+            self._stub.select(selected)
+
+    def arm(self, request: Resume) -> None:
+        """The guest is about to run: the vCPUs that do get the window of now."""
+        if not self._armed and not self._window.matches:
+            return
+        selected = self._stub.thread
+        for thread in self._running(request):
+            wanted = OFF if thread == self._blind else self._window
+            have = self._armed.get(thread, OFF)
+            if have == wanted or not (have.matches or wanted.matches):
+                continue
+            self._stub.select(thread)
+            self._set(thread, wanted)
+        self._stub.select(selected)
+
+    def _running(self, request: Resume) -> list[bytes | None]:
+        if request.alone is not None:
+            return [request.alone]
+        return [*self._threads] or [self._stub.thread]
+
+    def _set(self, thread: bytes | None, wanted: Window) -> None:
+        """The selected thread's."""
+        have = self._armed.get(thread, OFF)
+        try:
+            self._dawr.write(wanted, have)
+            self._stub.send_queued()
+        except StubRefused as refused:
+            self._say(f"the watchpoints do not see {thread_name(thread)}: {refused}")
+            return
+        if wanted.matches:
+            self._armed[thread] = wanted
+        else:
+            self._armed.pop(thread, None)
+
+    def disarm(self) -> None:
+        """The guest is let go: no vCPU has a window of ours."""
+        for thread in list(self._armed):
+            self._stub.select(thread)
+            self._set(thread, OFF)
+
+    # -- at an access
+
+    def look(self, thread: bytes | None) -> StopReply | None:
+        """Whether the next instruction of a thread, which is selected, is an access that is
+        watched: the stop for gdb.
+
+        Else the thread may be resumed for this instruction, and no match comes of it.
+        """
+        self._blind = None
+        if not self.watches:
+            return None
+        done = self._access()
+        hit = self._hit(thread, done)
+        if hit is None and done is not None and self._window.has(done.address, done.length):
+            self._blind = thread  # in the window, and not what is watched in it
+        return hit
+
+    def hit(self, thread: bytes | None, dar: int) -> StopReply | None:
+        """At a match, which is undone: the stop for gdb if the instruction at pc accesses what is
+        watched.
+
+        dar: an address of the access, as the match has told it.
+        """
+        return self._hit(thread, self._access() or Access(dar, 1, loads=True, stores=True))
+
+    def is_in_window(self) -> bool:
+        """Whether the instruction at pc of the selected thread would match."""
+        done = self._access()
+        return done is not None and self._window.has(done.address, done.length)
+
+    def _access(self) -> Access | None:
+        stub = self._stub
+        pc = stub.read("pc")
+        instruction = stub.instruction(pc)
+        suffix = stub.instruction(pc + 4).word if instruction.length == 8 else 0
+        return access(instruction, suffix, pc, stub.read("msr"), stub.read)
+
+    def _hit(self, thread: bytes | None, done: Access | None) -> StopReply | None:
+        if done is None:
+            return None
+        at, length, loads, stores = done
+        for one in self.watches:
+            if _watch(one).touches(at, length, loads=loads, stores=stores) and self._is_here(one):
+                self._log("{} hits the watchpoint at {:#x}", thread_name(thread), one.address)
+                stop = stopped(thread)
+                start = b"T05%s:%x;" % (_NAMES[one.kind], max(at, one.address))
+                return stop._replace(payload=start + stop.payload[3:])
+        return None
+
+    def _is_here(self, one: Breakpoint) -> bool:
+        """Whether the selected thread is in the process in which it was set."""
+        space = self._spaces.get(one)
+        if space is None:
+            return True
+        return self._stub.read_optional("pid") in (None, space)
+
+    def blind(self, thread: bytes | None) -> None:
+        """The selected thread is about to run alone, and is not to see a match."""
+        if thread in self._armed:
+            self._set(thread, OFF)
+
+    def _say(self, line: str) -> None:
+        if line not in self._told:
+            self._told.add(line)
+            self._tell(line)
+
+
+def _watch(one: Breakpoint) -> Watch:
+    return Watch(one.address, one.length, loads=one.counts_loads, stores=one.counts_stores)
