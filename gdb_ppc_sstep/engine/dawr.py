@@ -43,12 +43,16 @@ class Dawr:
         self._hypercalls = hypercalls
         self._log = log
         self.honoured: bool | None = None
+        self._giving: set[bytes | None] = set()  # threads whose DAWR the stub has given
 
     def given(self) -> Window | None:
         """What the selected thread's are; None where the stub does not give them."""
         address = self._stub.read_optional("dawr0")
         control = self._stub.read_optional("dawrx0") if address is not None else None
-        return None if address is None or control is None else Window(address, control)
+        if address is None or control is None:
+            return None
+        self._giving.add(self._stub.thread)
+        return Window(address, control)
 
     def write(self, window: Window, before: Window) -> None:
         """Set those of the selected thread; before: what they are.
@@ -56,7 +60,7 @@ class Dawr:
         StubRefused: they cannot be set.
         """
         stub = self._stub
-        if stub.read_optional("dawrx0") is not None:
+        if stub.thread in self._giving or self.given() is not None:
             if window.matches and window.address != before.address:
                 stub.write("dawr0", window.address, reads_back=True)
             stub.write("dawrx0", window.control, reads_back=True)

@@ -116,7 +116,16 @@ class Engine:
             self._watching,
             log,
         )
-        self._ahead = Ahead(stub, self._ledger, self._temporary, self._planner, gdbs, undo, log)
+        self._ahead = Ahead(
+            stub,
+            self._ledger,
+            self._temporary,
+            self._planner,
+            gdbs,
+            self._watching,
+            undo,
+            log,
+        )
         self._salvage = Salvage(stub, vcpu, self._ledger, undoing)
 
     def apply(self, options: Options) -> None:
@@ -187,7 +196,7 @@ class Engine:
         self._prefetch.at_stop_for_others(prefetch)
         self._runner.recover()
         self._watching.begin(request)
-        self._matches.begin()
+        self._matches.begin(freely=request.stepping is None)
         return self._stepper.resume(request)
 
     def run_range(

@@ -62,7 +62,7 @@ class Matches:
     @property
     def must(self) -> tuple[int, ...]:
         """Where breakpoints are needed while the guest runs."""
-        if not self._watching.armed:
+        if not self._watching.wants_matches:
             return ()
         first = self._at_vectors[:1] if self._call is None else (self._call.address,)
         return (*first, *self._returning)
@@ -70,24 +70,26 @@ class Matches:
     @property
     def may(self) -> tuple[int, ...]:
         """Where they are wanted as well: accesses that are not translated go there."""
-        return self._at_vectors[1:] if self._call is None and self._watching.armed else ()
+        return self._at_vectors[1:] if self._call is None and self._watching.wants_matches else ()
 
     @property
     def how(self) -> str:
         """For `info`."""
         return "the vector" if self._call is None else "the kernel's handler"
 
-    def begin(self) -> None:
-        """gdb resumes: where would matches be caught now?  SstepError: that is not known."""
+    def begin(self, *, freely: bool) -> None:
+        """gdb resumes: where would matches be caught now?  SstepError: that is not known.
+
+        freely: and not for a step.
+        """
         self._returning.clear()
         if not self._watching.wants_matches:
             return
-        stub = self._stub
-        state = stub.read("msr")
+        state = self._stub.read("msr")
+        if self._call is not None and not (freely and self._moved(state)):
+            return
         translated = self._vectors.at_stop()(dawr.DATA_STORAGE, state | msr.IR | msr.DR)
         self._at_vectors = tuple(dict.fromkeys((translated, dawr.DATA_STORAGE)))
-        if self._call is not None and self._call.handler and not self._moved(state):
-            return
         self._call = self._find(state, translated)
         self._log("matches are caught at {}", self.how)
 
@@ -145,6 +147,8 @@ class Matches:
         if not is_match or not self._watching.is_ours(stop.thread, dar):
             return stop  # the guest's own
         self._log("a match at {:#x} msr={:#x} dar={:#x}", nip, state, dar)
+        with suppress(StubRefused):
+            stub.instruction(nip)  # then it is known what the breakpoint there hides
         stub.write("pc", call.address + 4)
         self._returning[nip] = dar
         return None

@@ -90,10 +90,12 @@ class Runner:
         ledger = self._ledger
         ledger.must_redo(settle)
         try:
+            shown: StopReply | None = settle.stop
             try:
                 shown, completed = self._settler.settle(settle.stop, settle.target)
             finally:
-                self._temporary.resumed()
+                if shown is not None:  # else it goes on, with the same breakpoints as a rule
+                    self._temporary.resumed()
             if shown is None or ledger.outstanding or self._undo is not Undo.DEFER:
                 self._stub.send_queued()
             else:

@@ -27,7 +27,8 @@ _NAMES = {2: b"watch", 3: b"rwatch", 4: b"awatch"}
 class Watching:
     """The watchpoints of one engine.
 
-    by_steps: whether they are seen by steps alone.
+    by_steps: whether they are seen by steps alone.  over: the thread and the address of the access
+    that gdb was told of, where it now steps over that; else None.
     """
 
     def __init__(
@@ -55,6 +56,8 @@ class Watching:
         self._threads: list[bytes] = []
         self._spaces: dict[Breakpoint, int | None] = {}  # the PID register, when it was inserted
         self._told: set[str] = set()
+        self.over: tuple[bytes | None, int] | None = None
+        self._shown: tuple[bytes | None, int] | None = None  # the access that gdb was told of last
 
     def apply(self, options: Options) -> None:
         """Watch as the user wants it from now on."""
@@ -87,14 +90,9 @@ class Watching:
         return () if self._option is Watchpoints.AUTO and self._stub_takes else watched
 
     @property
-    def armed(self) -> dict[bytes | None, Window]:
-        """The DAWR of the vCPUs, by thread, where it is ours."""
-        return self._armed
-
-    @property
     def wants_matches(self) -> bool:
         """Whether a vCPU that runs may have a match."""
-        return self._window.matches or bool(self._armed)
+        return self._window.matches or any(one.matches for one in self._armed.values())
 
     def is_ours(self, thread: bytes | None, dar: int) -> bool:
         """Whether a match of this thread may be one of its window."""
@@ -105,6 +103,8 @@ class Watching:
     def begin(self, request: Resume) -> None:
         """gdb resumes: decide how its watchpoints are seen.  SstepError: they cannot be."""
         watches = self.watches
+        shown, self._shown = self._shown, None
+        self.over = None if watches or request.stepping is None else shown
         self._blind = None
         self.by_steps, self._window = False, OFF
         if not watches:
@@ -146,7 +146,7 @@ class Watching:
             for thread, window in list(self._armed.items()):
                 self._stub.select(thread)
                 now = self._dawr.given()
-                if now is None or now == window:
+                if now is None or now == window or not (now.matches or window.matches):
                     continue
                 self._log("{}: DAWR is {:#x} {:#x}", thread_name(thread), *now)
                 self._armed[thread] = now
@@ -163,7 +163,7 @@ class Watching:
 
     def arm(self, request: Resume) -> None:
         """The guest is about to run: the vCPUs that do get the window of now."""
-        if not self._armed and not self._window.matches:
+        if not self.wants_matches:
             return
         selected = self._stub.thread
         for thread in self._running(request):
@@ -189,16 +189,14 @@ class Watching:
         except StubRefused as refused:
             self._say(f"the watchpoints do not see {thread_name(thread)}: {refused}")
             return
-        if wanted.matches:
-            self._armed[thread] = wanted
-        else:
-            self._armed.pop(thread, None)
+        self._armed[thread] = wanted if wanted.matches else have._replace(control=0)
 
     def disarm(self) -> None:
         """The guest is let go: no vCPU has a window of ours."""
-        for thread in list(self._armed):
-            self._stub.select(thread)
-            self._set(thread, OFF)
+        for thread, window in list(self._armed.items()):
+            if window.matches:
+                self._stub.select(thread)
+                self._set(thread, OFF)
 
     # -- at an access
 
@@ -244,6 +242,7 @@ class Watching:
         for one in self.watches:
             if _watch(one).touches(at, length, loads=loads, stores=stores) and self._is_here(one):
                 self._log("{} hits the watchpoint at {:#x}", thread_name(thread), one.address)
+                self._shown = thread, self._stub.read("pc")
                 stop = stopped(thread)
                 start = b"T05%s:%x;" % (_NAMES[one.kind], max(at, one.address))
                 return stop._replace(payload=start + stop.payload[3:])
@@ -258,7 +257,7 @@ class Watching:
 
     def blind(self, thread: bytes | None) -> None:
         """The selected thread is about to run alone, and is not to see a match."""
-        if thread in self._armed:
+        if self._armed.get(thread, OFF).matches:
             self._set(thread, OFF)
 
     def _say(self, line: str) -> None:
