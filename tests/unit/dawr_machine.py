@@ -68,7 +68,9 @@ class DawrMachine(Machine):
         data storage interrupt.  QEMU's TCG was seen to say nothing but 0x400000.
       dawr1: H_SET_MODE takes DAWR1 as well (QEMU 10 with cap-dawr1); it is not simulated.
       faults: data addresses whose first access is an ordinary data storage interrupt.
-      zeros: addresses, as in real mode, whose words are 0 where nothing else is.
+      zeros: addresses, as in real mode, whose words are 0 where nothing else is: the stub gives
+        them, and to execute them is a program interrupt.
+      patience: the turns after which a resume without a stop is a `Runaway`.
     Told to a test:
       reservations: the address of each vCPU's, as long as it has one.  Each stop and each interrupt
         takes it away.
@@ -91,7 +93,8 @@ class DawrMachine(Machine):
         self.honours = honours
         self.tells_stores = False
         self.dawr1 = False
-        self.zeros = range(0)
+        self.zeros: list[range] = []
+        self.patience = 20_000
         self.reservations: dict[int, int] = {}
         self.matches = 0
 
@@ -109,8 +112,9 @@ class DawrMachine(Machine):
 
     def word_at(self, address: int) -> bytes | None:
         """See `Machine`."""
-        zero = bytes(4) if self._physical(address) in self.zeros else None
-        return self.memory.get(self._physical(address) & ~3, zero)
+        place = self._physical(address)
+        zero = bytes(4) if any(place in zeros for zeros in self.zeros) else None
+        return self.memory.get(place & ~3, zero)
 
     def window(self, n: int = 0) -> range:
         """The addresses that a vCPU's DAWR0 has a match for, whatever the other bits say."""
@@ -119,6 +123,10 @@ class DawrMachine(Machine):
         return range(start, start + 8 * doublewords)
 
     # -- the stub
+
+    def resume(self, payload: bytes, limit: int | None = None) -> bytes:
+        """See `Machine`."""
+        return super().resume(payload, self.patience if limit is None else limit)
 
     def run(
         self, running: Iterable[int], limit: int, spinning: Collection[int] = ()
@@ -143,6 +151,9 @@ class DawrMachine(Machine):
     def _completes(self, n: int, cpu: Registers, word: int) -> bool:
         if word == w.SC1:
             return self._hypercall(n, cpu)
+        if word == 0:
+            self.interrupt(n, 0x700, cpu["pc"], 0x80000)
+            return False
         storage = self._storage(cpu, word)
         if storage is not None:
             return self._access(n, cpu, word, storage)

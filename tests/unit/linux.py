@@ -37,6 +37,7 @@ RETURN = BASE | 0x9400
 SERVICE = BASE | 0x9800
 SC1 = HCALL + 0x14
 COUNTER = BASE | 0x00E80000
+PROGRAM = 0x10000000  # where a program in problem state is; its page is there
 
 # A frame on the stack: pt_regs from PT on.
 PT = 112
@@ -246,6 +247,25 @@ _SYSTEM_CALL = REAL_COMMON | 0x800
 STORE = SERVICE + 12  # the store that changes COUNTER
 
 
+def booted(
+    *code: int, vcpus: int = 1, order: Order = "little", honours: bool = True
+) -> DawrMachine:
+    """A machine with the kernel, each vCPU at code at TEXT that ends in a loop."""
+    lpcr = 3 << m.AIL_SHIFT | (m.ILE if order == "little" else 0)
+    machine = DawrMachine(vcpus, lpcr=lpcr, honours=honours)
+    install(machine, order)
+    machine.put(m.TEXT, *code, m.SELF, order=order)
+    return machine
+
+
+def in_program(machine: DawrMachine, *code: int, n: int = 0, order: Order = "little") -> None:
+    """A vCPU is in problem state, at code at PROGRAM that ends in a loop."""
+    cpu = machine.vcpus[n]
+    machine.put(PROGRAM, *code, m.SELF, order=order)
+    state = m.USER if order == "little" else m.USER & ~LE
+    cpu.update(pc=PROGRAM, msr=state, r1=0x20000000, r13=0x7777)
+
+
 def install(machine: DawrMachine, order: Order = "little") -> None:
     """Put the kernel into memory; each vCPU is in it, with its paca in r13 and a stack in r1.
 
@@ -265,7 +285,7 @@ def install(machine: DawrMachine, order: Order = "little") -> None:
         _SYSTEM_CALL: _system_call(_SYSTEM_CALL),
         SERVICE: _SERVICE,
     }
-    machine.zeros = range(0x10000)
+    machine.zeros += [range(0x20000), range(PROGRAM, PROGRAM + 0x1000)]
     for address, words in code.items():
         machine.put(address, *words, order=order)
     machine.put_value(COUNTER, 0, order=order)

@@ -72,6 +72,26 @@ def test_match_is_an_interrupt_before_the_access() -> None:
     assert (cpu["pc"], cpu["r6"], machine.value(DATA + 8)) == (TEXT + 4, DATA + 8, 0x55)
 
 
+def test_match_replaces_the_trace_interrupt_of_a_step() -> None:
+    machine = armed(w.std(7, 6), state=m.KERNEL | m.SE)
+    assert hits(machine)
+    assert machine.cpu["pc"] == VECTOR
+    assert machine.cpu["srr1"] & m.SE and not machine.cpu["msr"] & m.SE
+
+
+def test_ordinary_fault_comes_first_and_says_so() -> None:
+    machine = armed(w.std(7, 6), w.ld(5, 6))
+    machine.faults = {DATA}
+    assert not hits(machine)
+    assert (machine.cpu["pc"], machine.cpu["dsisr"]) == (VECTOR, 0x42000000)
+    machine.cpu.update(pc=TEXT + 4, dawrx0=LOADS | ALWAYS, msr=m.KERNEL)
+    assert hits(machine)
+    machine.cpu.update(pc=TEXT, dawrx0=STORES | ALWAYS, msr=m.KERNEL)
+    machine.tells_stores = True
+    assert hits(machine)
+    assert machine.cpu["dsisr"] == MATCH | 0x02000000
+
+
 @pytest.mark.parametrize(
     ("state", "lpcr", "vector"),
     [

@@ -16,14 +16,11 @@ DATA = 0xC000000000C00100
 ALWAYS = WTI | KERNEL | USER
 VECTOR = VIRTUAL | 0x300
 ORDERS = [pytest.param("little", id="little"), pytest.param("big", id="big")]
-PROGRAM = 0x10000000
 
 
 def with_kernel(*code: int, order: linux.Order = "little", vcpus: int = 1) -> DawrMachine:
-    """The kernel, and code at TEXT that ends in a loop."""
-    machine = DawrMachine(vcpus, lpcr=3 << m.AIL_SHIFT | (m.ILE if order == "little" else 0))
-    linux.install(machine, order)
-    machine.put(TEXT, *code, m.SELF, order=order)
+    """The kernel, and code at TEXT, with r6 at DATA."""
+    machine = linux.booted(*code, order=order, vcpus=vcpus)
     for cpu in machine.vcpus:
         cpu.update(r6=DATA, r7=0x55)
     return machine
@@ -106,8 +103,8 @@ def test_call_of_do_break_is_skipped(order: linux.Order, lpcr: int, state: int) 
 
 def system_call(machine: DawrMachine) -> None:
     """The first vCPU's program calls the kernel; it stops before the store to COUNTER."""
-    machine.put(PROGRAM, m.SC, m.SELF)
-    machine.cpu.update(pc=PROGRAM, msr=m.USER, r13=0x7777, dawr0=linux.COUNTER)
+    linux.in_program(machine, m.SC)
+    machine.cpu["dawr0"] = linux.COUNTER
     until(machine, linux.STORE)
     assert linux.srr_valid(machine) == 1
     machine.cpu["dawrx0"] = STORES | ALWAYS
@@ -120,7 +117,7 @@ def test_system_call_survives_a_match_of_which_the_kernel_returns() -> None:
     machine.cpu["pc"] += 4
     until(machine, linux.STORE)
     machine.cpu["dawrx0"] = 0
-    until(machine, PROGRAM + 4)
+    until(machine, linux.PROGRAM + 4)
     assert (machine.cpu["msr"], machine.cpu["r13"]) == (m.USER, 0x7777)
     assert machine.value(linux.COUNTER) == 1
 
@@ -136,7 +133,7 @@ def test_match_that_is_undone_by_pc_and_msr_alone_breaks_the_system_call(told: b
     if told:
         machine.call(b"g")
         assert machine.call(b"M%x,1:00" % (linux.paca() + linux.SRR_VALID)) == b"OK"
-        until(machine, PROGRAM + 4)
+        until(machine, linux.PROGRAM + 4)
         return
     until(machine, linux.STORE + 4)
     until(machine, linux.STORE)  # the return from the system call has gone there
