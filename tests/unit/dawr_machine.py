@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Literal
 
+from . import machine as m
 from . import words as w
-from .machine import AIL_SHIFT, ALL, DR, ILE, LE, PR, SF, Machine, Registers, hint
+from .machine import ALL, DR, LE, PR, SF, TEXT, VIRTUAL, Machine, Registers, hint
 
 POWER10 = 0x00800200
 
@@ -81,7 +82,7 @@ class DawrMachine(Machine):
         self,
         vcpus: int = 1,
         *,
-        lpcr: int = 3 << AIL_SHIFT | ILE,
+        lpcr: int = 3 << m.AIL_SHIFT | m.ILE,
         pvr: int = POWER10,
         honours: bool = True,
     ) -> None:
@@ -335,3 +336,23 @@ class DawrMachine(Machine):
             return False
         cpu["pc"] = following & ALL
         return True
+
+
+def bare(*code: int, vcpus: int = 1, state: int = m.KERNEL, honours: bool = True) -> DawrMachine:
+    """A machine without a kernel, each vCPU at code at TEXT that ends in a loop.
+
+    Its handler of data storage interrupts counts in r20, which is 0, and returns.  TEXT's page is
+    there and has an `ld` at its end, as any code has one somewhere.
+    """
+    order = "little" if state & LE else "big"
+    machine = DawrMachine(
+        vcpus, lpcr=3 << m.AIL_SHIFT | (m.ILE if state & LE else 0), honours=honours
+    )
+    machine.zeros = [range(0x10000, 0x11000)]
+    machine.put(TEXT, *code, m.SELF, order=order)
+    machine.put(TEXT + 0xFF8, w.ld(3, 4), m.SELF, order=order)
+    for vector in (VIRTUAL, 0):
+        machine.put(vector | 0x300, m.addi(20, 20, 1), m.RFID, order=order)
+    for cpu in machine.vcpus:
+        cpu.update(msr=state, r20=0)
+    return machine

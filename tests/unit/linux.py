@@ -10,6 +10,7 @@ alone sends an outer interrupt's return to a wrong place, here as there.
   FILTER                    reads DSISR of pt_regs, and calls do_page_fault or, at SITE, do_break
   DO_PAGE_FAULT             counts
   DO_BREAK                  counts, and sets DAWR0 and DAWRX0 to Linux's null watchpoint
+  DO_EITHER                 calls one of these instead, in a kernel without FILTER
   HCALL                     plpar_hcall_norets_notrace, with `sc 1` at SC1
   OWN_WATCH                 sets the guest's own watchpoint: DAWR0 and DAWRX0 are r6 and r7
   vector 0x4c00             a system call: calls SERVICE with RI=1 and srr_valid=1, on the stack of
@@ -33,6 +34,7 @@ HCALL = BASE | 0x9000
 OWN_WATCH = BASE | 0x9100
 DO_PAGE_FAULT = BASE | 0x9200
 DO_BREAK = BASE | 0x9300
+DO_EITHER = BASE | 0x9380
 RETURN = BASE | 0x9400
 SERVICE = BASE | 0x9800
 SC1 = HCALL + 0x14
@@ -137,6 +139,21 @@ _FILTER = [
     m.b(RETURN - (FILTER + 20)),
     m.b(DO_BREAK - SITE, link=True),
     m.b(RETURN - (SITE + 4)),
+]
+
+# The same where the kernel's C code looks at DSISR.
+_CALL = [
+    m.NOP,
+    m.addi(3, 1, PT),
+    m.b(DO_EITHER - (FILTER + 8), link=True),
+    m.b(RETURN - (FILTER + 12)),
+]
+_DO_EITHER = [
+    w.ld(4, 3, DSISR),
+    w.andis(0, 4, 0x40),
+    w.beq(8),
+    m.b(DO_BREAK - (DO_EITHER + 12)),
+    m.b(DO_PAGE_FAULT - (DO_EITHER + 16)),
 ]
 
 _RETURN = [
@@ -248,13 +265,22 @@ STORE = SERVICE + 12  # the store that changes COUNTER
 
 
 def booted(
-    *code: int, vcpus: int = 1, order: Order = "little", honours: bool = True
+    *code: int,
+    vcpus: int = 1,
+    order: Order = "little",
+    honours: bool = True,
+    filters: bool = True,
 ) -> DawrMachine:
-    """A machine with the kernel, each vCPU at code at TEXT that ends in a loop."""
+    """A machine with the kernel, each vCPU at code at TEXT that ends in a loop.
+
+    The page has an `ld` at its end, as any code has one somewhere; so has that of a program.
+    honours: see `DawrMachine`.  filters: see `install`.
+    """
     lpcr = 3 << m.AIL_SHIFT | (m.ILE if order == "little" else 0)
     machine = DawrMachine(vcpus, lpcr=lpcr, honours=honours)
-    install(machine, order)
+    install(machine, order, filters=filters)
     machine.put(m.TEXT, *code, m.SELF, order=order)
+    machine.put(m.TEXT + 0xFF8, w.ld(3, 4), m.SELF, order=order)
     return machine
 
 
@@ -262,25 +288,29 @@ def in_program(machine: DawrMachine, *code: int, n: int = 0, order: Order = "lit
     """A vCPU is in problem state, at code at PROGRAM that ends in a loop."""
     cpu = machine.vcpus[n]
     machine.put(PROGRAM, *code, m.SELF, order=order)
+    machine.put(PROGRAM + 0xFF8, w.ld(3, 4), m.SELF, order=order)
     state = m.USER if order == "little" else m.USER & ~LE
     cpu.update(pc=PROGRAM, msr=state, r1=0x20000000, r13=0x7777)
 
 
-def install(machine: DawrMachine, order: Order = "little") -> None:
+def install(machine: DawrMachine, order: Order = "little", *, filters: bool = True) -> None:
     """Put the kernel into memory; each vCPU is in it, with its paca in r13 and a stack in r1.
 
     The stack is below where interrupts from problem state have theirs.  COUNTER is 0.
+    filters: as in Linux 6.1 there is a FILTER; else it is a kernel of another shape, in which no
+    place is come to by matches alone before do_break itself.
     """
 
     code: dict[int, list[int]] = {
         VIRTUAL | 0x300: _vector(COMMON),
         0x300: _vector(REAL_COMMON),
         VIRTUAL | 0xC00: [m.b(_SYSTEM_CALL - (VIRTUAL | 0xC00))],
-        REAL_COMMON: [*_REAL, *_SAVES, *_FILTER],
+        REAL_COMMON: [*_REAL, *_SAVES, *(_FILTER if filters else _CALL)],
         HCALL: _HCALL,
         OWN_WATCH: _set_mode(OWN_WATCH + 12, False),
         DO_PAGE_FAULT: [*_counts(PAGE_FAULTS), m.BLR],
         DO_BREAK: _DO_BREAK,
+        DO_EITHER: _DO_EITHER,
         RETURN: _RETURN,
         _SYSTEM_CALL: _system_call(_SYSTEM_CALL),
         SERVICE: _SERVICE,

@@ -19,9 +19,10 @@ from .dawr_machine import (
     WT,
     WTI,
     DawrMachine,
+    bare,
 )
 from .engine.bench import CONTINUE
-from .machine import NUMBERS, TEXT, VIRTUAL
+from .machine import NUMBERS, TEXT, VIRTUAL, Runaway
 
 DATA = 0xC000000000C00100
 ALWAYS = WTI | KERNEL | USER
@@ -321,3 +322,24 @@ def test_memory_by_the_stub() -> None:
     assert machine.call(b"M%x,2:aabb" % (DATA + 3)) == b"OK"
     assert machine.call(b"m%x,8" % DATA) == b"887766aabb332211"
     assert machine.call(b"M%x,2:aabb" % (DATA + 7)) == b"E14"
+
+
+@pytest.mark.parametrize("state", [m.KERNEL, m.REAL, m.KERNEL & ~m.LE])
+def test_bare_machine(state: int) -> None:
+    """Its handler returns to the access, which matches for ever; of a fault it gets on."""
+    machine = bare(w.std(7, 6), vcpus=2, state=state)
+    for cpu in machine.vcpus:
+        cpu["r6"] = DATA
+    machine.faults = {DATA}
+    machine.turns = [0]
+    machine.breakpoints[TEXT + 4] = 1
+    machine.resume(CONTINUE)
+    assert machine.cpu["r20"] == 1
+    assert machine.cpu["msr"] == state
+    machine.turns = [1]
+    machine.patience = 90
+    machine.vcpus[1].update(dawr0=DATA, dawrx0=STORES | ALWAYS)
+    with pytest.raises(Runaway):
+        machine.resume(CONTINUE)
+    assert machine.vcpus[1]["r20"] == machine.matches == 30
+    assert len(machine.call(b"m%x,1000" % TEXT)) == 0x2000

@@ -18,9 +18,11 @@ VECTOR = VIRTUAL | 0x300
 ORDERS = [pytest.param("little", id="little"), pytest.param("big", id="big")]
 
 
-def with_kernel(*code: int, order: linux.Order = "little", vcpus: int = 1) -> DawrMachine:
+def with_kernel(
+    *code: int, order: linux.Order = "little", vcpus: int = 1, filters: bool = True
+) -> DawrMachine:
     """The kernel, and code at TEXT, with r6 at DATA."""
-    machine = linux.booted(*code, order=order, vcpus=vcpus)
+    machine = linux.booted(*code, order=order, vcpus=vcpus, filters=filters)
     for cpu in machine.vcpus:
         cpu.update(r6=DATA, r7=0x55)
     return machine
@@ -36,10 +38,11 @@ def until(machine: DawrMachine, address: int, payload: bytes = CONTINUE) -> None
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("ail", [3, 0])
 @pytest.mark.parametrize("state", [m.KERNEL, m.USER], ids=["kernel", "user"])
+@pytest.mark.parametrize("filters", [True, False], ids=["filter", "none"])
 def test_page_fault_changes_nothing_but_what_interrupts_change(
-    order: linux.Order, ail: int, state: int
+    order: linux.Order, ail: int, state: int, filters: bool
 ) -> None:
-    machine = with_kernel(w.std(7, 6), order=order)
+    machine = with_kernel(w.std(7, 6), order=order, filters=filters)
     machine.faults = {DATA}
     cpu = machine.cpu
     cpu["msr"] = state if order == "little" else state & ~m.LE
@@ -140,10 +143,11 @@ def test_match_that_is_undone_by_pc_and_msr_alone_breaks_the_system_call(told: b
     assert cpu["r13"] == 0x7777
 
 
-def test_guests_own_watchpoint() -> None:
+@pytest.mark.parametrize("filters", [True, False])
+def test_guests_own_watchpoint(filters: bool) -> None:
     """The guest sets it by H_SET_MODE; its do_break sets Linux's null watchpoint."""
     own = DATA + 0x40
-    machine = with_kernel(m.b(linux.OWN_WATCH - TEXT, link=True), w.std(7, 8))
+    machine = with_kernel(m.b(linux.OWN_WATCH - TEXT, link=True), w.std(7, 8), filters=filters)
     machine.cpu.update(r6=own, r7=STORES | ALWAYS, r8=own)
     until(machine, TEXT + 4)
     assert (machine.cpu["dawr0"], machine.cpu["dawrx0"]) == (own, STORES | ALWAYS)
