@@ -76,7 +76,7 @@ class Engine:
         past = Past(stub, vcpu, self._vectors, self._temporary, self._ledger, undoing, log)
         hypercalls = Hypercalls(stub, alone)
         dawr = Dawr(stub, self._vectors, alone, hypercalls, log)
-        self._watching = Watching(stub, self._vectors, gdbs, dawr, log, tell)
+        self._watching = Watching(stub, self._vectors, gdbs, self._ledger, dawr, log, tell)
         self._matches = Matches(
             stub,
             vcpu,
@@ -126,7 +126,7 @@ class Engine:
             undo,
             log,
         )
-        self._salvage = Salvage(stub, vcpu, self._ledger, undoing)
+        self._salvage = Salvage(stub, vcpu, self._ledger, undoing, self._watching, self._matches)
 
     def apply(self, options: Options) -> None:
         """Step as the user wants it from now on."""
@@ -286,9 +286,15 @@ class Engine:
         with suppress(StubRefused):
             self._stub.send_queued()
         self._runner.recover()
-        while self._ledger.outstanding and going_on():
-            self._runner.run(Resume((Action(b"c"),)), None, releasing=True)
-        return not self._ledger.outstanding
+        run_on = Resume((Action(b"c"),))
+        while True:
+            self._watching.begin(run_on)
+            self._watching.disarm()
+            self._matches.begin(freely=True)
+            home = not (self._ledger.outstanding or self._watching.wants_matches)
+            if (home and not self._matches.are_coming) or not going_on():
+                return home
+            self._runner.run(run_on, None, releasing=True)
 
     def disown(self) -> None:
         """From now on the guest is somebody else's."""

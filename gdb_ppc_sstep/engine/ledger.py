@@ -27,9 +27,10 @@ that is armed over it: to undo the one writes the MSR that undoes the other.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple, Union
 
+from ..ppc.dawr import Window
 from ..rsp.resume import StopReply
 from .steps import Armed, Found
 from .targets import Target
@@ -52,8 +53,25 @@ class Change(NamedTuple):
     found: Found | None = None
 
 
-Snapshot = tuple[Change, ...]
+class Watched(NamedTuple):
+    """DAWR0 and DAWRX0 of a vCPU that are ours.  thread: its thread-id."""
+
+    thread: bytes | None
+    window: Window
+
+
+Snapshot = tuple[Union[Change, Watched], ...]
 """Changes of ours that are still in the guest."""
+
+
+def steps_of(snapshot: Snapshot) -> list[Change]:
+    """Those that are steps."""
+    return [one for one in snapshot if isinstance(one, Change)]
+
+
+def windows_of(snapshot: Snapshot) -> list[Watched]:
+    """Those that are watchpoints."""
+    return [one for one in snapshot if isinstance(one, Watched)]
 
 
 class Settle(NamedTuple):
@@ -88,8 +106,9 @@ class Ledger:
     """The changes of one engine.
 
     outstanding: what a guest that runs would meet, ARMED or COLLECTING, the oldest first.  redo:
-    what the stub has refused and is to be done again, the first one first.  Both are read by
-    others, and written only here.
+    what the stub has refused and is to be done again, the first one first.  windows: DAWR0 and
+    DAWRX0 of the vCPUs, by thread, as we wrote them.  All are read by others, and written only
+    here.
     """
 
     def __init__(self, journal: Callable[[Snapshot], None]) -> None:
@@ -99,11 +118,13 @@ class Ledger:
         self._deferred: Settle | None = None  # the stop that it was found at
         self.outstanding: list[Armed] = []
         self.redo: list[Redo] = []
+        self.windows: dict[bytes | None, Window] = {}
 
     @property
     def snapshot(self) -> Snapshot:
         """All changes, the oldest first."""
-        return tuple(self._changes)
+        windows = [Watched(*one) for one in self.windows.items() if one[1].matches]
+        return (*self._changes, *windows)
 
     @property
     def guarded(self) -> tuple[int, ...]:
@@ -134,9 +155,15 @@ class Ledger:
         if self._queued is None:
             self._tell()
 
-    def adopt(self, changes: Iterable[Change]) -> None:
+    def watch(self, thread: bytes | None, window: Window) -> None:
+        """DAWR0 and DAWRX0 of a vCPU are about to be written, or (no access matches) were."""
+        self.windows[thread] = window
+        self._tell()
+
+    def adopt(self, snapshot: Snapshot) -> None:
         """These were made by a session that was killed."""
-        for armed, _phase, found in changes:
+        self.windows.update(windows_of(snapshot))
+        for armed, _phase, found in steps_of(snapshot):
             self._move(armed, Phase.ARMED)
             if found is not None:
                 self._move(armed, Phase.COLLECTING, found)
@@ -216,6 +243,7 @@ class Ledger:
         self._queued = self._deferred = None
         self.outstanding = []
         self.redo.clear()
+        self.windows.clear()
         self._tell()
 
     # -- how
@@ -243,4 +271,4 @@ class Ledger:
             self.outstanding = [*self.outstanding, armed]
 
     def _tell(self) -> None:
-        self._journal(tuple(self._changes))
+        self._journal(self.snapshot)

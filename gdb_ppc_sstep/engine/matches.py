@@ -18,7 +18,7 @@ from contextlib import suppress
 from ..errors import StubRefused
 from ..ppc import dawr, linux_code, msr
 from ..ppc.linux_code import MatchCall
-from ..rsp.resume import StopReply
+from ..rsp.resume import StopReply, stopped
 from ..stub.stub import Stub
 from .hypercall import Hypercalls
 from .ledger import Ledger
@@ -28,6 +28,7 @@ from .vcpu import Vcpu
 from .vectors import Vectors
 from .watching import Watching
 
+_VECTOR_LENGTH = 0x80
 _TOLD = ("nip", "msr", "trap", "dar", "dsisr")
 
 
@@ -62,7 +63,7 @@ class Matches:
     @property
     def must(self) -> tuple[int, ...]:
         """Where breakpoints are needed while the guest runs."""
-        if not self._watching.wants_matches:
+        if not self._expects:
             return ()
         first = self._at_vectors[:1] if self._call is None else (self._call.address,)
         return (*first, *self._returning)
@@ -70,7 +71,24 @@ class Matches:
     @property
     def may(self) -> tuple[int, ...]:
         """Where they are wanted as well: accesses that are not translated go there."""
-        return self._at_vectors[1:] if self._call is None and self._watching.wants_matches else ()
+        return self._at_vectors[1:] if self._call is None and self._expects else ()
+
+    @property
+    def _expects(self) -> bool:
+        return self._watching.wants_matches or bool(self._watching.left and self.are_coming)
+
+    @property
+    def are_coming(self) -> bool:
+        """Whether a thread without a window was in a handler of the guest's when that was taken
+        away, and may be on the way to where its match is caught.
+        """
+        return any(map(self._is_inside, self._watching.left.values()))
+
+    def _is_inside(self, pc: int) -> bool:
+        for vector in self._at_vectors:
+            if vector <= pc < vector + _VECTOR_LENGTH:
+                return self._call is not None or pc == vector
+        return self._call is not None and self._call.handler <= pc <= self._call.address
 
     @property
     def how(self) -> str:
@@ -83,8 +101,11 @@ class Matches:
         freely: and not for a step.
         """
         self._returning.clear()
-        if not self._watching.wants_matches:
-            return
+        self._look_after_left()
+        if self._expects:
+            self._expect(freely=freely)
+
+    def _expect(self, *, freely: bool) -> None:
         state = self._stub.read("msr")
         if self._call is not None and not (freely and self._moved(state)):
             return
@@ -92,6 +113,17 @@ class Matches:
         self._at_vectors = tuple(dict.fromkeys((translated, dawr.DATA_STORAGE)))
         self._call = self._find(state, translated)
         self._log("matches are caught at {}", self.how)
+
+    def _look_after_left(self) -> None:
+        """Those that were on the way to where matches are caught, and are not any more."""
+        selected, left = self._stub.thread, self._watching.left
+        for thread, pc in list(left.items()):
+            if self._is_inside(pc):
+                self._stub.select(thread)
+                left[thread] = self._stub.read("pc")
+            if not self._is_inside(left[thread]):
+                del left[thread]
+        self._stub.select(selected)
 
     def _moved(self, state: int) -> bool:
         """Whether the call is not there any more; in problem state that cannot be looked at."""
@@ -131,6 +163,18 @@ class Matches:
             return self._at_vector(stop, pc)
         return stop
 
+    def take_back(self, thread: bytes | None) -> None:
+        """A killed session's match, if a thread stands where it is caught."""
+        self._stub.select(thread)
+        self._expect(freely=True)
+        pc = self._stub.read("pc")
+        if self._call is not None and pc == self._call.address:
+            self._at_call(stopped(thread), self._call)
+        elif pc in self._at_vectors:
+            self._undone(stopped(thread), pc)
+        self._returning.clear()
+        self._stub.send_queued()
+
     def _at_call(self, stop: StopReply, call: MatchCall) -> StopReply | None:
         """Have the kernel return from the match without its call."""
         stub = self._stub
@@ -149,22 +193,29 @@ class Matches:
         self._log("a match at {:#x} msr={:#x} dar={:#x}", nip, state, dar)
         with suppress(StubRefused):
             stub.instruction(nip)  # then it is known what the breakpoint there hides
+        self._watching.left.pop(stop.thread, None)
         stub.write("pc", call.address + 4)
         self._returning[nip] = dar
         return None
 
     def _at_vector(self, stop: StopReply, vector: int) -> StopReply | None:
-        """Undo a match where it was taken."""
+        """The stop for gdb of a match where it was taken, or what of that it is."""
+        dar = self._undone(stop, vector)
+        return stop if dar is None else self._shown(stop.thread, dar)
+
+    def _undone(self, stop: StopReply, vector: int) -> int | None:
+        """Undo a match where it was taken; an address of the access, None if it is none of ours."""
         stub, thread = self._stub, stop.thread
         dsisr = stub.read_optional("dsisr")
         if dsisr is not None and not dsisr & dawr.MATCH:
-            return stop
+            return None
         saved = self._vcpu.saved_by(vector)
         if saved is None:
             raise StubRefused("the stub refused to read srr0 or srr1 at a watchpoint")
         dar = stub.read_optional("dar") if dsisr is not None else None
         if dar is not None and not self._watching.is_ours(thread, dar):
-            return stop
+            return None
+        self._watching.left.pop(thread, None)
         pc, state = saved[0], msr.after_trace(saved[1])
         handler = stub.read("msr")
         stub.write("msr", state)
@@ -172,10 +223,10 @@ class Matches:
         if dsisr is None and not self._watching.is_in_window():
             stub.write("pc", vector)
             stub.write("msr", handler)
-            return stop
+            return None
         self._put_srrs_back(thread, pc, state)
         stub.send_queued()
-        return self._shown(thread, stub.read("pc") if dar is None else dar)
+        return stub.read("pc") if dar is None else dar
 
     def _put_srrs_back(self, thread: bytes | None, pc: int, state: int) -> None:
         """As far as they are known: before a step they were."""

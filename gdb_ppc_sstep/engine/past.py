@@ -45,7 +45,14 @@ class Past:
         """
         instruction = self._stub.instruction(pc)
         plan = strategy.plan(
-            instruction, pc, state, self._vcpu.read, self._vectors.at_stop(), traceable=False
+            instruction,
+            pc,
+            state,
+            self._vcpu.read,
+            self._vectors.at_stop(),
+            code=self._stub.instruction,
+            traceable=False,
+            reserved=False,
         )
         if plan.state is not None:
             self.emulate(plan)

@@ -8,8 +8,9 @@ from typing import Any
 
 from ..errors import BadPacket
 from ..ppc import msr
+from ..ppc.dawr import Window
 from ..ppc.isa import decode
-from .ledger import Change, Phase, Snapshot
+from .ledger import Change, Phase, Snapshot, Watched, steps_of, windows_of
 from .steps import Armed, Found, Task
 
 
@@ -17,8 +18,9 @@ def written(snapshot: Snapshot) -> str:
     """The record, empty where there is nothing."""
     if not snapshot:
         return ""
-    changes = [f"({_text(armed)}, {found and tuple(found)})" for armed, _, found in snapshot]
-    return f"[{', '.join(changes)}]"
+    told = [_text(one.armed, one.found) for one in steps_of(snapshot)]
+    told += [repr((thread, *window)) for thread, window in windows_of(snapshot)]
+    return f"[{', '.join(told)}]"
 
 
 def read(text: str) -> Snapshot:
@@ -34,12 +36,16 @@ def read(text: str) -> Snapshot:
 
 
 @functools.lru_cache(maxsize=16)
-def _text(armed: Armed) -> str:
+def _text(armed: Armed, found: Found | None) -> str:
     thread, instruction, *others, task = armed
-    return repr((thread, instruction.word, *others, task and tuple(task)))
+    step = (thread, instruction.word, *others, task and tuple(task))
+    return repr((step, found and tuple(found)))
 
 
-def _change(fields: tuple[Any, ...]) -> Change:
+def _change(fields: tuple[Any, ...]) -> Change | Watched:
+    if len(fields) == 3:
+        thread, address, control = fields
+        return Watched(_thread(thread), Window(_unsigned(address), _unsigned(control)))
     step, found = fields
     if found is not None:
         thread, srr0, srr1 = found

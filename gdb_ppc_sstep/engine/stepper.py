@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..options import Interrupts, Options
-from ..ppc import isa
+from ..ppc import isa, ranges
 from ..ppc.isa import Instruction
 from ..rsp.breakpoints import GdbBreakpoints
 from ..rsp.resume import Action, Resume, StopReply, stopped
@@ -70,7 +70,7 @@ class Stepper:
         """Do what the packet asks for.  For errors see `Engine.resume`."""
         action = request.stepping
         if action is None and self._watching.by_steps:
-            request, action = self._watched_by_steps(request)
+            return self._continue_by_steps(request)
         if action is None:
             return Outcome(self._runner.run(request, None), None)
         while True:
@@ -85,12 +85,28 @@ class Stepper:
             if self._stub.interrupted():
                 return outcome._replace(stop=stopped(outcome.stop.thread, signal=2))
 
-    def _watched_by_steps(self, request: Resume) -> tuple[Resume, Action | None]:
-        """What is to be done of a continue, step by step: the thread that gdb looks at is stepped.
+    def _continue_by_steps(self, request: Resume) -> Outcome:
+        """A continue with watchpoints that nothing but steps can see.
 
-        As with gdb's own software watchpoints the other threads run freely meanwhile.
+        The thread that runs alone, or has stopped last, is stepped.  As with gdb's own software
+        watchpoints, what other threads do meanwhile is not seen.
         """
-        return request, None
+        stub = self._stub
+        thread = request.alone or stub.thread or stub.current_thread()
+        action = Action(b"s", b"", thread)
+        others = () if request.alone is not None else (Action(b"c"),)
+        stepping = Resume((action, *others) if request.vcont else (Action(b"s"),), request.vcont)
+        while True:
+            stub.select(thread)
+            ran = self._code_run.straight(request, ranges.STRAIGHT, self._watching.accesses())
+            outcome = self._step(stepping, action) if ran is None else Outcome(ran.stop, None)
+            stop = outcome.stop
+            if not stop.is_breakpoint or stop.thread != thread:
+                return outcome
+            if self._gdbs.code_at(stub.read("pc")):
+                return outcome
+            if stub.interrupted():
+                return outcome._replace(stop=stopped(thread, signal=2))
 
     def _stays(self, action: Action, stop: StopReply) -> int | None:
         """Where a range (`vCont;r`) may go on after a stop: the pc; None where it has ended.
@@ -120,7 +136,7 @@ class Stepper:
 
     def _range(self, request: Resume, action: Action) -> Ran | None:
         """`run_range`, if a step is one of a range."""
-        if action.verb != b"r":
+        if action.verb != b"r" or self._watching.by_steps:
             return None
         self._stub.select(self._thread(action))
         return self._code_run.run_range(request.continued(), *action.range)
@@ -131,7 +147,8 @@ class Stepper:
         hit = self._watching.look(thread)
         if hit is not None:
             return Outcome(hit, None)
-        step = self._planner.plan(request, thread)
+        reserved = self._watching.over != (thread, self._stub.read("pc"))
+        step = self._planner.plan(request, thread, reserved=reserved)
         instruction, plan = step.instruction, step.plan
         what = "step {} pc={:#x} msr={:#x} {:08x} {}: {}"
         kind = instruction.kind.value

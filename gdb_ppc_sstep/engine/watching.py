@@ -11,13 +11,15 @@ from collections.abc import Callable
 
 from ..errors import SstepError, StubRefused
 from ..options import Options, Watchpoints
-from ..ppc import dawr
-from ..ppc.access import Access, access
+from ..ppc import dawr, isa, ranges
+from ..ppc.access import Access, access, may_access
 from ..ppc.dawr import OFF, Watch, Window
 from ..rsp.breakpoints import Breakpoint, GdbBreakpoints
 from ..rsp.resume import Resume, StopReply, stopped
+from ..stub.known import PAGE
 from ..stub.stub import Stub
 from .dawr import Dawr
+from .ledger import Ledger
 from .steps import thread_name
 from .vectors import Vectors
 
@@ -28,7 +30,8 @@ class Watching:
     """The watchpoints of one engine.
 
     by_steps: whether they are seen by steps alone.  over: the thread and the address of the access
-    that gdb was told of, where it now steps over that; else None.
+    that gdb was told of, where it now steps over that; else None.  left: where threads stood when
+    their window was taken away: they may be on the way to where a match is caught.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class Watching:
         stub: Stub,
         vectors: Vectors,
         gdbs: GdbBreakpoints,
+        ledger: Ledger,
         dawr_: Dawr,
         log: Callable[..., None],
         tell: Callable[[str], None],
@@ -44,6 +48,7 @@ class Watching:
         self._stub = stub
         self._vectors = vectors
         self._gdbs = gdbs
+        self._ledger = ledger
         self._dawr = dawr_
         self._log = log
         self._tell = tell
@@ -51,10 +56,11 @@ class Watching:
         self._stub_takes: bool | None = None  # whether the stub has watchpoints of its own
         self.by_steps = False
         self._window = OFF  # for the vCPUs that run
-        self._armed: dict[bytes | None, Window] = {}  # what they have, where that is not OFF
         self._blind: bytes | None = None  # the thread that is to run with OFF
         self._threads: list[bytes] = []
         self._spaces: dict[Breakpoint, int | None] = {}  # the PID register, when it was inserted
+        self._taken: set[bytes | None] = set()  # threads whose DAWR the guest uses itself
+        self.left: dict[bytes | None, int] = {}
         self._told: set[str] = set()
         self.over: tuple[bytes | None, int] | None = None
         self._shown: tuple[bytes | None, int] | None = None  # the access that gdb was told of last
@@ -92,11 +98,12 @@ class Watching:
     @property
     def wants_matches(self) -> bool:
         """Whether a vCPU that runs may have a match."""
-        return self._window.matches or any(one.matches for one in self._armed.values())
+        return self._window.matches or any(one.matches for one in self._ledger.windows.values())
 
     def is_ours(self, thread: bytes | None, dar: int) -> bool:
         """Whether a match of this thread may be one of its window."""
-        return self._armed.get(thread, OFF).may_have(dar)
+        window = self._ledger.windows.get(thread, OFF)
+        return thread not in self._taken and window.is_near(dar) and window != OFF
 
     # -- before the guest runs
 
@@ -143,23 +150,30 @@ class Watching:
         """Has the guest changed what we have written?"""
         selected = self._stub.thread
         try:
-            for thread, window in list(self._armed.items()):
+            for thread, window in list(self._ledger.windows.items()):
                 self._stub.select(thread)
                 now = self._dawr.given()
                 if now is None or now == window or not (now.matches or window.matches):
                     continue
                 self._log("{}: DAWR is {:#x} {:#x}", thread_name(thread), *now)
-                self._armed[thread] = now
-                who = thread_name(thread)
-                if now.matches:
-                    self._say(
-                        f"the guest has set the DAWR of {who} for itself; "
-                        "the watchpoints do not see this vCPU until it is free again"
-                    )
-                else:
+                self._ledger.watch(thread, now._replace(control=0))
+                if not self._is_taken(thread, now):
+                    who = thread_name(thread)
                     self._say(f"the guest has cleared the DAWR of {who}; it is armed again")
         finally:
             self._stub.select(selected)
+
+    def _is_taken(self, thread: bytes | None, now: Window) -> bool:
+        """Whether the guest uses the DAWR of a vCPU for itself, which is left alone then."""
+        if not now.matches:
+            self._taken.discard(thread)
+            return False
+        self._taken.add(thread)
+        self._say(
+            f"the guest has set the DAWR of {thread_name(thread)} for itself; "
+            "the watchpoints do not see this vCPU until it is free again"
+        )
+        return True
 
     def arm(self, request: Resume) -> None:
         """The guest is about to run: the vCPUs that do get the window of now."""
@@ -168,10 +182,14 @@ class Watching:
         selected = self._stub.thread
         for thread in self._running(request):
             wanted = OFF if thread == self._blind else self._window
-            have = self._armed.get(thread, OFF)
+            have = self._ledger.windows.get(thread, OFF)
             if have == wanted or not (have.matches or wanted.matches):
                 continue
             self._stub.select(thread)
+            if thread not in self._ledger.windows or thread in self._taken:
+                now = self._dawr.given()
+                if now is not None and self._is_taken(thread, now):
+                    continue
             self._set(thread, wanted)
         self._stub.select(selected)
 
@@ -182,18 +200,30 @@ class Watching:
 
     def _set(self, thread: bytes | None, wanted: Window) -> None:
         """The selected thread's."""
-        have = self._armed.get(thread, OFF)
+        ledger = self._ledger
+        have = ledger.windows.get(thread, OFF)
+        if wanted.matches:
+            ledger.watch(thread, wanted)
         try:
             self._dawr.write(wanted, have)
             self._stub.send_queued()
         except StubRefused as refused:
+            ledger.watch(thread, have)
             self._say(f"the watchpoints do not see {thread_name(thread)}: {refused}")
             return
-        self._armed[thread] = wanted if wanted.matches else have._replace(control=0)
+        if wanted.matches:
+            self.left.pop(thread, None)
+        else:
+            ledger.watch(thread, have._replace(control=0))
+            self.left[thread] = self._stub.read("pc")
+
+    def given(self) -> Window | None:
+        """See `Dawr.given`."""
+        return self._dawr.given()
 
     def disarm(self) -> None:
         """The guest is let go: no vCPU has a window of ours."""
-        for thread, window in list(self._armed.items()):
+        for thread, window in list(self._ledger.windows.items()):
             if window.matches:
                 self._stub.select(thread)
                 self._set(thread, OFF)
@@ -228,6 +258,21 @@ class Watching:
         done = self._access()
         return done is not None and self._window.has(done.address, done.length)
 
+    def accesses(self) -> list[int]:
+        """Where the selected thread may access memory, of the next instructions."""
+        stub = self._stub
+        pc = stub.read("pc")
+        count = min(ranges.STRAIGHT, (-pc % PAGE or PAGE) // 4)
+        try:
+            words = stub.code(pc, count)
+        except StubRefused:
+            return [pc]
+        return [
+            pc + 4 * n
+            for n, word in enumerate(words)
+            if word >> 26 == 1 or may_access(isa.decode(word), 0)
+        ]
+
     def _access(self) -> Access | None:
         stub = self._stub
         pc = stub.read("pc")
@@ -257,7 +302,7 @@ class Watching:
 
     def blind(self, thread: bytes | None) -> None:
         """The selected thread is about to run alone, and is not to see a match."""
-        if self._armed.get(thread, OFF).matches:
+        if self._ledger.windows.get(thread, OFF).matches:
             self._set(thread, OFF)
 
     def _say(self, line: str) -> None:

@@ -64,10 +64,10 @@ class Window(NamedTuple):
         """Whether an access is in it, of whatever kind."""
         return address < self.address + self.length and self.address < address + length
 
-    def may_have(self, dar: int) -> bool:
-        """Whether a match with this DAR may be one of this window."""
-        first, behind = self.address - SLACK, self.address + self.length + SLACK
-        return self.matches and first <= dar < behind
+    def is_near(self, dar: int) -> bool:
+        """Whether a match with this DAR may be one of this window, or of it before it was off."""
+        behind = self.address + (self.length or _LONGEST)
+        return self.address - SLACK <= dar < behind + SLACK
 
 
 OFF = Window(0, 0)

@@ -221,9 +221,12 @@ class Layer:
         self._wire.to_gdb(payload)
 
     def _tell(self, line: str) -> None:
-        """Print a line for the user.  The guest runs for gdb, which takes this for its output."""
-        self._log.line(line)
-        self._wire.to_gdb(b"O" + f"ppc-sstep: {line}\n".encode().hex().encode())
+        """Print a line for the user; while the guest runs for gdb, as output of the guest."""
+        if self._working is not None and isinstance(self._working.meaning, Resume):
+            self._log.line(line)
+            self._wire.to_gdb(b"O" + f"ppc-sstep: {line}\n".encode().hex().encode())
+        else:
+            self._log.say(f"ppc-sstep: {line}")
 
     # -- resuming
 
@@ -297,7 +300,10 @@ class Layer:
                 self._link.reply()  # that gdb did not wait for
             self._idle()
             for one in self._gdbs:
-                self._stub.breakpoint(one.removal)
+                if one.stops_code:
+                    self._stub.breakpoint(one.removal)
+                else:
+                    self._engine.watch(one.removal, one, inserts=False)
             self._gdbs.clear()
             self._collect()
             if self._to_continue:
