@@ -27,7 +27,7 @@ _LD, _LWZ = 58, 32
 
 
 class Dawr:
-    """Of the vCPUs of one guest.  honoured: whether the host makes use of them; None: unknown."""
+    """Of the vCPUs of one guest."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Dawr:
         self._alone = alone
         self._hypercalls = hypercalls
         self._log = log
-        self.honoured: bool | None = None
+        self._honours: dict[int, bool] = {}  # by the length of a window, whether the host does
         self._giving: set[bytes | None] = set()  # threads whose DAWR the stub has given
 
     def given(self) -> Window | None:
@@ -66,39 +66,50 @@ class Dawr:
             stub.write("dawrx0", window.control, reads_back=True)
             return
         result = self._hypercalls.call(SET_MODE, 0, _DAWR0, window.address, window.control)
+        if result in _NOT_THERE:
+            raise StubRefused(f"the hypervisor has no DAWR: it answers {result}")
         if result != _SUCCESS:
-            self.honoured = False if result in _NOT_THERE else self.honoured
             raise StubRefused(f"the hypervisor does not set DAWR0: it answers {result}")
-        self.honoured = True
 
-    def prove(self) -> bool:
-        """Whether the host honours it, tried on the selected thread where that is not known yet.
+    def prove(self, window: Window) -> bool:
+        """Whether the host honours a window of such a length, tried on the selected thread where
+        that is not known yet.
 
         StubRefused: it cannot be tried here.
         """
-        if self.honoured is None:
-            if self.given() is None:
-                self.write(dawr.OFF, dawr.OFF)
-            else:
-                self.honoured = self._loads()
-                self._log("DAWR is honoured: {}", self.honoured)
-        return bool(self.honoured)
+        known = self._honours.get(window.length)
+        if known is not None:
+            return known
+        if self.given() is None:
+            self.write(dawr.OFF, dawr.OFF)  # the hypervisor says so itself
+            honours = True
+        else:
+            honours = self._loads(window.length)
+        self._log("a window of {} bytes is honoured: {}", window.length, honours)
+        self._honours[window.length] = honours
+        return honours
 
-    def _loads(self) -> bool:
-        """Have the thread load a word of its code that is watched; whether that is a match."""
+    def _loads(self, length: int) -> bool:
+        """Have the thread load a word of its code that is the last one in such a window; whether
+        that is a match.
+
+        A window may be cut short: QEMU's emulation of POWER10 looks for its length elsewhere in
+        DAWRX0 (seen with QEMU 10.0).
+        """
         stub = self._stub
         state, pc = stub.read("msr"), stub.read("pc")
         if stub.read_optional("dsisr") is None:
             raise StubRefused("the stub gives DAWRX0 and not DSISR")
-        load = self._a_load(pc)
+        load = self._a_load(pc, length)
         if load is None:
             raise StubRefused("there is no load near pc by which DAWR could be tried")
         place, word = load
         instruction = isa.decode(word)
         offset = word & (0xFFFC if word >> 26 == _LD else 0xFFFF)
         offset -= (offset & 0x8000) << 1
-        watch = dawr.Watch(place, 4, loads=True, stores=False)
-        window = dawr.window((watch,), None)
+        last = place & ~7
+        watch = dawr.Watch(last + 8 - length, length, loads=True, stores=False)
+        window = dawr.window((watch,), self._vectors.processor())
         assert window is not None
         registers = {
             instruction.ra: place - offset & msr.MASK64,
@@ -115,8 +126,10 @@ class Dawr:
                 raise StubRefused("the load by which DAWR is tried takes another interrupt")
             return arrived == vector
 
-    def _a_load(self, pc: int) -> tuple[int, int] | None:
-        """An `ld` or `lwz` with a base register of its own, in the page of pc."""
+    def _a_load(self, pc: int, length: int) -> tuple[int, int] | None:
+        """An `ld` or `lwz` with a base register of its own, in the page of pc, at which a window of
+        such a length may end.
+        """
         page = pc & -PAGE
         for block in range(page, page + PAGE, _BLOCK):
             try:
@@ -126,6 +139,7 @@ class Dawr:
             for n, word in enumerate(words):
                 opcode, rt, ra = word >> 26, word >> 21 & 31, word >> 16 & 31
                 plain = opcode == _LWZ or (opcode == _LD and not word & 3)
-                if plain and ra not in (0, rt):
-                    return block + 4 * n, word
+                place = block + 4 * n
+                if plain and ra not in (0, rt) and dawr.may_end_at(place, length):
+                    return place, word
         return None

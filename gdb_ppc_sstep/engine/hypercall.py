@@ -18,6 +18,7 @@ SET_MODE = 0x31C
 
 _BLOCK = 0x400
 _LONGEST = 0x4000000  # bytes of a kernel that are looked through
+_MOST_EMPTY = 256  # blocks without code: it is no kernel, or its end
 _VOLATILE = tuple(f"r{n}" for n in range(13))  # what a hypercall may change
 _CHANGED = (*_VOLATILE, "cr", "xer", "ctr", "lr")
 
@@ -40,7 +41,9 @@ class Hypercalls:
         stub = self._stub
         state = stub.read("msr")
         if not state & (msr.RI | msr.PR):
-            raise StubRefused("the vCPU is in the first or last instructions of an interrupt")
+            raise StubRefused("it is in the first or last instructions of an interrupt")
+        if not msr.relocates(state):
+            raise StubRefused("its MMU is off, so it runs no kernel that calls the hypervisor")
         through = msr.in_handler(state, linux_code.KERNEL_BASE) | msr.RI
         call = self._find(state, through)
         if call is None:
@@ -58,7 +61,8 @@ class Hypercalls:
         privileged.
         """
         state = self._stub.read("msr")
-        call = None if state & msr.PR else self._find(state, state)
+        in_kernel = msr.relocates(state) and not state & msr.PR
+        call = self._find(state, state) if in_kernel else None
         return None if call is None else call.srr_valid
 
     def _find(self, state: int, through: int) -> Hypercall | None:
@@ -87,12 +91,13 @@ class Hypercalls:
 
     def _search(self, pc: int) -> Hypercall | None:
         """Where an idle vCPU stands first: it has just called the hypervisor."""
-        base, other = linux_code.KERNEL_BASE, None
+        base, other, empty = linux_code.KERNEL_BASE, None, 0
         near = pc & -_BLOCK
         for block in (near, *range(base, base + _LONGEST, _BLOCK)):
             # What follows an `sc 1` may be in the next block.
             code = self._stub.memory(block, _BLOCK + 8) or self._stub.memory(block, _BLOCK)
-            if not code and block != near:
+            empty = 0 if any(code) else empty + 1
+            if block != near and (not code or empty > _MOST_EMPTY):
                 break
             for call in linux_code.hypercalls(code, block, self._stub.order):
                 if call.srr_valid is not None:

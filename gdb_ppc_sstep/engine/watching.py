@@ -138,11 +138,21 @@ class Watching:
         wanted = dawr.window(map(_watch, watches), self._vectors.processor())
         if wanted is None:
             return "the watchpoints do not fit into the one window of 512 bytes that the CPU has"
+        selected = self._stub.thread
         try:
-            if not self._dawr.prove():
-                return "this host does not let its guests use DAWR"
+            # One whose DAWR the stub gives, if there is one: QEMU 7.2 gives the first one's.
+            for thread in [selected, *self._threads]:
+                self._stub.select(thread)
+                if self._dawr.given() is not None:
+                    break
+            else:
+                self._stub.select(selected)
+            if not self._dawr.prove(wanted):
+                return f"this host does not honour a DAWR of {wanted.length} bytes"
         except StubRefused as refused:
             return str(refused)
+        finally:
+            self._stub.select(selected)
         self._window = wanted
         return None
 

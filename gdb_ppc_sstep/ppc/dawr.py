@@ -92,6 +92,13 @@ def window(watches: Iterable[Watch], pvr: int | None) -> Window | None:
     return Window(first, control)
 
 
+def may_end_at(address: int, length: int) -> bool:
+    """Whether a window of such a length whose last doubleword has this address is one window on
+    every CPU.
+    """
+    return address % _LONGEST >= length - 8
+
+
 def _may_cross(pvr: int | None) -> bool:
     """Linux arch/powerpc/kernel/hw_breakpoint.c hw_breakpoint_validate_len: from ISA 3.1 on."""
     return pvr is not None and pvr >> 16 >= POWER10
