@@ -74,7 +74,7 @@ class Engine:
         self._prefetch = Prefetch(stub, self._vectors, gdbs)
         undoing = Undoing(stub, vcpu, self._vectors, self._ledger, self._prefetch, log)
         past = Past(stub, vcpu, self._vectors, self._temporary, self._ledger, undoing, log)
-        hypercalls = Hypercalls(stub, alone)
+        hypercalls = Hypercalls(stub, past, alone)
         dawr = Dawr(stub, self._vectors, alone, hypercalls, log)
         self._watching = Watching(stub, self._vectors, gdbs, self._ledger, dawr, log, tell)
         self._matches = Matches(

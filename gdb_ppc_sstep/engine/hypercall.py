@@ -12,10 +12,12 @@ from ..ppc import linux_code, msr
 from ..ppc.linux_code import Hypercall
 from ..stub.stub import Stub
 from .alone import Alone
+from .past import Past
 
 SET_MODE = 0x31C
 """H_SET_MODE (Linux arch/powerpc/include/asm/hvcall.h); it takes flags, a resource, two values."""
 
+_UNRECOVERABLE = 256  # instructions of an interrupt's entry or exit
 _BLOCK = 0x400
 _LONGEST = 0x4000000  # bytes of a kernel that are looked through
 _MOST_EMPTY = 256  # blocks without code: it is no kernel, or its end
@@ -26,8 +28,9 @@ _CHANGED = (*_VOLATILE, "cr", "xer", "ctr", "lr")
 class Hypercalls:
     """Of one stub."""
 
-    def __init__(self, stub: Stub, alone: Alone) -> None:
+    def __init__(self, stub: Stub, past: Past, alone: Alone) -> None:
         self._stub = stub
+        self._past = past
         self._alone = alone
         self._found: Hypercall | None = None
         self._searched = False
@@ -35,13 +38,19 @@ class Hypercalls:
     def call(self, number: int, *arguments: int) -> int:
         """Make a hypercall; its result, signed.
 
-        StubRefused: the guest has no code for it, or the thread is where SRR0 and SRR1, which the
-        call overwrites, still matter (MSR[RI]=0).
+        Where SRR0 and SRR1, which the call overwrites, still matter (MSR[RI]=0), the thread is
+        first let out of there, alone.  StubRefused: that does not go well, or the guest has no code
+        for the call.
         """
         stub = self._stub
-        state = stub.read("msr")
-        if not state & (msr.RI | msr.PR):
-            raise StubRefused("it is in the first or last instructions of an interrupt")
+        for _ in range(_UNRECOVERABLE):
+            state, pc = stub.read("msr"), stub.read("pc")
+            if state & (msr.RI | msr.PR):
+                break
+            if self._past.step_past(stub.thread, pc, state) is not None:
+                raise StubRefused("it was interrupted on the way out of an interrupt's entry")
+        else:
+            raise StubRefused("it does not come out of the entry of an interrupt (MSR[RI]=0)")
         if not msr.relocates(state):
             raise StubRefused("its MMU is off, so it runs no kernel that calls the hypervisor")
         through = msr.in_handler(state, linux_code.KERNEL_BASE) | msr.RI

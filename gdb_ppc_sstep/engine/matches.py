@@ -258,4 +258,4 @@ class Matches:
         self._log("{} accesses nothing that is watched", thread_name(thread))
         self._watching.blind(thread)
         pc, state = self._stub.read("pc"), self._stub.read("msr")
-        return self._past.step_past_vector(thread, pc, state)
+        return self._past.step_past(thread, pc, state)

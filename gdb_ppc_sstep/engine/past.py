@@ -38,8 +38,8 @@ class Past:
         self._undoing = undoing
         self._log = log
 
-    def step_past_vector(self, thread: bytes | None, pc: int, state: int) -> StopReply | None:
-        """Execute the one instruction at a planted vector without its breakpoint.
+    def step_past(self, thread: bytes | None, pc: int, state: int) -> StopReply | None:
+        """Execute the one instruction at pc, without a breakpoint that is there.
 
         The stop for gdb if it was stopped for anything else meanwhile.
         """

@@ -87,7 +87,7 @@ class Settler:
             shown = self._watched(stop, target)
         if shown is stop and target is not None and self._is_passing(stop, target):
             pc, state = self._stub.read("pc"), self._stub.read("msr")
-            shown = self._past.step_past_vector(stop.thread, pc, state)
+            shown = self._past.step_past(stop.thread, pc, state)
         if shown is None and armed is not None and armed not in ledger.outstanding:
             shown = stopped(armed.thread)  # another vCPU's stop hid the end of the step
         if shown is None:
@@ -131,7 +131,7 @@ class Settler:
                     shown = None  # an earlier step came home: nobody asked for this stop
             elif only_ours and not self._gdbs.code_at(pc):
                 self._log("{} has a Trace interrupt of its own at {:#x}", thread_name(thread), pc)
-                shown = self._past.step_past_vector(thread, pc, state)
+                shown = self._past.step_past(thread, pc, state)
         return shown, elsewhere
 
     def _owner(
@@ -171,7 +171,7 @@ class Settler:
         planted = self._ledger.guarded + (target.must + target.may if target else ())
         if shown is not stop or pc in planted or self._gdbs.code_at(pc):
             return shown
-        return self._past.step_past_vector(stop.thread, pc, self._stub.read("msr"))
+        return self._past.step_past(stop.thread, pc, self._stub.read("msr"))
 
     def _is_passing(self, stop: StopReply, target: Target) -> bool:
         """Whether a stop is at a temporary breakpoint of a target, and is not for gdb."""
