@@ -21,6 +21,7 @@ MARKED = ("lldb", "kvm", "linux", "bare")
 
 SYSTEM = "tests/system/"
 QUICK: dict[str, tuple[str, ...]] = {
+    "test_access.py::test_where_qemu_stops": ("POWER10-le",),
     "test_atomic.py::test_sequences": ("endian=be",),
     "test_bench.py::": (),
     "test_every_step.py::test_every_register": ("endian=be-ail=3-wire", "endian=le-commands"),

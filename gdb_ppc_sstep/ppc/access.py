@@ -251,7 +251,11 @@ def _indexed(instruction: Instruction, length: int, read: Reader) -> tuple[int, 
 
 
 def _atomic(extended: int, function: int, size: int) -> tuple[int, int]:
-    """The same for an atomic on memory, of which some have two neighbours as operands."""
+    """The same for an atomic on memory.
+
+    Some have two operands side by side: both count as read and written, though fetch and increment
+    or decrement write one only.  gcc's amo.h has the function codes, and the side of the other.
+    """
     if extended in (_LWAT, _LDAT):
         if function == 0b11100:  # fetch and decrement bounded: the bound lies before
             return -size, 2 * size
