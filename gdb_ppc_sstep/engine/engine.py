@@ -86,7 +86,6 @@ class Engine:
             past,
             hypercalls,
             log,
-            tell,
         )
         settler = Settler(
             stub, vcpu, self._ledger, gdbs, undoing, past, self._matches, self._prefetch, log

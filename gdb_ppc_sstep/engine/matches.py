@@ -45,7 +45,6 @@ class Matches:
         past: Past,
         hypercalls: Hypercalls,
         log: Callable[..., None],
-        tell: Callable[[str], None],
     ) -> None:
         self._stub = stub
         self._vcpu = vcpu
@@ -55,7 +54,6 @@ class Matches:
         self._past = past
         self._hypercalls = hypercalls
         self._log = log
-        self._tell = tell
         self._call: MatchCall | None = None
         self._at_vectors: tuple[int, ...] = ()
         self._returning: dict[int, int] = {}  # where the kernel returns to, and the DAR
@@ -191,6 +189,7 @@ class Matches:
         if not is_match or not self._watching.is_ours(stop.thread, dar):
             return stop  # the guest's own
         self._log("a match at {:#x} msr={:#x} dar={:#x}", nip, state, dar)
+        self._tell_of_lost_srrs(nip, state)
         with suppress(StubRefused):
             stub.instruction(nip)  # then it is known what the breakpoint there hides
         self._watching.left.pop(stop.thread, None)
@@ -238,17 +237,21 @@ class Matches:
                 return
         if state & msr.PR:
             return  # a program has no use for them
-        if not state & msr.RI:
-            self._tell(
-                f"the guest needed SRR0 and SRR1 at {pc:#x} (MSR[RI]=0), "
-                "and they are lost by the watchpoint"
-            )
+        self._tell_of_lost_srrs(pc, state)
         offset = self._hypercalls.srr_valid()
         if offset is not None:
             place = stub.read("r13") + offset & msr.MASK64
             stub.show_memory()
             if stub.call(b"M%x,1:00" % place) != b"OK":
                 raise StubRefused(f"the stub refused to write srr_valid at {place:#x}")
+
+    def _tell_of_lost_srrs(self, pc: int, state: int) -> None:
+        """If they mattered where a match was taken."""
+        if not state & (msr.RI | msr.PR):
+            self._watching.say(
+                f"the guest needed SRR0 and SRR1 at {pc:#x} (MSR[RI]=0), "
+                "and they are lost by the watchpoint"
+            )
 
     def _shown(self, thread: bytes | None, dar: int) -> StopReply | None:
         """The thread stands before the access."""

@@ -129,7 +129,7 @@ class Watching:
             raise SstepError(f"{reason}; use `set ppc-sstep watchpoints auto`")
         self.by_steps = True
         if self._option is not Watchpoints.STEP:
-            self._say(f"{reason}: watching by steps, which is slow")
+            self.say(f"{reason}: watching by steps, which is slow")
 
     def _reason(self, watches: tuple[Breakpoint, ...]) -> str | None:
         """Why they cannot be seen by DAWR; None if they are from now on."""
@@ -169,7 +169,7 @@ class Watching:
                 self._ledger.watch(thread, now._replace(control=0))
                 if not self._is_taken(thread, now):
                     who = thread_name(thread)
-                    self._say(f"the guest has cleared the DAWR of {who}; it is armed again")
+                    self.say(f"the guest has cleared the DAWR of {who}; it is armed again")
         finally:
             self._stub.select(selected)
 
@@ -179,7 +179,7 @@ class Watching:
             self._taken.discard(thread)
             return False
         self._taken.add(thread)
-        self._say(
+        self.say(
             f"the guest has set the DAWR of {thread_name(thread)} for itself; "
             "the watchpoints do not see this vCPU until it is free again"
         )
@@ -219,7 +219,7 @@ class Watching:
             self._stub.send_queued()
         except StubRefused as refused:
             ledger.watch(thread, have)
-            self._say(f"the watchpoints do not see {thread_name(thread)}: {refused}")
+            self.say(f"the watchpoints do not see {thread_name(thread)}: {refused}")
             return
         if wanted.matches:
             self.left.pop(thread, None)
@@ -315,7 +315,8 @@ class Watching:
         if self._ledger.windows.get(thread, OFF).matches:
             self._set(thread, OFF)
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """Tell the user, once as long as there are watchpoints."""
         if line not in self._told:
             self._told.add(line)
             self._tell(line)
