@@ -293,6 +293,7 @@ class Engine:
             self._matches.begin(freely=True)
             home = not (self._ledger.outstanding or self._watching.wants_matches)
             if (home and not self._matches.are_coming) or not going_on():
+                self._temporary.quiesce()
                 return home
             self._runner.run(run_on, None, releasing=True)
 
