@@ -166,6 +166,12 @@ class Engine:
         """Changes of ours that are still in the guest."""
         return self._ledger.snapshot
 
+    @property
+    def watchpoints(self) -> str:
+        """How watchpoints are seen, in words."""
+        how = self._watching.how
+        return f"{how}, caught at {self._matches.how}" if self._watching.wants_matches else how
+
     def vectors(self) -> strategy.Vector:
         """Where interrupts of the selected thread go.  SstepError where that is not known."""
         return self._vectors.at_stop()

@@ -92,7 +92,7 @@ class Matches:
 
     @property
     def how(self) -> str:
-        """For `info`."""
+        """Where matches are caught, in words."""
         return "the vector" if self._call is None else "the kernel's handler"
 
     def begin(self, *, freely: bool) -> None:
@@ -191,8 +191,7 @@ class Matches:
         if not is_match or not self._watching.is_ours(stop.thread, dar):
             return stop  # the guest's own
         self._log("a match at {:#x} msr={:#x} dar={:#x}", nip, state, dar)
-        with suppress(StubRefused):
-            stub.instruction(nip)  # then it is known what the breakpoint there hides
+        stub.prefetch((), (nip,))  # so that it is known what the breakpoint there hides
         self._watching.left.pop(stop.thread, None)
         stub.write("pc", call.address + 4)
         self._returning[nip] = dar

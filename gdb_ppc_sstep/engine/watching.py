@@ -55,6 +55,7 @@ class Watching:
         self._option = Watchpoints.AUTO
         self._stub_takes: bool | None = None  # whether the stub has watchpoints of its own
         self.by_steps = False
+        self._why = ""  # by steps
         self._window = OFF  # for the vCPUs that run
         self._blind: bytes | None = None  # the thread that is to run with OFF
         self._threads: list[bytes] = []
@@ -96,6 +97,16 @@ class Watching:
         return () if self._option is Watchpoints.AUTO and self._stub_takes else watched
 
     @property
+    def how(self) -> str:
+        """How the watchpoints of the last resume were seen, in words."""
+        if not self._window.matches:
+            return f"by steps ({self._why})" if self.by_steps else "by the stub, or none"
+        length, place = self._window.length, self._window.address
+        windows = self._ledger.windows.items()
+        threads = ", ".join(thread_name(one) for one, window in windows if window.matches)
+        return f"by DAWR, {length} bytes at {place:#x}, on {threads or 'no vCPU yet'}"
+
+    @property
     def wants_matches(self) -> bool:
         """Whether a vCPU that runs may have a match."""
         return self._window.matches or any(one.matches for one in self._ledger.windows.values())
@@ -127,7 +138,7 @@ class Watching:
             return
         if self._option is Watchpoints.DAWR:
             raise SstepError(f"{reason}; use `set ppc-sstep watchpoints auto`")
-        self.by_steps = True
+        self.by_steps, self._why = True, reason
         if self._option is not Watchpoints.STEP:
             self._say(f"{reason}: watching by steps, which is slow")
 
