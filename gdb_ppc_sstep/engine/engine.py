@@ -168,9 +168,9 @@ class Engine:
 
     @property
     def watchpoints(self) -> str:
-        """How watchpoints are seen, in words."""
+        """How watchpoints are seen where the stub has none, in words; empty: there are none."""
         how = self._watching.how
-        return f"{how}, caught at {self._matches.how}" if self._watching.wants_matches else how
+        return f"{how}, caught at {self._matches.how}" if how.startswith("by DAWR") else how
 
     def vectors(self) -> strategy.Vector:
         """Where interrupts of the selected thread go.  SstepError where that is not known."""

@@ -55,7 +55,9 @@ class Watching:
         self._option = Watchpoints.AUTO
         self._stub_takes: bool | None = None  # whether the stub has watchpoints of its own
         self.by_steps = False
-        self._why = ""  # by steps
+        # What is told about it: the window, or why they are seen by steps.
+        self._seen: Window | None = None
+        self._why = ""
         self._window = OFF  # for the vCPUs that run
         self._blind: bytes | None = None  # the thread that is to run with OFF
         self._threads: list[bytes] = []
@@ -98,13 +100,13 @@ class Watching:
 
     @property
     def how(self) -> str:
-        """How the watchpoints of the last resume were seen, in words."""
-        if not self._window.matches:
-            return f"by steps ({self._why})" if self.by_steps else "by the stub, or none"
-        length, place = self._window.length, self._window.address
+        """How watchpoints were seen when gdb resumed with some the last time, in words."""
+        if self._seen is None:
+            return "by steps: " + self._why if self._why else ""
+        first, length = self._seen.address, self._seen.length
         windows = self._ledger.windows.items()
-        threads = ", ".join(thread_name(one) for one, window in windows if window.matches)
-        return f"by DAWR, {length} bytes at {place:#x}, on {threads or 'no vCPU yet'}"
+        threads = [thread_name(one) for one, window in windows if window.address == first]
+        return f"by DAWR, {length} bytes at {first:#x} on {', '.join(threads)}"
 
     @property
     def wants_matches(self) -> bool:
@@ -129,16 +131,18 @@ class Watching:
             if request.stepping is None:
                 self._spaces.clear()
                 self._told.clear()
+                self._seen, self._why = None, ""
             return
         if request.stepping is None or not self._threads:
             self._threads = self._stub.threads()
             self._look_at_armed()
         reason = self._reason(watches)
         if reason is None:
+            self._seen, self._why = self._window, ""
             return
         if self._option is Watchpoints.DAWR:
             raise SstepError(f"{reason}; use `set ppc-sstep watchpoints auto`")
-        self.by_steps, self._why = True, reason
+        self.by_steps, self._seen, self._why = True, None, reason
         if self._option is not Watchpoints.STEP:
             self._say(f"{reason}: watching by steps, which is slow")
 
