@@ -66,7 +66,7 @@ class CommandsDoor:
         )
         self._view = View(stub, self._engine.quiesce)
         self.guards = Guards(self)
-        self.reporter = Reporter(stub, self._view, self.guards)
+        self.reporter = Reporter(stub, self._engine, self._view, self.guards)
         self.pc = 0
 
     # -- as a `Door`

@@ -178,6 +178,11 @@ def install(find: Find, actions: Mapping[str, before.Action]) -> None:
         return
     from .stepping import Calls
 
+    def before_telling() -> None:
+        door = find()
+        if door is not None:
+            door.reporter.stopped()
+
     _installed.extend(
         (
             _Stepi("stepi", find, Calls.INTO, by_lines=False),
@@ -187,4 +192,4 @@ def install(find: Find, actions: Mapping[str, before.Action]) -> None:
             _Continue(find),
         )
     )
-    before.add(actions)
+    before.add({**actions, "stop": before_telling})  # "stop" is not a command: gdb has stopped
