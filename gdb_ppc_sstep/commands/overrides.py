@@ -137,6 +137,11 @@ class _Continue(gdb.Command):
             gdb.write("Continuing.\n")
         door = self._find()
         if door is not None:
+            try:
+                if not door.leave_breakpoint():
+                    return
+            except SstepError as error:
+                raise gdb.GdbError(f"ppc-sstep: {error}") from error
             door.guards.refresh()
         # gdb's own, by another name; it steps off a breakpoint itself (see `guards`).
         gdb.execute(f"signal {self._signal()}" + (" &" if background else ""))

@@ -89,6 +89,20 @@ def test_interrupt_waits_while_gdb_is_told(pair: Oracle) -> None:
     """)
 
 
+def test_interrupt_waits_until_a_breakpoint_is_left(pair: Oracle) -> None:
+    let_interrupt_wait(pair)
+    pair.run("""
+        set {unsigned int}0x900 = 0x7ed603a6
+        set {unsigned int}0x904 = 0x4c000024
+        set $r22 = 0x7fffffff
+        break *($pc + 4)
+        stepi
+        tbreak *($pc + 12)
+        continue
+        info breakpoints
+    """)
+
+
 @pytest.mark.parametrize("line", ["echo", "maintenance ppc-sstep stop"], ids=["own", "ours in it"])
 def test_hook_of_the_users_own_at_a_stop(
     gdb: Gdb, boot: Callable[..., Qemu], demo: Program, line: str
