@@ -208,6 +208,29 @@ class Engine:
         """
         return self._runner.run(request, PlacesTarget(stops))
 
+    def hold_interrupts(self) -> None:
+        """Before somebody else resumes the selected thread alone, at a breakpoint: interrupts from
+        outside wait until `let_interrupts_come`, as their handlers may wait for another vCPU.
+
+        In problem state they cannot be held.  SstepError: nothing has changed.
+        """
+        state, pc = self._stub.read("msr"), self._stub.read("pc")
+        if state & (msr.EE | msr.PR) == msr.EE:
+            instruction, held = self._stub.instruction(pc), state & ~msr.EE
+            self._runner.hold(
+                Armed(self._stub.thread, instruction, pc, state, held, 0, 0, None, ())
+            )
+
+    def let_interrupts_come(self, thread: bytes | None) -> bool:
+        """At the stop after `hold_interrupts`, of this thread: whether any were held.
+
+        Unsettled: `recover` is to be called.
+        """
+        if not any(one.vector is None for one in self._ledger.outstanding):
+            return False
+        self._runner.let_go(thread)
+        return True
+
     def collect_returned_step(self, thread: bytes | None) -> bool:
         """At a breakpoint, where a thread has stopped that was resumed by somebody else: whether
         only an interrupted step came home, and the guest is to run on.

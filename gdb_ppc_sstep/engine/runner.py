@@ -77,6 +77,14 @@ class Runner:
             if self._stub.interrupted():
                 return stopped(stop.thread, signal=2)
 
+    def hold(self, armed: Armed) -> None:
+        """Change the MSR of a thread that somebody else is about to resume.  Raises as `_arm`."""
+        self._arm(armed, ())
+
+    def let_go(self, thread: bytes | None) -> None:
+        """Undo that where this thread has stopped.  Unsettled: it is to be redone."""
+        self._settle(Settle(stopped(thread, signal=2), None))  # whatever it has stopped for
+
     def settle_only(self, stop: StopReply) -> StopReply | None:
         """Settle a stop of a guest that somebody else has resumed; the stop for gdb, if any."""
         shown, completed = self._settler.settle(stop, None)
