@@ -24,10 +24,10 @@ from ..rsp.breakpoints import Breakpoint, GdbBreakpoints
 from ..rsp.private import Stretch
 from ..rsp.resume import Action, Resume, StopReply
 from ..stub.introduce import introduce
-from .guards import Guards
+from .guards import Guards, users_addresses
 from .link import GdbLink, interrupt_pending, interrupts_held, thread_id
 from .report import Reporter
-from .view import View
+from .view import View, stopped_at
 
 
 class UnrequestedStop(Exception):
@@ -66,7 +66,7 @@ class CommandsDoor:
         )
         self._view = View(stub, self._engine.quiesce)
         self.guards = Guards(self)
-        self.reporter = Reporter(stub, self._view, self.guards)
+        self.reporter = Reporter(stub, self._engine, self._view, self.guards)
         self.pc = 0
 
     # -- as a `Door`
@@ -246,6 +246,28 @@ class CommandsDoor:
         except (SstepError, UnrequestedStop) as error:
             gdb.write(f"ppc-sstep: stopped at a breakpoint: {error}\n", gdb.STDERR)
             return False
+        return True
+
+    def leave_breakpoint(self) -> bool:
+        """Before gdb resumes the guest: get off a breakpoint of the user's at which it stands.
+
+        gdb would have the thread do that alone, with interrupts whose handlers may wait for the
+        others.  It still does where the instruction may lead to another breakpoint.  False: another
+        stop came, and gdb has reported it.  SstepError: the guest is where it was.
+        """
+        addresses = users_addresses()
+        with self.behind_gdb():
+            if self.pc not in addresses or self.pc != stopped_at():
+                return True
+            self._stub.prefetch((), (self.pc,))
+            try:
+                if addresses.isdisjoint(self._engine.landings()):
+                    self.step()
+            except Interrupted:
+                pass  # gdb gets it where it resumes
+            except UnrequestedStop as unrequested:
+                self.reporter.report_unrequested(unrequested.stop)
+                return False
         return True
 
     def comes_home(self, planted: frozenset[int]) -> bool:

@@ -137,6 +137,11 @@ class _Continue(gdb.Command):
             gdb.write("Continuing.\n")
         door = self._find()
         if door is not None:
+            try:
+                if not door.leave_breakpoint():
+                    return
+            except SstepError as error:
+                raise gdb.GdbError(f"ppc-sstep: {error}") from error
             door.guards.refresh()
         # gdb's own, by another name; it steps off a breakpoint itself (see `guards`).
         gdb.execute(f"signal {self._signal()}" + (" &" if background else ""))
@@ -178,6 +183,11 @@ def install(find: Find, actions: Mapping[str, before.Action]) -> None:
         return
     from .stepping import Calls
 
+    def before_telling() -> None:
+        door = find()
+        if door is not None:
+            door.reporter.stopped()
+
     _installed.extend(
         (
             _Stepi("stepi", find, Calls.INTO, by_lines=False),
@@ -187,4 +197,4 @@ def install(find: Find, actions: Mapping[str, before.Action]) -> None:
             _Continue(find),
         )
     )
-    before.add(actions)
+    before.add({**actions, "stop": before_telling})  # "stop" is not a command: gdb has stopped

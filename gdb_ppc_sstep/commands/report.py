@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gdb
 
+from ..engine.engine import Engine
 from ..errors import SstepError
 from ..ppc.isa import Kind
 from ..rsp.resume import StopReply
@@ -21,8 +22,9 @@ from .view import View
 class Reporter:
     """For one connection; the guest is always the thread that `View` has selected, at rest."""
 
-    def __init__(self, stub: Stub, view: View, guards: Guards) -> None:
+    def __init__(self, stub: Stub, engine: Engine, view: View, guards: Guards) -> None:
         self._stub = stub
+        self._engine = engine
         self._view = view
         self._guards = guards
 
@@ -77,17 +79,28 @@ class Reporter:
             self._stub.select(thread)
         return self._guards.stayed
 
+    def stopped(self) -> None:
+        """gdb has stopped and is about to tell of it: nothing of a resume in place shows."""
+        thread = gdb.selected_thread()
+        if not self._view.busy or thread is None:  # None: the connection is gone
+            return
+        self._stub.changed(None)
+        if self._engine.let_interrupts_come(thread_id(thread)):
+            self._view.moved()
+            self._view.flush()
+
     def _resume_in_place(self, pc: int, command: str, mode: Mode) -> None:
         """A command of gdb's that resumes, while the guest cannot leave the instruction at pc."""
         self._stub.insert(pc)
         self._stub.send_queued()
-        self._view.flush()
         self._guards.mode, self._guards.stayed = mode, False
         try:
+            self._engine.hold_interrupts()
+            self._view.flush()
             gdb.execute(f"with scheduler-locking on -- {command}")
         finally:
             self._guards.mode = Mode.FREE
-            self._stub.changed(None)
+            self.stopped()
             self._stub.remove(pc)
             self._stub.send_queued()
 

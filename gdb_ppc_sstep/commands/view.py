@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -76,3 +77,11 @@ class View:
         if self._remotetimeout is None:
             self._remotetimeout = gdb.parameter("remotetimeout")
             gdb.execute("set remotetimeout 1")
+
+
+def stopped_at() -> int | None:
+    """The pc of the last stop that gdb has seen: where that is still the selected thread's, gdb
+    resumes the thread by a step if a breakpoint is there.
+    """
+    found = re.search(r"stopped at (0x[0-9a-f]+)", gdb.execute("info program", to_string=True))
+    return int(found[1], 16) if found else None

@@ -63,6 +63,7 @@ class Alone:
             yield arrived
         finally:
             with suppress(StubGone):
+                self._temporary.resumed()
                 for name, before in kept.items():
                     if name != "msr":
                         stub.write(name, before)

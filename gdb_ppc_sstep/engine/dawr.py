@@ -71,15 +71,15 @@ class Dawr:
         if result != _SUCCESS:
             raise StubRefused(f"the hypervisor does not set DAWR0: it answers {result}")
 
+    def known(self, window: Window) -> bool | None:
+        """Whether the host honours a window of such a length, None if that was not tried."""
+        return self._honours.get(window.length)
+
     def prove(self, window: Window) -> bool:
-        """Whether the host honours a window of such a length, tried on the selected thread where
-        that is not known yet.
+        """Whether the host honours a window of such a length, tried on the selected thread.
 
         StubRefused: it cannot be tried here.
         """
-        known = self._honours.get(window.length)
-        if known is not None:
-            return known
         if self.given() is None:
             self.write(dawr.OFF, dawr.OFF)  # the hypervisor says so itself
             honours = True

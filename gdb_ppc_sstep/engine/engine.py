@@ -16,10 +16,7 @@ from .ahead import Ahead
 from .alone import Alone
 from .borrowed import BorrowedCode
 from .code_run import CodeRun
-from .dawr import Dawr
-from .hypercall import Hypercalls
 from .ledger import Ledger, Snapshot
-from .matches import Matches
 from .past import Past
 from .planner import Planner
 from .prefetch import Prefetch
@@ -33,7 +30,7 @@ from .temporary import TemporaryBreakpoints, Undo
 from .undo import Undoing
 from .vcpu import Vcpu
 from .vectors import Vectors
-from .watching import Watching
+from .watchpoints import Watchpoints
 
 RELEASE_TIME = 2.0
 """Seconds that an interrupted step is given to come home when the stub is let go."""
@@ -74,32 +71,14 @@ class Engine:
         self._prefetch = Prefetch(stub, self._vectors, gdbs)
         undoing = Undoing(stub, vcpu, self._vectors, self._ledger, self._prefetch, log)
         past = Past(stub, vcpu, self._vectors, self._temporary, self._ledger, undoing, log)
-        hypercalls = Hypercalls(stub, past, alone)
-        dawr = Dawr(stub, self._vectors, alone, hypercalls, log)
-        self._watching = Watching(stub, self._vectors, gdbs, self._ledger, dawr, log, tell)
-        self._matches = Matches(
-            stub,
-            vcpu,
-            self._vectors,
-            self._ledger,
-            self._watching,
-            past,
-            hypercalls,
-            log,
+        self._watch = watch = Watchpoints(
+            stub, vcpu, self._vectors, gdbs, self._ledger, past, alone, log, tell
         )
         settler = Settler(
-            stub, vcpu, self._ledger, gdbs, undoing, past, self._matches, self._prefetch, log
+            stub, vcpu, self._ledger, gdbs, undoing, past, watch.matches, self._prefetch, log
         )
         self._runner = Runner(
-            stub,
-            self._ledger,
-            self._temporary,
-            settler,
-            self._watching,
-            self._matches,
-            undoing,
-            undo,
-            log,
+            stub, self._ledger, self._temporary, settler, watch, undoing, undo, log
         )
         self._planner = Planner(stub, vcpu, self._vectors, gdbs, self._temporary, self._prefetch)
         self._code_run = CodeRun(stub, vcpu, self._vectors, gdbs, self._planner, self._runner, log)
@@ -112,7 +91,7 @@ class Engine:
             self._runner,
             self._code_run,
             past,
-            self._watching,
+            watch.watching,
             log,
         )
         self._ahead = Ahead(
@@ -121,11 +100,11 @@ class Engine:
             self._temporary,
             self._planner,
             gdbs,
-            self._watching,
+            watch.watching,
             undo,
             log,
         )
-        self._salvage = Salvage(stub, vcpu, self._ledger, undoing, self._watching, self._matches)
+        self._salvage = Salvage(stub, vcpu, self._ledger, undoing, watch.windows, watch.matches)
 
     def apply(self, options: Options) -> None:
         """Step as the user wants it from now on."""
@@ -133,7 +112,7 @@ class Engine:
         self._planner.apply(options)
         self._code_run.apply(options)
         self._stepper.apply(options)
-        self._watching.apply(options)
+        self._watch.watching.apply(options)
 
     # -- what it tells
 
@@ -165,6 +144,11 @@ class Engine:
         """Changes of ours that are still in the guest."""
         return self._ledger.snapshot
 
+    @property
+    def watchpoints(self) -> str:
+        """How watchpoints are seen where the stub has none, in words; empty: there are none."""
+        return self._watch.how
+
     def vectors(self) -> strategy.Vector:
         """Where interrupts of the selected thread go.  SstepError where that is not known."""
         return self._vectors.at_stop()
@@ -181,7 +165,7 @@ class Engine:
 
     def watch(self, payload: bytes, one: Breakpoint, *, inserts: bool) -> bytes:
         """The reply to a `Z` or `z` packet of gdb's about a watchpoint."""
-        return self._watching.answer(payload, one, inserts=inserts)
+        return self._watch.watching.answer(payload, one, inserts=inserts)
 
     # -- resuming
 
@@ -194,8 +178,7 @@ class Engine:
         """
         self._prefetch.at_stop_for_others(prefetch)
         self._runner.recover()
-        self._watching.begin(request)
-        self._matches.begin(freely=request.stepping is None)
+        self._watch.begin(request)
         return self._stepper.resume(request)
 
     def run_range(
@@ -224,6 +207,29 @@ class Engine:
         SstepError: nothing was resumed, and the guest is as it was.
         """
         return self._runner.run(request, PlacesTarget(stops))
+
+    def hold_interrupts(self) -> None:
+        """Before somebody else resumes the selected thread alone, at a breakpoint: interrupts from
+        outside wait until `let_interrupts_come`, as their handlers may wait for another vCPU.
+
+        In problem state they cannot be held.  SstepError: nothing has changed.
+        """
+        state, pc = self._stub.read("msr"), self._stub.read("pc")
+        if state & (msr.EE | msr.PR) == msr.EE:
+            instruction, held = self._stub.instruction(pc), state & ~msr.EE
+            self._runner.hold(
+                Armed(self._stub.thread, instruction, pc, state, held, 0, 0, None, ())
+            )
+
+    def let_interrupts_come(self, thread: bytes | None) -> bool:
+        """At the stop after `hold_interrupts`, of this thread: whether any were held.
+
+        Unsettled: `recover` is to be called.
+        """
+        if not any(one.vector is None for one in self._ledger.outstanding):
+            return False
+        self._runner.let_go(thread)
+        return True
 
     def collect_returned_step(self, thread: bytes | None) -> bool:
         """At a breakpoint, where a thread has stopped that was resumed by somebody else: whether
@@ -287,11 +293,10 @@ class Engine:
         self._runner.recover()
         run_on = Resume((Action(b"c"),))
         while True:
-            self._watching.begin(run_on)
-            self._watching.disarm()
-            self._matches.begin(freely=True)
-            home = not (self._ledger.outstanding or self._watching.wants_matches)
-            if (home and not self._matches.are_coming) or not going_on():
+            quiet = self._watch.let_go(run_on)
+            home = not self._ledger.outstanding
+            if (home and quiet) or not going_on():
+                self._temporary.quiesce()
                 return home
             self._runner.run(run_on, None, releasing=True)
 

@@ -26,7 +26,8 @@ from .past import Past
 from .steps import thread_name
 from .vcpu import Vcpu
 from .vectors import Vectors
-from .watching import Watching
+from .watching import Said, Watching
+from .windows import Windows
 
 _VECTOR_LENGTH = 0x80
 _TOLD = ("nip", "msr", "trap", "dar", "dsisr")
@@ -42,18 +43,22 @@ class Matches:
         vectors: Vectors,
         ledger: Ledger,
         watching: Watching,
+        windows: Windows,
         past: Past,
         hypercalls: Hypercalls,
         log: Callable[..., None],
+        said: Said,
     ) -> None:
         self._stub = stub
         self._vcpu = vcpu
         self._vectors = vectors
         self._ledger = ledger
         self._watching = watching
+        self._windows = windows
         self._past = past
         self._hypercalls = hypercalls
         self._log = log
+        self._said = said
         self._call: MatchCall | None = None
         self._at_vectors: tuple[int, ...] = ()
         self._returning: dict[int, int] = {}  # where the kernel returns to, and the DAR
@@ -73,14 +78,14 @@ class Matches:
 
     @property
     def _expects(self) -> bool:
-        return self._watching.wants_matches or bool(self._watching.left and self.are_coming)
+        return self._windows.expect_matches or bool(self._windows.left and self.are_coming)
 
     @property
     def are_coming(self) -> bool:
         """Whether a thread without a window was in a handler of the guest's when that was taken
         away, and may be on the way to where its match is caught.
         """
-        return any(map(self._is_inside, self._watching.left.values()))
+        return any(map(self._is_inside, self._windows.left.values()))
 
     def _is_inside(self, pc: int) -> bool:
         for vector in self._at_vectors:
@@ -90,7 +95,7 @@ class Matches:
 
     @property
     def how(self) -> str:
-        """For `info`."""
+        """Where matches are caught, in words."""
         return "the vector" if self._call is None else "the kernel's handler"
 
     def begin(self, *, freely: bool) -> None:
@@ -114,7 +119,7 @@ class Matches:
 
     def _look_after_left(self) -> None:
         """Those that were on the way to where matches are caught, and are not any more."""
-        selected, left = self._stub.thread, self._watching.left
+        selected, left = self._stub.thread, self._windows.left
         for thread, pc in list(left.items()):
             if self._is_inside(pc):
                 self._stub.select(thread)
@@ -186,13 +191,12 @@ class Matches:
             int.from_bytes(raw[at - first : at - first + 8], order) for at in offsets
         )
         is_match = trap & ~0xF == dawr.DATA_STORAGE and dsisr & dawr.MATCH
-        if not is_match or not self._watching.is_ours(stop.thread, dar):
+        if not is_match or not self._windows.may_have(stop.thread, dar):
             return stop  # the guest's own
         self._log("a match at {:#x} msr={:#x} dar={:#x}", nip, state, dar)
         self._tell_of_lost_srrs(nip, state)
-        with suppress(StubRefused):
-            stub.instruction(nip)  # then it is known what the breakpoint there hides
-        self._watching.left.pop(stop.thread, None)
+        stub.prefetch((), (nip,))  # so that it is known what the breakpoint there hides
+        self._windows.left.pop(stop.thread, None)
         stub.write("pc", call.address + 4)
         self._returning[nip] = dar
         return None
@@ -212,14 +216,14 @@ class Matches:
         if saved is None:
             raise StubRefused("the stub refused to read srr0 or srr1 at a watchpoint")
         dar = stub.read_optional("dar") if dsisr is not None else None
-        if dar is not None and not self._watching.is_ours(thread, dar):
+        if dar is not None and not self._windows.may_have(thread, dar):
             return None
-        self._watching.left.pop(thread, None)
+        self._windows.left.pop(thread, None)
         pc, state = saved[0], msr.after_trace(saved[1])
         handler = stub.read("msr")
         stub.write("msr", state)
         stub.write("pc", pc)
-        if dsisr is None and not self._watching.is_in_window():
+        if dsisr is None and not self._watching.would_match():
             stub.write("pc", vector)
             stub.write("msr", handler)
             return None
@@ -248,7 +252,7 @@ class Matches:
     def _tell_of_lost_srrs(self, pc: int, state: int) -> None:
         """If they mattered where a match was taken."""
         if not state & (msr.RI | msr.PR):
-            self._watching.say(
+            self._said.say(
                 f"the guest needed SRR0 and SRR1 at {pc:#x} (MSR[RI]=0), "
                 "and they are lost by the watchpoint"
             )
@@ -259,6 +263,6 @@ class Matches:
         if stop is not None:
             return stop
         self._log("{} accesses nothing that is watched", thread_name(thread))
-        self._watching.blind(thread)
+        self._windows.disarm_selected()
         pc, state = self._stub.read("pc"), self._stub.read("msr")
         return self._past.step_past(thread, pc, state)

@@ -44,6 +44,11 @@ class Past:
         The stop for gdb if it was stopped for anything else meanwhile.
         """
         instruction = self._stub.instruction(pc)
+        sprg = instruction.sprg
+        if sprg is not None and self._stub.read_optional(sprg) is not None:
+            value = self._stub.read(instruction.rt)
+            self.emulate(strategy.Plan(state=(pc + 4, state), registers=((sprg, value),)))
+            return None
         plan = strategy.plan(
             instruction,
             pc,

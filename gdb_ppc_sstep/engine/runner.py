@@ -9,13 +9,12 @@ from ..errors import StubRefused, Unsettled
 from ..rsp.resume import Resume, StopReply, stopped
 from ..stub.stub import Stub
 from .ledger import Ledger, Settle, Unarm
-from .matches import Matches
 from .settle import Settler
 from .steps import SRRS, Armed
 from .targets import Target
 from .temporary import TemporaryBreakpoints, Undo
 from .undo import Undoing
-from .watching import Watching
+from .watchpoints import Watchpoints
 
 
 class Runner:
@@ -30,8 +29,7 @@ class Runner:
         ledger: Ledger,
         temporary: TemporaryBreakpoints,
         settler: Settler,
-        watching: Watching,
-        matches: Matches,
+        watch: Watchpoints,
         undoing: Undoing,
         undo: Undo,
         log: Callable[..., None],
@@ -40,8 +38,8 @@ class Runner:
         self._ledger = ledger
         self._temporary = temporary
         self._settler = settler
-        self._watching = watching
-        self._matches = matches
+        self._windows = watch.windows
+        self._matches = watch.matches
         self._undoing = undoing
         self._undo = undo
         self._log = log
@@ -61,7 +59,7 @@ class Runner:
         must, may = (target.must, target.may) if target else ((), ())
         arming = True
         while True:
-            self._watching.arm(request)
+            self._windows.arm(request)
             needed = must + self._ledger.guarded + self._matches.must
             with self._temporary.planted(needed, may + self._matches.may) as wanted:
                 if arming and target is not None and target.armed is not None:
@@ -78,6 +76,14 @@ class Runner:
                 return stop
             if self._stub.interrupted():
                 return stopped(stop.thread, signal=2)
+
+    def hold(self, armed: Armed) -> None:
+        """Change the MSR of a thread that somebody else is about to resume.  Raises as `_arm`."""
+        self._arm(armed, ())
+
+    def let_go(self, thread: bytes | None) -> None:
+        """Undo that where this thread has stopped.  Unsettled: it is to be redone."""
+        self._settle(Settle(stopped(thread, signal=2), None))  # whatever it has stopped for
 
     def settle_only(self, stop: StopReply) -> StopReply | None:
         """Settle a stop of a guest that somebody else has resumed; the stop for gdb, if any."""

@@ -13,7 +13,7 @@ from .ledger import Change, Ledger, Snapshot, steps_of, windows_of
 from .matches import Matches
 from .undo import Undoing
 from .vcpu import Vcpu
-from .watching import Watching
+from .windows import Windows
 
 
 class Leftover(NamedTuple):
@@ -37,14 +37,14 @@ class Salvage:
         vcpu: Vcpu,
         ledger: Ledger,
         undoing: Undoing,
-        watching: Watching,
+        windows: Windows,
         matches: Matches,
     ) -> None:
         self._stub = stub
         self._vcpu = vcpu
         self._ledger = ledger
         self._undoing = undoing
-        self._watching = watching
+        self._windows = windows
         self._matches = matches
 
     def leftovers(self, known: Snapshot) -> list[Leftover]:
@@ -54,7 +54,7 @@ class Salvage:
         Without that, MSR[SE], Trace interrupts and a DAWR that no step or watchpoint of ours has to
         do with: they may be the guest's own.
         """
-        return [*self._steps(known), *(left for left, _ in self._windows(known))]
+        return [*self._steps(known), *(left for left, _ in self._watched(known))]
 
     def _steps(self, known: Snapshot) -> list[Leftover]:
         threads = self._stub.threads()
@@ -87,19 +87,19 @@ class Salvage:
             self._stub.write("msr", one.state | (msr.EE if one.state & msr.PR else 0))
             self._stub.write("pc", one.home)
             self._stub.send_queued()
-        for left, window in self._windows(known):
+        for left, window in self._watched(known):
             self._ledger.watch(left.thread, window)
             self._matches.take_back(left.thread)
-        self._watching.disarm()
+        self._windows.disarm()
         return found
 
-    def _windows(self, known: Snapshot) -> list[tuple[Leftover, Window]]:
+    def _watched(self, known: Snapshot) -> list[tuple[Leftover, Window]]:
         """The vCPUs whose DAWR is set, or was by the killed session where the stub does not say."""
         told = {one.thread: one.window for one in windows_of(known)}
         selected, found = self._stub.thread, []
         for thread in self._stub.threads():
             self._stub.select(thread)
-            window = self._watching.given() or told.get(thread)
+            window = self._windows.given() or told.get(thread)
             if window is not None and window.matches:
                 what = f"a watchpoint (DAWR) at {window.address:#x}"
                 pc, state = self._stub.read("pc"), self._stub.read("msr")

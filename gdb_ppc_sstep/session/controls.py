@@ -115,6 +115,8 @@ def _details(session: Session) -> Iterator[str]:
         by_hand = "" if SETTINGS.options.ail is None else " (set by hand)"
         yield f"LPCR[AIL]: {status['ail']}{by_hand}"
         yield f"Byte order: {status['order']}-endian (MSR[LE])"
+    if status["watchpoints"]:
+        yield f"Watchpoints: {status['watchpoints']}"
     yield f"Steps done: {status['steps']}"
     outstanding = [
         f"{one['thread'] or 'the vCPU'} from {one['pc']:#x}" for one in status["outstanding"]

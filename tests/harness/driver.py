@@ -142,7 +142,10 @@ class Gdb(Closing):
 
     def close(self) -> None:
         """End gdb."""
-        self.child.close(force=True)
+        try:
+            self.child.close(force=True)
+        except pexpect.ExceptionPexpect:  # after 0.1 s of waiting for a SIGKILL to do its work
+            self.child.wait()
         self.transcript.close()
 
 

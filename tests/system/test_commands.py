@@ -59,6 +59,68 @@ def test_enter_aliases_and_counts(pair: Oracle) -> None:
     pair.both("stepi -1")
 
 
+def let_interrupt_wait(pair: Oracle) -> None:
+    """Stop before an mtmsrd that sets MSR[EE], when the decrementer has expired; nops follow."""
+    pair.both("tbreak work")
+    pair.both("continue")
+    words = [0x7E9603A6, 0x7EA10164, *[0x60000000] * 12]  # mtdec 20; mtmsrd 21,1
+    for offset, word in enumerate(words):
+        pair.both(f"set {{unsigned int}}($pc + {4 * offset}) = {word:#x}")
+    pair.run("""
+        set $r20 = -1
+        set $r21 = $msr | 0x8000
+        stepi
+    """)
+
+
+def test_interrupt_waits_while_gdb_is_told(pair: Oracle) -> None:
+    """Its handler, which is a branch to itself here, may wait for a vCPU that stands still."""
+    let_interrupt_wait(pair)
+    pair.run("""
+        display/x $msr
+        stepi
+        stepi
+        stepi 3
+        nexti
+        break *($pc + 4)
+        stepi
+        stepi
+        info breakpoints
+    """)
+
+
+def test_interrupt_waits_until_a_breakpoint_is_left(pair: Oracle) -> None:
+    let_interrupt_wait(pair)
+    pair.run("""
+        set {unsigned int}0x900 = 0x7ed603a6
+        set {unsigned int}0x904 = 0x4c000024
+        set $r22 = 0x7fffffff
+        break *($pc + 4)
+        stepi
+        tbreak *($pc + 12)
+        continue
+        info breakpoints
+    """)
+
+
+@pytest.mark.parametrize("line", ["echo", "maintenance ppc-sstep stop"], ids=["own", "ours in it"])
+def test_hook_of_the_users_own_at_a_stop(
+    gdb: Gdb, boot: Callable[..., Qemu], demo: Program, line: str
+) -> None:
+    """It is left alone, and MSR[EE] is as it was at the prompt in any case."""
+    for text in ("define hook-stop", line, "output/x $msr & 0x8000"):
+        gdb.send(text)
+    gdb.command("end")
+    gdb.connect(boot(demo, steps=False).target, demo.elf)
+    gdb.command("tbreak work")
+    gdb.command("continue")
+    gdb.command("set $msr = $msr | 0x8000")
+    for command in ("stepi", "stepi 2", "nexti", "next"):
+        output = gdb.command(command)
+        assert output.startswith("0x0" if line == "echo" else "0x8000"), output
+        assert gdb.value("$msr") & 0x8000
+
+
 def test_stops_within_a_count(pair: Oracle) -> None:
     """Breakpoints that stop, and that do not, in the middle of a command."""
     pair.run("""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from gdb_ppc_sstep.errors import Unsettled
 from gdb_ppc_sstep.options import Interrupts
 
 from .. import machine as m
@@ -139,4 +140,42 @@ def test_vcpu_without_srr1_masks_what_cannot_fault() -> None:
         on.machine.pending[1] = 0x500
         on.machine.vcpus[1]["msr"] |= m.EE
     assert results == [1, 2, 2]
+    on.clean()
+
+
+def test_interrupt_from_outside_waits_for_what_somebody_else_resumes() -> None:
+    """gdb has a vCPU stop where it stands, to see it; the handler may wait for the other vCPU."""
+    on = pending(m.NOP, vcpus=2)
+    machine = on.machine
+    machine.breakpoints[TEXT] = 1
+    before = machine.state()
+    on.engine.hold_interrupts()
+    assert machine.cpu["msr"] == KERNEL & ~m.EE
+    assert on.records[-1]
+    assert on.link.resume(b"vCont;c:p1.1") == b"T05thread:p01.01;"
+    on.stub.changed(None)
+    assert on.engine.let_interrupts_come(b"p1.1")
+    assert machine.changed(before) == {}
+    assert not on.engine.let_interrupts_come(b"p1.1")
+    on.clean([TEXT])
+
+
+@pytest.mark.parametrize("state", [KERNEL & ~m.EE, USER], ids=["EE=0", "problem state"])
+def test_what_cannot_be_held_is_left_alone(state: int) -> None:
+    on = bench(program(m.NOP, state=state))
+    on.engine.hold_interrupts()
+    assert on.machine.cpu["msr"] == state
+    assert not on.engine.let_interrupts_come(b"p1.1")
+    on.clean()
+
+
+def test_refused_msr_after_interrupts_were_held_is_written_again() -> None:
+    on = pending(m.NOP)
+    on.engine.hold_interrupts()
+    on.machine.reply[b"P41"] = b"E22"
+    with pytest.raises(Unsettled):
+        on.engine.let_interrupts_come(b"p1.1")
+    del on.machine.reply[b"P41"]
+    on.step()
+    assert (on.machine.cpu["pc"], on.machine.cpu["msr"]) == (TEXT + 4, KERNEL)
     on.clean()
