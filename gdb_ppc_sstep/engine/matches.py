@@ -76,6 +76,14 @@ class Matches:
         """Where they are wanted as well: accesses that are not translated go there."""
         return self._at_vectors[1:] if self._call is None and self._expects else ()
 
+    def catches(self, pc: int) -> bool:
+        """Whether a stop at a place may be a match's.
+
+        At the vector too where the kernel's own call is known: a step or a range has breakpoints
+        there of its own.
+        """
+        return pc in self._at_vectors or pc in self.must
+
     @property
     def _expects(self) -> bool:
         return self._windows.expect_matches or bool(self._windows.left and self.are_coming)
@@ -162,7 +170,7 @@ class Matches:
             return self._at_call(stop, self._call)
         if pc in self._returning:
             return self._shown(thread, self._returning.pop(pc))
-        if self._call is None and pc in self._at_vectors:
+        if pc in self._at_vectors:
             return self._at_vector(stop, pc)
         return stop
 
