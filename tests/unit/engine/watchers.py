@@ -14,7 +14,7 @@ from .. import linux
 from .. import machine as m
 from .. import words as w
 from ..dawr_machine import DawrMachine, bare
-from .bench import AIL0, AIL3, CONTINUE, Bench
+from .bench import AIL0, AIL3, CONTINUE, CTRL_C, STEP, Bench
 
 DATA = 0xC000000000C00100
 USER_DATA = linux.PROGRAM + 0x800
@@ -62,12 +62,17 @@ class Watcher(Bench):
         assert stop.payload[:3] == b"T05"
         return stop
 
+    def steps(self, payload: bytes = STEP) -> None:
+        """A step that ends as one does, at no access."""
+        stop = self.resume(payload).payload
+        assert stop.startswith(b"T05thread:"), (stop, self.log)
+
     def past(self, thread: bytes = b"p1.1") -> None:
         """gdb removes its watchpoints, steps the thread alone, and inserts them again."""
         watched = self.breakpoints.watched
         for one in watched:
             self.unwatch(one)
-        assert self.step(b"vCont;s:%s" % thread).payload[:10] == b"T05thread:"
+        self.steps(b"vCont;s:%s" % thread)
         for one in watched:
             self.watch(one.address, one.length, one.kind)
 
@@ -81,6 +86,11 @@ class Watcher(Bench):
             self.machine.breakpoints[address] -= 1
             self.breakpoints.remove(Breakpoint(0, address, 4))
             self.stub.forget()
+
+    def resume_briefly(self) -> None:
+        """gdb resumes, and the user interrupts at once."""
+        self.machine.stop_at[0, self.machine.cpu["pc"]] = CTRL_C
+        assert self.resume(CONTINUE).signal == 2
 
     def gdb_knows(self, one: Breakpoint) -> None:
         """gdb has inserted a breakpoint, of which the stub has told us all that there is."""
