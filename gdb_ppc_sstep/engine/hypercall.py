@@ -79,16 +79,10 @@ class Hypercalls:
         stub, found = self._stub, self._found
         if found is None and self._searched:
             return None
-        if state & msr.PR:
-            stub.write("msr", through)  # by which the kernel's code is seen
-        try:
+        with self._alone.seeing(through):
             if found is None or not self._at(found.address):
                 self._searched = True
                 found = self._found = self._search(stub.read("pc"))
-        finally:
-            if state & msr.PR:
-                stub.write("msr", state)
-                stub.send_queued()
         return found
 
     def _at(self, address: int) -> bool:

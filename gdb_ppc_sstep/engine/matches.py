@@ -20,6 +20,7 @@ from ..ppc import dawr, linux_code, msr
 from ..ppc.linux_code import MatchCall
 from ..rsp.resume import StopReply, stopped
 from ..stub.stub import Stub
+from .alone import Alone
 from .hypercall import Hypercalls
 from .ledger import Ledger
 from .past import Past
@@ -46,6 +47,7 @@ class Matches:
         windows: Windows,
         past: Past,
         hypercalls: Hypercalls,
+        alone: Alone,
         log: Callable[..., None],
         said: Said,
     ) -> None:
@@ -57,6 +59,7 @@ class Matches:
         self._windows = windows
         self._past = past
         self._hypercalls = hypercalls
+        self._alone = alone
         self._log = log
         self._said = said
         self._call: MatchCall | None = None
@@ -147,17 +150,9 @@ class Matches:
         stub = self._stub
         if vector >> 60 != linux_code.KERNEL_BASE >> 60:
             return None
-        through = msr.in_handler(state, vector)
-        if state & msr.VIEW != through & msr.VIEW:
-            stub.write("msr", state & ~msr.VIEW | through & msr.VIEW)
-        try:
-            with suppress(StubRefused):
-                return linux_code.match_call(vector, stub.code)
-            return None
-        finally:
-            if state & msr.VIEW != through & msr.VIEW:
-                stub.write("msr", state)
-                stub.send_queued()
+        with self._alone.seeing(msr.in_handler(state, vector)), suppress(StubRefused):
+            return linux_code.match_call(vector, stub.code)
+        return None
 
     # -- at a stop
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..errors import SstepError, StubRefused
+from ..errors import SstepError, StubRefused, Unsettled
 from ..options import Options, Watchpoints
 from ..ppc import dawr, isa, ranges
 from ..ppc.access import Access, access, may_access
@@ -142,6 +142,8 @@ class Watching:
         try:
             if not self._windows.honours(wanted):
                 return f"this host does not honour a DAWR of {wanted.length} bytes"
+        except Unsettled:
+            raise
         except StubRefused as refused:
             return str(refused)
         self._windows.begin(wanted)
@@ -177,8 +179,11 @@ class Watching:
         return self._hit(thread, self._access_at_pc() or Access(dar, 1, loads=True, stores=True))
 
     def would_match(self) -> bool:
-        """Whether the instruction at pc of the selected thread would match."""
-        return self._is_in_window(self._access_at_pc())
+        """Whether the instruction at pc of the selected thread would match, or would have before
+        its window was taken away.
+        """
+        done = self._access_at_pc()
+        return done is not None and self._windows.has_had(self._stub.thread, done)
 
     def accesses(self) -> list[int]:
         """Where the selected thread may access memory, of the next instructions."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..errors import StubRefused
+from ..errors import StubRefused, Unsettled
+from ..ppc.access import Access
 from ..ppc.dawr import OFF, Window
 from ..rsp.resume import Resume
 from ..stub.stub import Stub
@@ -67,6 +68,13 @@ class Windows:
         if window is None or thread in self._taken or not window.is_near(dar):
             return False
         return window.has(dar, 1) or self._dawr.given() in (None, window)
+
+    def has_had(self, thread: bytes | None, done: Access) -> bool:
+        """Whether an access is in a thread's window, or near the one that it had."""
+        window = self._ledger.windows.get(thread, OFF)
+        if window.matches:
+            return window.has(done.address, done.length)
+        return window != OFF and window.is_near(done.address)
 
     def given(self) -> Window | None:
         """See `Dawr.given`."""
@@ -162,6 +170,8 @@ class Windows:
         try:
             self._dawr.write(wanted, have)
             self._stub.send_queued()
+        except Unsettled:
+            raise
         except StubRefused as refused:
             ledger.watch(thread, have)
             self._say(f"the watchpoints do not see {thread_name(thread)}: {refused}")

@@ -57,6 +57,35 @@ def failing_at(machine: Machine, number: int, failure: Callable[[], bytes]) -> l
     return failed
 
 
+def dead_from(machine: Machine, number: int) -> list[bytes]:
+    """Have the connection end at one packet of those that do not resume; it is put into the list.
+
+    From then on nothing reaches the stub, whoever still tries: `alive` ends that.
+    """
+    call, resume, failed = machine.call, machine.resume, list[bytes]()
+    seen = 0
+
+    def fails(payload: bytes) -> bytes:
+        nonlocal seen
+        seen += 1
+        if seen < number:
+            return call(payload)
+        failed.append(payload)
+        return cut_off()
+
+    def runs(payload: bytes) -> bytes:
+        return cut_off() if failed else resume(payload)
+
+    machine.call, machine.resume = fails, runs  # type: ignore
+    return failed
+
+
+def alive(machine: Machine) -> None:
+    """The stub is there for the next one, as it always was."""
+    del machine.call, machine.resume
+    machine.breakpoints.clear()  # as QEMU does when the next gdb asks `?`
+
+
 def refused() -> bytes:
     return b"E22"
 
