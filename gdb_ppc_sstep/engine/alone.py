@@ -98,6 +98,14 @@ class Alone:
         finally:
             self._end(lent)
 
+    def put(self, thread: bytes | None, registers: Mapping[str, int], place: int) -> None:
+        """Have a thread, which is selected, go on with other registers than at `place`, where it
+        stands: pc is the last of them.
+        """
+        lent = Lent(thread, tuple(registers.items()), (place,))
+        self._lend(lent)
+        self._end(lent)
+
     def give_back(self, lent: Lent) -> None:
         """Put back what is not as it was.  StubRefused: it is to be done again."""
         self._stub.select(lent.thread)
