@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import pytest
@@ -12,7 +12,7 @@ from gdb_ppc_sstep.engine.temporary import Undo
 from gdb_ppc_sstep.errors import StubGone, StubRefused
 
 from .. import machine as m
-from ..machine import KERNEL, REAL, USER, Machine
+from ..machine import KERNEL, REAL, USER, FakeLink, Machine
 from .bench import Bench
 
 FAILING = {
@@ -57,33 +57,36 @@ def failing_at(machine: Machine, number: int, failure: Callable[[], bytes]) -> l
     return failed
 
 
-def dead_from(machine: Machine, number: int) -> list[bytes]:
+def dead_from(link: FakeLink, number: int) -> list[bytes]:
     """Have the connection end at one packet of those that do not resume; it is put into the list.
 
-    From then on nothing reaches the stub, whoever still tries: `alive` ends that.
+    What is sent with it, in one write, still arrives.  From then on nothing reaches the stub,
+    whoever still tries.
     """
-    call, resume, failed = machine.call, machine.resume, list[bytes]()
+    call, resume, failed = link.call, link.resume, list[bytes]()
     seen = 0
 
-    def fails(payload: bytes) -> bytes:
+    def begins(payloads: Sequence[bytes]) -> Callable[[], list[bytes]]:
         nonlocal seen
-        seen += 1
+        if failed:
+            cut_off()
+        count = len(payloads)
+        seen += count
         if seen < number:
-            return call(payload)
-        failed.append(payload)
-        return cut_off()
+            replies = [call(one) for one in payloads]
+            return lambda: replies
+        if count > 1:
+            for one in payloads:
+                call(one)
+        failed.append(payloads[0])
+        raise StubGone("gone")
 
-    def runs(payload: bytes) -> bytes:
+    def resumes(payload: bytes) -> bytes:
         return cut_off() if failed else resume(payload)
 
-    machine.call, machine.resume = fails, runs  # type: ignore
+    link.begin, link.resume = begins, resumes  # type: ignore[method-assign]
+    link.call = lambda payload: begins([payload])()[0]  # type: ignore[method-assign]
     return failed
-
-
-def alive(machine: Machine) -> None:
-    """The stub is there for the next one, as it always was."""
-    del machine.call, machine.resume
-    machine.breakpoints.clear()  # as QEMU does when the next gdb asks `?`
 
 
 def refused() -> bytes:

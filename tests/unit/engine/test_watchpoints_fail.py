@@ -12,7 +12,7 @@ from gdb_ppc_sstep.engine.temporary import Undo
 from gdb_ppc_sstep.errors import SstepError, StubGone
 from gdb_ppc_sstep.options import Watchpoints
 
-from .failures import alive, dead_from, failing_at, refused
+from .failures import dead_from, failing_at, refused
 from .watchers import LOST, SRRS, Guest, Kind, Native, Watcher
 
 GUESTS = [
@@ -43,10 +43,12 @@ def once_round(on: Watcher, guest: Guest) -> bool:
     cpu, end = guest.machine.vcpus[guest.n], guest.code + 12
     if cpu["pc"] == end:
         step(on, guest)
+        on.engine.quiesce()
     hit = on.to(end).payload.startswith(b"T05watch")
     if hit:
         assert cpu["pc"] == guest.code + 8
         on.past(thread(guest))
+        on.engine.quiesce()
     assert cpu["pc"] == end
     return hit
 
@@ -111,12 +113,12 @@ def test_a_session_is_killed(kind: Kind, undo: Undo) -> None:
         killed, guest = begin(kind, undo)
         machine, n, data, _, spared = guest
         native = Native(machine, n)
-        failed = dead_from(machine, number)
+        failed = dead_from(killed.link, number)
         with suppress(StubGone, SstepError):
             watch_for_a_while(killed, guest)
         if not failed:
             break
-        alive(machine)
+        machine.breakpoints.clear()  # as QEMU does when the next gdb asks `?`
         known = record.read(killed.records[-1])
         later = Watcher(machine)
         later.engine.clean(known)
