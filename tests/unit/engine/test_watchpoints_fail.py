@@ -45,6 +45,7 @@ def once_round(on: Watcher, guest: Guest) -> bool:
         step(on, guest)
         on.engine.quiesce()
     hit = on.to(end).payload.startswith(b"T05watch")
+    on.engine.quiesce()
     if hit:
         assert cpu["pc"] == guest.code + 8
         on.past(thread(guest))
