@@ -93,8 +93,8 @@ class Layer:
 
     # -- the loop
 
-    def run(self) -> None:
-        """Until gdb or the stub goes away."""
+    def run(self) -> StubGone | None:
+        """Until gdb or the stub goes away; why the latter has, None where gdb went."""
         wire = self._wire
         try:
             while not wire.gdb_gone:
@@ -108,11 +108,12 @@ class Layer:
             self._log.say(f"ppc-sstep: {error}; the connection is closed")
             with suppress(StubGone):  # one of them may have been lost, and others not
                 wire.stub.send_all(self._stub.unanswered)
-            return
+            return error
         except StubGone as error:
             self._log.line(str(error))
-            return
+            return error
         self._gdb_went()
+        return None
 
     def _walled(self, work: Callable[[Item], None], item: Item) -> None:
         """Do something about an item.  An error of ours in that ends nothing else."""
