@@ -18,6 +18,7 @@ from fixtures.rows import DEFAULT, ROWS, Row
 SHORT: dict[str, tuple[str, ...]] = {
     "test_kvm.py::test_instructions": ("endian=be",),
     "test_kvm.py::test_mode_auto_knows_it": (),
+    "test_kvm.py::test_the_row_is_what_it_says": (),
     "test_kvm.py::test_500_steps_in_kernel_code": (),
     "test_kvm.py::test_system_call": ("scv",),
     "test_kvm.py::test_page_fault": (),
