@@ -312,6 +312,7 @@ def test_the_row_is_what_it_says(
     found = re.search(r"^GUEST UP (.*) cpus=1 (.*) pages=(\d+)K (.*)$", linux.booted, re.MULTILINE)
     assert found, linux.booted
     kernel, mmu, pages, cpu = found.groups()
+    linux.guest.packet("?")  # it stops, of which the stub tells the first client unasked
     with_kvm, version = (linux.guest.monitor(what) for what in ("info kvm", "info version"))
     linux.guest.release()
     row, image = host.row, host.image
