@@ -296,7 +296,7 @@ class Engine:
         self._runner.recover()
         run_on = Resume((Action(b"c"),))
         while True:
-            quiet = self._watch.let_go(run_on)
+            quiet = self._watch.let_go()
             home = not self._ledger.outstanding
             if (home and quiet) or not going_on():
                 self._temporary.quiesce()
