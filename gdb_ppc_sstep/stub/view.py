@@ -127,8 +127,12 @@ class View:
                         early.append(writes.pop())
                         arranged.append(early[-1])
                 if not _same(now, reach.through.state):
-                    now, away = reach.through.state, own or reach.back
-                    arranged.append(Queued(reach.through.packet, "to write msr"))
+                    back, through = own or reach.back, reach.through
+                    if away is not None and through.state == back.state:
+                        arranged.append(put_back(through.packet))  # if refused, it matters later
+                    else:
+                        arranged.append(Queued(through.packet, "to write msr"))
+                    now, away = through.state, back
             arranged.append(one)
         if away is not None and now != away.state:
             now = away.state
