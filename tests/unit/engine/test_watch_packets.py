@@ -27,7 +27,7 @@ def test_packets_of_a_hit(kind: Kind, hit: tuple[int, int], past: tuple[int, int
     machine, n, data, _, _ = kind.guest()
     on = Watcher(machine, undo=Undo.DEFER)
     on.watch(data)
-    counted = []
+    counted: list[tuple[int, int]] = []
     for _ in range(4):
         counted.clear()
         for do in (on.hit, lambda: on.past(b"p1.%d" % (n + 1))):
