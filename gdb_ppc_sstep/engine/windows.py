@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..errors import StubRefused
+from ..errors import StubRefused, Unsettled
+from ..ppc.access import Access
 from ..ppc.dawr import OFF, Window
 from ..rsp.resume import Resume
 from ..stub.stub import Stub
 from .dawr import Dawr
+from .hypercall import Unsure
 from .ledger import Ledger
 from .steps import thread_name
 
@@ -41,6 +43,7 @@ class Windows:
         self.left: dict[bytes | None, int] = {}
         self._threads: list[bytes] = []
         self._blind: bytes | None = None
+        self._unsure: set[bytes | None] = set()  # what the ledger says may not have been written
         self._taken: set[bytes | None] = set()  # those whose DAWR the guest uses itself
 
     # -- what they tell
@@ -69,6 +72,13 @@ class Windows:
         if window is None or thread in self._taken or not window.is_near(dar):
             return False
         return window.has(dar, 1) or self._dawr.given() in (None, window)
+
+    def has_had(self, thread: bytes | None, done: Access) -> bool:
+        """Whether an access is in a thread's window, or near the one that it had."""
+        window = self._ledger.windows.get(thread, OFF)
+        if window.matches:
+            return window.has(done.address, done.length)
+        return window != OFF and window.is_near(done.address)
 
     def given(self) -> Window | None:
         """See `Dawr.given`."""
@@ -142,7 +152,8 @@ class Windows:
         for thread in self._running(request):
             wanted = OFF if thread == self._blind else self.now
             have = self._ledger.windows.get(thread, OFF)
-            if have == wanted or not (have.matches or wanted.matches):
+            is_as_wanted = have == wanted and thread not in self._unsure
+            if is_as_wanted or not (have.matches or wanted.matches):
                 continue
             self._stub.select(thread)
             if thread not in self._ledger.windows or thread in self._taken:
@@ -167,9 +178,14 @@ class Windows:
             self._dawr.write(wanted, have)
             self._stub.send_queued()
         except StubRefused as refused:
-            ledger.watch(thread, have)
+            self._unsure.add(thread)
+            if isinstance(refused, Unsettled):
+                raise
+            if not isinstance(refused, Unsure):
+                ledger.watch(thread, have)
             self._say(f"the watchpoints do not see {thread_name(thread)}: {refused}")
             return
+        self._unsure.discard(thread)
         if wanted.matches:
             self.left.pop(thread, None)
         else:
