@@ -64,7 +64,12 @@ def test_other_cpus(
 
 
 def walk_both(
-    pair: Oracle, label: str, directory: Path, *, clobbered: tuple[str, ...] = ()
+    pair: Oracle,
+    label: str,
+    directory: Path,
+    *,
+    clobbered: tuple[str, ...] = (),
+    timeout: float = 120,
 ) -> None:
     """Step both from main to a label, and compare what walk.py has written down.
 
@@ -76,7 +81,7 @@ def walk_both(
     for gdb in (pair.native, pair.ours):
         gdb.command(f"source {ROOT / 'tests' / 'harness' / 'walk.py'}")
         gdb.send(f"python walk({label!r}, '{directory / gdb.name}.walk')")
-    outputs = [gdb.finish(120) for gdb in (pair.native, pair.ours)]
+    outputs = [gdb.finish(timeout) for gdb in (pair.native, pair.ours)]
     native, ours = (
         (directory / f"{gdb.name}.walk").read_text().splitlines()
         for gdb in (pair.native, pair.ours)
