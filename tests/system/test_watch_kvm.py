@@ -1,0 +1,648 @@
+# SPDX-License-Identifier: MIT
+"""Watchpoints under KVM HV: by the guest's own DAWR, which an emulated POWER10 host has.
+
+The oracle is QEMU's TCG, whose stub has watchpoints.  It stops behind an access, and gdb steps once
+more before it compares; the Power ISA's way, which is ours, is to stop before it.  So the values and
+the numbers of hits have to be the same, and where a hit is shown has not.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from fixtures.bare_metal import SOURCES, Program
+from fixtures.kvm_hv import Host
+from fixtures.qemu import Guest
+from tests.harness.driver import Gdb, layers_of
+from tests.harness.floor import Floor
+from tests.harness.kernel import ask, assert_healthy, attach
+from tests.harness.oracle import Oracle, variant_name
+from tests.system import test_kvm
+from tests.system.test_kvm import BIG, LITTLE, LONG, Linux, enter_user_space, started
+from tests.system.test_standalone import address, service
+
+pytestmark = [pytest.mark.kvm, pytest.mark.timeout(600), pytest.mark.cpu("POWER10")]
+
+gdb = test_kvm.gdb
+kvm_boot = test_kvm.kvm_boot
+guests = test_kvm.guests
+linux = test_kvm.linux
+VARIANTS: list[dict[str, Any]] = [LITTLE, BIG]
+
+VALUE = re.compile(r"^(?:Old value|New value|Value) = .*$", re.MULTILINE)
+SLOW = "watching by steps, which is slow"
+
+
+# Bare metal
+
+
+class Cell(NamedTuple):
+    """What fixtures/bare/watch.S accesses once a round, and there: labels of the accesses."""
+
+    what: str
+    stores: tuple[str, ...]
+    loads: tuple[str, ...]
+
+
+def cell(what: str, name: str) -> Cell:
+    return Cell(what, (f"x_{name}",), (f"x_{name}_load",))
+
+
+CELLS = [
+    cell("*(char *)&byte", "byte"),
+    cell("*(short *)&half", "half"),
+    cell("*(int *)&word", "word"),
+    cell("*(long *)&whole", "whole"),
+    cell("*((char *)&whole + 3)", "whole"),
+    Cell("*(long *)((char *)&line + 24)", ("x_line", "x_line_2"), ()),
+    cell("*(long *)&quad", "quad"),
+    cell("*((long *)&quad + 1)", "quad"),
+    cell("*(long *)&vector", "vector"),
+    cell("*((int *)&vector + 1)", "vector"),
+    cell("*((char *)&unaligned + 2)", "unaligned"),
+    cell("*((char *)&unaligned + 3)", "unaligned"),
+    cell("*(int *)&crossing", "crossing"),
+    cell("*((int *)&crossing + 1)", "crossing"),
+]
+
+
+@pytest.fixture
+def pair(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    programs: Callable[..., Program],
+    kvm_boot: Callable[..., Guest],
+) -> Iterator[Oracle]:
+    """Both sides at the start of a program, in a variant; the test has them as parameters."""
+    name, variant = request.param
+    program = programs(name, **variant)
+    with started(tmp_path, partial(kvm_boot, program), program.elf) as pair:
+        yield pair
+
+
+def on(name: str, *variants: dict[str, Any]) -> pytest.MarkDecorator:
+    cases = [(name, variant) for variant in variants or VARIANTS]
+    ids = [variant_name(variant) for _, variant in cases]
+    return pytest.mark.parametrize("pair", cases, ids=ids, indirect=True)
+
+
+def values(pair: Oracle, command: str) -> list[str]:
+    """Give both sides a command; the values that a watchpoint's hit shows, which are the same."""
+    for gdb in (pair.native, pair.ours):
+        gdb.send(command)
+    native, ours = (gdb.finish(LONG) for gdb in (pair.native, pair.ours))
+    assert VALUE.findall(ours) == VALUE.findall(native), f"{command}\n{native}\n{ours}"
+    return VALUE.findall(ours)
+
+
+def hit_counts(gdb: Gdb) -> list[str]:
+    return re.findall(r"already hit \d+ times?", gdb.command("info watchpoints"))
+
+
+@on("watch")
+def test_every_access(pair: Oracle) -> None:
+    """Each kind of watchpoint at each cell, and the hit is shown behind the very instruction."""
+    ours = pair.ours
+    for gdb in (pair.native, ours):
+        gdb.command("tbreak round")
+        gdb.command("continue")
+    for what, stores, loads in CELLS:
+        for command, labels in (("watch", stores), ("rwatch", loads), ("awatch", stores + loads)):
+            if not labels:
+                continue
+            assert "atchpoint" in ours.command(f"{command} {what}")
+            pair.native.command(f"{command} {what}")
+            # Accesses of a round are in the order of their addresses.
+            pc, places = ours.pc, sorted(ours.value(f"(long)&{label}") for label in labels)
+            first = sum(place < pc for place in places)
+            for place in (*places[first:], *places[:first], places[first % len(places)]):
+                assert values(pair, "continue"), what
+                assert ours.pc == place + 4, f"{command} {what}"
+            assert (
+                hit_counts(ours)
+                == hit_counts(pair.native)
+                == [f"already hit {len(labels) + 1} times"]
+            )
+            for gdb in (pair.native, ours):
+                gdb.command("delete")
+    assert "Watchpoints: by DAWR, 8 bytes at" in ours.status(), ours.status()
+
+
+@on("watch")
+def test_an_atomic_word(pair: Oracle) -> None:
+    """A write is hit at the store; what the stop has cost is the reservation, so it runs again."""
+    ours = pair.ours
+    for gdb in (pair.native, ours):
+        gdb.command("watch *(long *)&counter")
+    before = ours.value("*(long *)&counter")
+    for n in range(before, before + 4):
+        assert values(pair, "continue") == [f"Old value = {n}", f"New value = {n + 1}"]
+        assert ours.pc == ours.value("(long)&x_line")
+    assert hit_counts(ours) == hit_counts(pair.native) == ["already hit 4 times"]
+    # A read is hit at the larx; natively at the store as well, which the emulator does by comparing.
+    ours.command("delete")
+    for command in ("rwatch", "awatch"):
+        ours.command(f"{command} *(long *)&counter")
+        for _ in range(3):
+            before = ours.value("*(long *)&counter")
+            assert VALUE.findall(ours.command("continue")) == [f"Value = {before + 1}"]
+            assert ours.value("(long)&x_counter") < ours.pc <= ours.value("(long)&x_line")
+        ours.command("delete")
+
+
+@on("watch")
+def test_several_at_once(pair: Oracle) -> None:
+    """In one doubleword, of which one byte is not watched; each is told from the others."""
+    ours = pair.ours
+    for command in ("watch *(char *)&byte", "rwatch *(short *)&half", "awatch *(int *)&word"):
+        for gdb in (pair.native, ours):
+            gdb.command(command)
+    for _ in range(2):
+        for label in ("x_byte", "x_word", "x_half_load", "x_word_load"):
+            assert values(pair, "continue")
+            assert ours.pc == ours.value(f"(long)&{label}") + 4
+    assert (
+        hit_counts(ours) == hit_counts(pair.native) == [f"already hit {n} times" for n in (2, 2, 4)]
+    )
+    assert "by DAWR, 8 bytes" in ours.status()
+
+
+@on("watch", LITTLE)
+def test_conditions_commands_and_threads(pair: Oracle) -> None:
+    ours = pair.ours
+    for gdb in (pair.native, ours):
+        gdb.command("watch *(char *)&byte if *(long *)&rounds % 5 == 4")
+    for _ in range(2):
+        assert values(pair, "continue")
+        assert ours.value("*(long *)&rounds") % 5 == 4
+    for gdb in (pair.native, ours):
+        gdb.command("delete")
+        gdb.command("watch *(char *)&byte thread 1")
+        gdb.command("tbreak quiet if *(long *)&rounds == 15")
+    pair.block("commands 3", "silent", 'printf "byte %d\\n", *(char *)&byte', "continue", "end")
+    printed = []
+    for gdb in (pair.native, ours):
+        output = gdb.command("continue", LONG)
+        printed.append(re.findall(r"^byte \d+", output, re.MULTILINE))
+    assert printed[0] == printed[1] and len(printed[1]) >= 5, printed
+    assert ours.pc == ours.value("(long)&quiet")
+
+
+SCRIPTS = {
+    "a local that goes out of scope": """
+        break sum_of_squares
+        continue
+        delete
+        watch sum
+        continue
+        continue
+        continue
+        continue
+        continue
+    """,
+    "-location": """
+        break largest
+        continue
+        delete
+        watch -location max
+        continue
+        continue
+        continue
+    """,
+    "next, step and until": """
+        tbreak sum_of_squares
+        continue
+        watch sum
+        next
+        next
+        next
+        step 3
+        until
+        next 4
+        until
+        until
+        continue
+    """,
+    "stepi and nexti": """
+        tbreak sum_of_squares
+        continue
+        watch sum
+        stepi 30
+        nexti 30
+        nexti 30
+        stepi 80
+        continue
+    """,
+    "finish": """
+        tbreak square
+        continue
+        up
+        watch sum
+        finish
+        finish
+        finish
+        finish
+    """,
+    "a global": """
+        watch total
+        continue
+        next
+        next 3
+        finish
+        continue 2
+    """,
+}
+
+
+@pytest.mark.parametrize(
+    ("pair", "name"),
+    [(("demo", VARIANTS[n % 2]), name) for n, name in enumerate(SCRIPTS)],
+    indirect=["pair"],
+    ids=lambda value: value if isinstance(value, str) else variant_name(value[1]),
+)
+def test_run_control(pair: Oracle, name: str) -> None:
+    """As natively, but that it is seen two instructions earlier."""
+    shown: list[list[str]] = []
+    for gdb in (pair.native, pair.ours):
+        output = "".join(
+            gdb.command(line.strip(), LONG) for line in SCRIPTS[name].split("\n") if line
+        )
+        shown.append(
+            re.findall(r"(?:Old value|New value|Value) = .*|\w+point \d+ deleted.*", output)
+        )
+    assert shown[0] == shown[1]
+    assert shown[1]
+    if "scope" in name:
+        assert "deleted" in shown[1][-1]
+        assert pair.ours.pc == pair.native.pc
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=variant_name)
+def test_hbreak(
+    variant: dict[str, Any], host: Host, gdb: Gdb, programs: Callable[..., Program]
+) -> None:
+    program = programs("demo", **variant)
+    with host.bare(program.image) as guest:
+        gdb.connect(guest.target, program.elf)
+        gdb.command("thbreak main")
+        assert "Temporary breakpoint 1, main" in gdb.command("continue")
+        gdb.command("hbreak square")
+        for _ in range(2):
+            assert "Breakpoint 2, square" in gdb.command("continue")
+        gdb.command("stepi 3")
+        assert "already hit 2 times" in gdb.command("info breakpoints")
+        gdb.command("watch total")
+        gdb.command("delete 2")
+        assert "New value" in gdb.command("continue")
+
+
+class Client(Floor):
+    """A client of the layer's that says what gdb would, and looks before it goes on."""
+
+    def watched(self, kind: int, address: int, length: int) -> tuple[int, int]:
+        """Run to a hit; the address that it tells, and pc."""
+        self._must(b"Z%d,%x,%x" % (kind, address, length), b"OK")
+        reply = self._ask(b"vCont;c:p1.-1")
+        found = re.match(rb"T05(watch|rwatch|awatch):([0-9a-f]+);thread:p1\.0?1;", reply)
+        assert found and KINDS[kind] == found[1].decode(), reply
+        self._must(b"z%d,%x,%x" % (kind, address, length), b"OK")
+        return int(found[2], 16), self.read("pc")
+
+    def step(self, before: int = 0) -> int:
+        """Over the access; pc."""
+        self._must(b"vCont;s:p1.1", b"T05")
+        return self.read("pc")
+
+    def memory(self, address: int, length: int) -> bytes:
+        """Memory of the guest."""
+        return bytes.fromhex(self._ask(b"m%x,%x" % (address, length)).decode())
+
+
+KINDS = {2: "watch", 3: "rwatch", 4: "awatch"}
+
+
+def test_stop_is_before_the_access(
+    host: Host, tmp_path: Path, programs: Callable[..., Program]
+) -> None:
+    """pc at the instruction, neither memory nor register changed; a step changes just them."""
+    program = programs("watch", **LITTLE)
+    with Gdb(tmp_path, name="symbols", extension=False) as symbols:
+        symbols.command(f"file {program.elf}")
+        accesses = [
+            (kind, symbols.value(f"&{c.what}"), symbols.value(f"sizeof({c.what})"), places)
+            for c in CELLS
+            for kind, labels in ((2, c.stores), (3, c.loads), (4, c.stores + c.loads))
+            if (places := [symbols.value(f"(long)&{label}") for label in labels])
+        ]
+    with (
+        host.bare(program.image) as guest,
+        service("--listen", "0", "--connect", guest.target) as layer,
+    ):
+        where, port = address(layer).rsplit(":", 1)
+        with Client(lambda: socket.create_connection((where, int(port)))) as client:
+            for kind, cell, length, places in accesses:
+                for _ in places:
+                    before = client.memory(cell, length)
+                    told, pc = client.watched(kind, cell, length)
+                    assert pc in places and cell <= told < cell + length, (hex(told), hex(pc))
+                    assert client.memory(cell, length) == before
+                    assert client.step() == pc + 4
+                    if kind == 2:
+                        assert client.memory(cell, length) != before
+
+
+@on("watch", LITTLE)
+def test_by_steps(pair: Oracle) -> None:
+    """What was asked for, and what falls to it: two that do not fit into one window."""
+    ours, native = pair.ours, pair.native
+    for gdb in (native, ours):
+        gdb.command("tbreak round if *(long *)&rounds == 1")
+        gdb.command("continue")
+    ours.command("set ppc-sstep watchpoints step")
+    for gdb in (native, ours):
+        gdb.command("watch *(int *)&word")
+    assert values(pair, "continue") and values(pair, "continue")
+    assert ours.pc == ours.value("(long)&x_word") + 4
+    assert "by steps (as it was set)" in ours.status()
+    ours.command("set ppc-sstep watchpoints auto")
+    for other, why in (
+        ("*(long *)&rounds", "this host does not honour a DAWR of"),
+        ("*(char *)&page", "do not fit into the one window of 512 bytes"),
+    ):
+        for gdb in (native, ours):
+            gdb.command(f"watch {other}")
+        native.send("continue")
+        ours.send("continue")
+        said, shown = native.finish(LONG), ours.finish(LONG)
+        assert VALUE.findall(said) == VALUE.findall(shown)
+        assert shown.count(SLOW) == 1 and why in shown, shown
+    assert len(hit_counts(ours)) == 2
+    assert hit_counts(ours) == hit_counts(native)
+
+
+def test_off_and_dawr(host: Host, gdb: Gdb, programs: Callable[..., Program]) -> None:
+    """Without ours gdb's own error; and with DAWR alone what does not fit is an error."""
+    program = programs("watch", **LITTLE)
+    with host.bare(program.image) as guest:
+        gdb.connect(guest.target, program.elf)
+        gdb.command("tbreak round")
+        gdb.command("continue")
+        gdb.command("set ppc-sstep watchpoints off")
+        gdb.command("watch *(char *)&byte")
+        for command in ("continue", "stepi"):
+            output = gdb.command(command)
+            assert "Could not insert hardware watchpoint 2" in output, output
+        assert gdb.pc == gdb.value("(long)&round")
+        gdb.command("set ppc-sstep watchpoints dawr")
+        assert "New value" in gdb.command("continue")
+        gdb.command("watch *(char *)&page")
+        output = gdb.command("continue")
+        assert "do not fit" in output and "set ppc-sstep watchpoints auto" in output, output
+        gdb.command("delete 3")
+        assert "New value" in gdb.command("continue")
+
+
+@pytest.mark.cpu("POWER9")
+def test_a_host_whose_dawr_is_off(host: Host, gdb: Gdb, programs: Callable[..., Program]) -> None:
+    """It says so, once, and watches by steps."""
+    program = programs("watch", **BIG)
+    with host.bare(program.image) as guest:
+        gdb.connect(guest.target, program.elf)
+        gdb.command("tbreak round")
+        gdb.command("continue")
+        gdb.command("watch *(char *)&byte")
+        output = gdb.command("continue")
+        assert output.count(SLOW) == 1 and "does not honour" in output, output
+        assert gdb.pc == gdb.value("(long)&x_byte") + 4
+        output = gdb.command("continue")
+        assert SLOW not in output and "New value" in output, output
+        assert gdb.pc == gdb.value("(long)&x_byte") + 4
+        gdb.command("delete")
+        gdb.command("rwatch *(long *)&whole")
+        gdb.command("continue")
+        assert gdb.pc == gdb.value("(long)&x_whole_load") + 4
+        assert "by steps" in gdb.status()
+
+
+# Linux
+
+HITS = """python
+import gdb, re
+def hits(count):
+    "So many hits of the one watchpoint: the values, and the threads that had them."
+    for _ in range(count):
+        output = gdb.execute('continue', to_string=True)
+        found = re.search(r'Old value = (-?[0-9]+)[^N]*New value = (-?[0-9]+)', output)
+        if not found:
+            print('no hit', repr(output))
+            break
+        print('hit', found[1], found[2], gdb.selected_thread().num)
+def accesses(count):
+    "So many hits of an access watchpoint: where they were, and the last value that was shown."
+    for _ in range(count):
+        output = gdb.execute('continue', to_string=True)
+        found = re.findall(r'alue = (-?[0-9]+)', output)
+        if not found:
+            print('no hit', repr(output))
+            break
+        print('at', hex(int(gdb.parse_and_eval('(unsigned long)$pc'))), found[-1])
+end"""
+
+
+def with_hits(gdb: Gdb) -> None:
+    for line in HITS.splitlines():
+        gdb.send(line)
+    gdb.finish()
+
+
+def hits(gdb: Gdb, count: int) -> list[tuple[int, int, int]]:
+    """So many hits: the old value, the new one, and the thread."""
+    output = gdb.command(f"python hits({count})")
+    found = re.findall(r"^hit (-?\d+) (-?\d+) (\d+)$", output, re.MULTILINE)
+    assert len(found) == count, output[-600:]
+    return [(int(old), int(new), int(thread)) for old, new, thread in found]
+
+
+def assert_each_one_higher(found: list[tuple[int, int, int]]) -> None:
+    """None is missed, and none is seen twice."""
+    for (old, new, _), (following, _, _) in zip(found, [*found[1:], (found[-1][1], 0, 0)]):
+        assert new == old + 1 == following, found
+
+
+def accesses(gdb: Gdb, count: int) -> list[tuple[int, int]]:
+    """So many hits of an access watchpoint: pc and the value."""
+    output = gdb.command(f"python accesses({count})")
+    found = re.findall(r"^at (0x[0-9a-f]+) (-?\d+)$", output, re.MULTILINE)
+    assert len(found) == count, output[-600:]
+    return [(int(pc, 16), int(value)) for pc, value in found]
+
+
+def dawrx(linux: Linux, tmp_path: Path) -> int:
+    """DAWRX0 of the first vCPU, as a gdb without ours sees it; the guest runs after it."""
+    with Gdb(tmp_path, name="plain", extension=False, timeout=LONG) as plain:
+        plain.connect(linux.guest.target, linux.image.vmlinux)
+        found = plain.value("$dawrx0")
+        plain.command("detach")
+    return found
+
+
+def test_200_ticks(linux: Linux, gdb: Gdb) -> None:
+    with_hits(gdb)
+    gdb.command("watch *(long *)&jiffies_64")
+    found = hits(gdb, 200)
+    assert_each_one_higher(found)
+    status = gdb.status()
+    assert "by DAWR, 8 bytes" in status and "caught at the kernel's handler" in status, status
+    assert "already hit 200 times" in gdb.command("info watchpoints")
+
+
+def test_a_condition_that_is_false_100_times(linux: Linux, gdb: Gdb) -> None:
+    ticks = gdb.value("*(long *)&jiffies_64")
+    gdb.command(f"watch *(long *)&jiffies_64 if *(unsigned long *)&jiffies_64 == {ticks + 101}")
+    assert "New value" in gdb.command("continue")
+    assert gdb.value("*(long *)&jiffies_64") == ticks + 101
+    assert "already hit 1 time" in gdb.command("info watchpoints")
+
+
+def test_a_word_of_a_program_and_the_kernels_copy(linux: Linux, gdb: Gdb) -> None:
+    """linux-user.S stores what it sleeps, and the kernel copies that; nobody else is shown."""
+    with_hits(gdb)
+    enter_user_space(linux, gdb)
+    gdb.command("awatch -location *(long *)($r1 + 8)")
+    start, end = gdb.value("(long)&round"), gdb.value("(long)&call")
+    for pc, value in accesses(gdb, 6):
+        assert value == (305 << 16) + 11520
+        assert start < pc < end or pc >> 60 == 0xC, hex(pc)
+    linux.stop_at(gdb, "*&called")
+    gdb.command("delete")
+    gdb.command("awatch -location *(long *)($r1 + 8)")
+    places = [pc >> 60 for pc, _ in accesses(gdb, 4)]
+    assert places == [0, 0xC, 0, 0xC]
+    linux.stop_at(gdb, "*&called")
+    gdb.command("delete")
+    # Stored, added to by ldarx and stdcx., stored again.
+    gdb.command("watch -location *(long *)($r1 + 16)")
+    count = gdb.value("$r14")
+    assert [(old, new) for old, new, _ in hits(gdb, 5)][1:] == [
+        (count, count + 1),
+        (count + 1, count),
+        (count, count + 1),
+        (count + 1, count + 2),
+    ]
+
+
+def test_another_process_with_the_same_address(linux: Linux, gdb: Gdb) -> None:
+    """A child stores to where its parent's counter is: its own page, and its own business."""
+    with_hits(gdb)
+    assert ask(linux.guest, "stepper") == "started"
+    gdb.command(f"file {linux.image.stepper}")
+    gdb.command(f"add-symbol-file {linux.image.vmlinux}")
+    linux.stop_at(gdb, "sys_ptrace")
+    linux.stop_at(gdb, "*&counted")
+    gdb.command("watch *(long *)&steps")
+    assert_each_one_higher(hits(gdb, 3))
+    linux.stop_at(gdb, "*&sequence")
+
+
+def test_fork_storm(linux: Linux, gdb: Gdb) -> None:
+    """Armed and never hit: page faults, forks and system calls go on as without."""
+    rounds = []
+    for armed in (False, True):
+        if armed:
+            gdb.command("watch *(long *)&linux_banner")
+        before = loops(linux)
+        gdb.send("continue")
+        time.sleep(6)
+        output = gdb.interrupt(60)
+        assert "SIGINT" in output or "Quit" in output, output
+        rounds.append(loops(linux) - before)
+        print(f"armed: {armed}, rounds in 6 s: {rounds[-1]}")
+    assert rounds[1] > 0
+    assert "by DAWR" in gdb.status()
+
+
+def loops(linux: Linux) -> int:
+    """"""
+    raise NotImplementedError
+
+
+def test_ctrl_c_while_armed(linux: Linux, gdb: Gdb) -> None:
+    with_hits(gdb)
+    gdb.command("watch *(long *)&linux_banner")
+    for number in range(4):
+        gdb.send("continue")
+        time.sleep(0.3 + 0.3 * number)
+        output = gdb.interrupt(60)
+        assert "SIGINT" in output or "Quit" in output, output
+    gdb.command("delete")
+    gdb.command("watch *(long *)&jiffies_64 if *(long *)&jiffies_64 == 0")
+    for _ in range(3):  # in the middle of hits
+        gdb.send("continue")
+        time.sleep(1.5)
+        output = gdb.interrupt(60)
+        assert "SIGINT" in output or "Quit" in output, output
+    gdb.command("delete")
+    gdb.command("watch *(long *)&jiffies_64")
+    assert_each_one_higher(hits(gdb, 3))
+
+
+def test_detaching_while_armed(linux: Linux, gdb: Gdb, tmp_path: Path) -> None:
+    with_hits(gdb)
+    gdb.command("watch *(long *)&jiffies_64")
+    assert_each_one_higher(hits(gdb, 3))
+    assert "detached" in gdb.command("detach")
+    assert dawrx(linux, tmp_path) == 0
+    assert_healthy(linux.guest)
+    gdb.connect(linux.guest.target)
+    assert_each_one_higher(hits(gdb, 3))
+
+
+def test_killed_while_armed(linux: Linux, gdb: Gdb, tmp_path: Path) -> None:
+    """SIGKILL of the layer while the guest runs with a window; the next session cleans."""
+    gdb.command("watch *(long *)&linux_banner")
+    gdb.send("continue")
+    time.sleep(2)
+    (layer,) = layers_of(gdb)
+    os.kill(layer, signal.SIGKILL)
+    assert re.search("Remote connection closed|Target disconnected", gdb.finish(60))
+    gdb.command("delete")
+    output = gdb.connect(linux.guest.target)
+    assert "a watchpoint (DAWR) at" in output, output
+    assert "is taken back" in gdb.command("ppc-sstep clean")
+    assert gdb.command("ppc-sstep clean") == "Nothing to clean.\n"
+    assert "detached" in gdb.command("detach")
+    assert dawrx(linux, tmp_path) == 0
+    assert_healthy(linux.guest)
+    attach(gdb, linux.guest, linux.image)
+
+
+on_two = pytest.mark.parametrize("linux", [2], indirect=True)
+
+
+@on_two
+def test_forks_on_both_vcpus(linux: Linux, gdb: Gdb) -> None:
+    with_hits(gdb)
+    gdb.command("watch *(long *)&total_forks")
+    found = hits(gdb, 20)
+    assert_each_one_higher(found)
+    assert {thread for _, _, thread in found} == {1, 2}
+    assert re.search(r"by DAWR, 8 bytes at \S+ on p1\.0?1, p1\.0?2,", gdb.status()), gdb.status()
+
+
+@on_two
+def test_a_lock(linux: Linux, gdb: Gdb) -> None:
+    """lwarx and stwcx. on both vCPUs."""
+    with_hits(gdb)
+    gdb.command("watch *(int *)&tasklist_lock")
+    found = hits(gdb, 20)
+    assert all(old != new for old, new, _ in found)
