@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Watchpoints under KVM HV: by the guest's own DAWR, which an emulated POWER10 host has.
 
-The oracle is QEMU's TCG, whose stub has watchpoints.  It stops behind an access, and gdb steps
-once more before it compares; the Power ISA's way, which is ours, is to stop before it.  So the
-values and the numbers of hits have to be the same, and where a hit is shown has not.
+What the oracle is, and how it differs: see test_watch_steps.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -30,6 +28,20 @@ from tests.harness.oracle import Oracle, variant_name
 from tests.system import test_kvm
 from tests.system.test_kvm import BIG, LITTLE, LONG, Linux, enter_user_space, started
 from tests.system.test_standalone import address, service
+from tests.system.test_watch_steps import (
+    CELLS,
+    OLD_AND_NEW,
+    SCRIPTS,
+    VALUE,
+    VARIANTS,
+    at_the_first_round,
+    every_access,
+    hit_counts,
+    on,
+    on_scripts,
+    same_shown,
+    values,
+)
 
 pytestmark = [pytest.mark.kvm, pytest.mark.timeout(600), pytest.mark.cpu("POWER10")]
 
@@ -37,44 +49,10 @@ gdb = test_kvm.gdb
 kvm_boot = test_kvm.kvm_boot
 guests = test_kvm.guests
 linux = test_kvm.linux
-VARIANTS: list[dict[str, Any]] = [LITTLE, BIG]
-
-VALUE = re.compile(r"^(?:Old value|New value|Value) = .*$", re.MULTILINE)
-OLD_AND_NEW = ["Old value = {0}", "New value = {1}"]
 SLOW = "watching by steps, which is slow"
 
 
 # Bare metal
-
-
-class Cell(NamedTuple):
-    """What fixtures/bare/watch.S accesses once a round, and there: labels of the accesses."""
-
-    what: str
-    stores: tuple[str, ...]
-    loads: tuple[str, ...]
-
-
-def cell(what: str, name: str) -> Cell:
-    return Cell(what, (f"x_{name}",), (f"x_{name}_load",))
-
-
-CELLS = [
-    cell("*(char *)&byte", "byte"),
-    cell("*(short *)&half", "half"),
-    cell("*(int *)&word", "word"),
-    cell("*(long *)&whole", "whole"),
-    cell("*((char *)&whole + 3)", "whole"),
-    Cell("*(long *)((char *)&line + 24)", ("x_line", "x_line_2"), ()),
-    cell("*(long *)&quad", "quad"),
-    cell("*((long *)&quad + 1)", "quad"),
-    cell("*(long *)&vector", "vector"),
-    cell("*((int *)&vector + 1)", "vector"),
-    cell("*((char *)&unaligned + 2)", "unaligned"),
-    cell("*((char *)&unaligned + 3)", "unaligned"),
-    cell("*(int *)&crossing", "crossing"),
-    cell("*((int *)&crossing + 1)", "crossing"),
-]
 
 
 @pytest.fixture
@@ -91,61 +69,11 @@ def pair(
         yield pair
 
 
-def on(name: str, *variants: dict[str, Any]) -> pytest.MarkDecorator:
-    cases = [(name, variant) for variant in variants or VARIANTS]
-    ids = [variant_name(variant) for _, variant in cases]
-    return pytest.mark.parametrize("pair", cases, ids=ids, indirect=True)
-
-
-def values(pair: Oracle, command: str) -> list[str]:
-    """Give both sides a command; the values that a watchpoint's hit shows, which are the same."""
-    for gdb in (pair.native, pair.ours):
-        gdb.send(command)
-    native, ours = (gdb.finish(60) for gdb in (pair.native, pair.ours))
-    assert VALUE.findall(ours) == VALUE.findall(native), f"{command}\n{native}\n{ours}"
-    return VALUE.findall(ours)
-
-
-def at_the_first_round(pair: Oracle) -> None:
-    """Let both sides run to where all cells are 0."""
-    for gdb in (pair.native, pair.ours):
-        gdb.command("tbreak round")
-        gdb.command("continue")
-
-
-def hit_counts(gdb: Gdb) -> list[str]:
-    return re.findall(r"already hit \d+ times?", gdb.command("info watchpoints"))
-
-
 @on("watch")
 def test_every_access(pair: Oracle) -> None:
-    """Each kind of watchpoint at each cell, and the hit is shown behind the very instruction.
-
-    Of the cells each variant has every other one; the next test has them all.
-    """
-    ours = pair.ours
-    cells = CELLS["little" in ours.command("show endian") :: 2]
-    at_the_first_round(pair)
-    for what, stores, loads in cells:
-        for command, labels in (("watch", stores), ("rwatch", loads), ("awatch", stores + loads)):
-            if not labels:
-                continue
-            assert "atchpoint" in ours.command(f"{command} {what}")
-            pair.native.command(f"{command} {what}")
-            # Accesses of a round are in the order of their addresses.
-            pc, places = ours.pc, sorted(ours.value(f"(long)&{label}") for label in labels)
-            first = sum(place < pc for place in places)
-            for place in (*places[first:], *places[:first], places[first % len(places)]):
-                assert values(pair, "continue"), what
-                assert ours.pc == place + 4, f"{command} {what}"
-            assert (
-                hit_counts(ours)
-                == hit_counts(pair.native)
-                == [f"already hit {len(labels) + 1} times"]
-            )
-            for gdb in (pair.native, ours):
-                gdb.command("delete")
-    assert "Watchpoints: by DAWR, 8 bytes at" in ours.status(), ours.status()
+    """Of the cells each variant has every other one; the next test has them all."""
+    every_access(pair, CELLS["little" in pair.ours.command("show endian") :: 2])
+    assert "Watchpoints: by DAWR, 8 bytes at" in pair.ours.status()
 
 
 @on("watch")
@@ -212,91 +140,11 @@ def test_conditions_commands_and_threads(pair: Oracle) -> None:
     assert ours.pc == ours.value("(long)&quiet")
 
 
-SCRIPTS = {
-    "a local that goes out of scope": """
-        break sum_of_squares
-        continue
-        delete
-        watch sum
-        continue
-        continue
-        continue
-        continue
-    """,
-    "-location": """
-        break largest
-        continue
-        delete
-        watch -location max
-        continue
-        continue
-        continue
-    """,
-    "next, step and until": """
-        tbreak sum_of_squares
-        continue
-        watch sum
-        next
-        next
-        next
-        step 3
-        until
-        next 4
-        until
-        until
-        continue
-    """,
-    "stepi and nexti": """
-        tbreak sum_of_squares
-        continue
-        watch sum
-        stepi 30
-        nexti 30
-        nexti 30
-        stepi 80
-        continue
-    """,
-    "finish": """
-        tbreak square
-        continue
-        up
-        watch sum
-        finish
-        finish
-        finish
-        finish
-    """,
-    "a global": """
-        watch total
-        continue
-        next
-        next 3
-        finish
-        continue 2
-    """,
-}
-
-
-@pytest.mark.parametrize(
-    ("pair", "name"),
-    [(("demo", VARIANTS[n % 2]), name) for n, name in enumerate(SCRIPTS)],
-    indirect=["pair"],
-    ids=lambda value: value if isinstance(value, str) else variant_name(value[1]),
-)
+@on_scripts
 def test_run_control(pair: Oracle, name: str) -> None:
     """As natively, but that it is seen two instructions earlier."""
-    shown: list[list[str]] = []
-    for gdb in (pair.native, pair.ours):
-        output = "".join(
-            gdb.command(line.strip(), 60) for line in SCRIPTS[name].split("\n") if line.strip()
-        )
-        shown.append(
-            re.findall(r"(?:Old value|New value|Value) = .*|\w+point \d+ deleted.*", output)
-        )
-    assert shown[0] == shown[1]
-    assert shown[1]
+    assert same_shown(pair, SCRIPTS[name])
     if "scope" in name:
-        assert "deleted" in shown[1][-1]
         assert pair.ours.pc == pair.native.pc
 
 
