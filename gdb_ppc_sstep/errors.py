@@ -14,6 +14,10 @@ class BadPacket(SstepError):
     """A client sent a packet that is ours to answer, and it cannot be read."""
 
 
+class Endless(SstepError):
+    """A packet does not end within the size that one may have."""
+
+
 class StubRefused(SstepError):
     """The stub answered a packet with an error, or not at all in the form it should have."""
 

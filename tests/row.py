@@ -18,6 +18,7 @@ from fixtures.rows import DEFAULT, ROWS, Row
 SHORT: dict[str, tuple[str, ...]] = {
     "test_kvm.py::test_instructions": ("endian=be",),
     "test_kvm.py::test_mode_auto_knows_it": (),
+    "test_kvm.py::test_the_row_is_what_it_says": (),
     "test_kvm.py::test_500_steps_in_kernel_code": (),
     "test_kvm.py::test_system_call": ("scv",),
     "test_kvm.py::test_page_fault": (),
@@ -53,17 +54,31 @@ def _cpu(item: pytest.Item) -> str | None:
     return str(mark.args[0]) if mark else None
 
 
+def _fits(item: pytest.Item, name: str, kept: tuple[str, ...]) -> bool:
+    test, _, parameters = item.nodeid.removeprefix(_SYSTEM).partition("[")
+    return test == name and (not kept or parameters.startswith(kept))
+
+
 def _in_short(item: pytest.Item) -> bool:
-    name, _, parameters = item.nodeid.removeprefix(_SYSTEM).partition("[")
-    return any(
-        name == begins and (not kept or parameters.startswith(kept))
-        for begins, kept in SHORT.items()
-    )
+    return any(_fits(item, name, kept) for name, kept in SHORT.items())
+
+
+def _stale(items: list[pytest.Item]) -> list[str]:
+    """What SHORT says and no test fits."""
+    return [
+        f"{name} {case}".strip()
+        for name, kept in SHORT.items()
+        for case in kept or ("",)
+        if not any(_fits(item, name, (case,)) for item in items)
+    ]
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     row = row_of(config)
+    whole = config.getoption("each_tier")  # all of tests/system was collected
+    if config.getoption("short") and whole and (stale := _stale(items)):
+        raise pytest.UsageError(f"tests/row.py: SHORT names what does not exist: {stale}")
     left_out = []
     for item in items:
         cpu = _cpu(item)

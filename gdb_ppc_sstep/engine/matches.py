@@ -76,6 +76,14 @@ class Matches:
         """Where they are wanted as well: accesses that are not translated go there."""
         return self._at_vectors[1:] if self._call is None and self._expects else ()
 
+    def catches(self, pc: int) -> bool:
+        """Whether a stop at a place may be a match's.
+
+        At the vector too where the kernel's own call is known: a step or a range has breakpoints
+        there of its own.
+        """
+        return pc in self._at_vectors or pc in self.must
+
     @property
     def _expects(self) -> bool:
         return self._windows.expect_matches or bool(self._windows.left and self.are_coming)
@@ -162,7 +170,7 @@ class Matches:
             return self._at_call(stop, self._call)
         if pc in self._returning:
             return self._shown(thread, self._returning.pop(pc))
-        if self._call is None and pc in self._at_vectors:
+        if pc in self._at_vectors:
             return self._at_vector(stop, pc)
         return stop
 
@@ -194,6 +202,7 @@ class Matches:
         if not is_match or not self._windows.may_have(stop.thread, dar):
             return stop  # the guest's own
         self._log("a match at {:#x} msr={:#x} dar={:#x}", nip, state, dar)
+        self._tell_of_lost_srrs(nip, state)
         stub.prefetch((), (nip,))  # so that it is known what the breakpoint there hides
         self._windows.left.pop(stop.thread, None)
         stub.write("pc", call.address + 4)
@@ -240,17 +249,21 @@ class Matches:
                 return
         if state & msr.PR:
             return  # a program has no use for them
-        if not state & msr.RI:
-            self._said.say(
-                f"the guest needed SRR0 and SRR1 at {pc:#x} (MSR[RI]=0), "
-                "and they are lost by the watchpoint"
-            )
+        self._tell_of_lost_srrs(pc, state)
         offset = self._hypercalls.srr_valid()
         if offset is not None:
             place = stub.read("r13") + offset & msr.MASK64
             stub.show_memory()
             if stub.call(b"M%x,1:00" % place) != b"OK":
                 raise StubRefused(f"the stub refused to write srr_valid at {place:#x}")
+
+    def _tell_of_lost_srrs(self, pc: int, state: int) -> None:
+        """If they mattered where a match was taken."""
+        if not state & (msr.RI | msr.PR):
+            self._said.say(
+                f"the guest needed SRR0 and SRR1 at {pc:#x} (MSR[RI]=0), "
+                "and they are lost by the watchpoint"
+            )
 
     def _shown(self, thread: bytes | None, dar: int) -> StopReply | None:
         """The thread stands before the access."""

@@ -125,7 +125,7 @@ class Planner:
         self._prefetch.before_step(alone=request.alone is not None)
         state, pc = stub.read("msr"), stub.read("pc")
         if pc & 3:
-            raise SstepError(f"pc {pc:#x} is no multiple of 4, so there is no instruction")
+            raise SstepError(f"pc {pc:#x} is not a multiple of 4, so there is no instruction")
         instruction = stub.instruction(pc)
         blocking = self._gdbs.code_at(pc)
         alone = request.alone is not None or (request.vcont and bool(blocking))

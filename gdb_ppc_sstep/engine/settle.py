@@ -165,7 +165,7 @@ class Settler:
         """What becomes of a stop, if it is where matches of watchpoints are caught."""
         self._stub.select(stop.thread)
         pc = self._stub.read("pc")
-        if pc not in self._matches.must + self._matches.may:
+        if not self._matches.catches(pc):
             return stop
         shown = self._matches.settle(stop, pc)
         planted = self._ledger.guarded + (target.must + target.may if target else ())

@@ -147,7 +147,8 @@ class Stepper:
         hit = self._watching.look(thread)
         if hit is not None:
             return Outcome(hit, None)
-        reserved = self._watching.over != (thread, self._stub.read("pc"))
+        over = self._watching.over
+        reserved = over is None or over != (thread, self._stub.read("pc"))
         step = self._planner.plan(request, thread, reserved=reserved)
         instruction, plan = step.instruction, step.plan
         what = "step {} pc={:#x} msr={:#x} {:08x} {}: {}"

@@ -14,6 +14,8 @@ from ..options import Options, Watchpoints
 from ..ppc import dawr, isa, ranges
 from ..ppc.access import Access, access, may_access
 from ..ppc.dawr import OFF, Watch
+from ..ppc.isa import Instruction
+from ..ppc.sequences import atomic_sequence
 from ..rsp.breakpoints import Breakpoint, GdbBreakpoints
 from ..rsp.resume import Resume, StopReply, stopped
 from ..stub.known import PAGE
@@ -149,19 +151,22 @@ class Watching:
     # -- at an access
 
     def look(self, thread: bytes | None) -> StopReply | None:
-        """Whether the next instruction of a thread, which is selected, is an access that is
-        watched: the stop for gdb.
+        """Whether the next step of a thread, which is selected, is an access that is watched: the
+        stop for gdb.
 
-        Else the thread may be resumed for this instruction, and no match comes of it.
+        Else the thread may be resumed for this step, and no match comes of it.
         """
         self._windows.spare(None)
         if not self.watches:
             return None
-        done = self._access()
-        hit = self._hit(thread, done)
-        if hit is None and self._is_in_window(done):
+        accesses = self._accesses()
+        for done in accesses:
+            hit = self._hit(thread, done)
+            if hit is not None:
+                return hit
+        if any(map(self._is_in_window, accesses)):
             self._windows.spare(thread)  # in the window, and not what is watched in it
-        return hit
+        return None
 
     def hit(self, thread: bytes | None, dar: int) -> StopReply | None:
         """At a match, which is undone: the stop for gdb if the instruction at pc accesses what is
@@ -169,11 +174,11 @@ class Watching:
 
         dar: an address of the access, as the match has told it.
         """
-        return self._hit(thread, self._access() or Access(dar, 1, loads=True, stores=True))
+        return self._hit(thread, self._access_at_pc() or Access(dar, 1, loads=True, stores=True))
 
     def would_match(self) -> bool:
         """Whether the instruction at pc of the selected thread would match."""
-        return self._is_in_window(self._access())
+        return self._is_in_window(self._access_at_pc())
 
     def accesses(self) -> list[int]:
         """Where the selected thread may access memory, of the next instructions."""
@@ -193,12 +198,27 @@ class Watching:
     def _is_in_window(self, done: Access | None) -> bool:
         return done is not None and self._windows.now.has(done.address, done.length)
 
-    def _access(self) -> Access | None:
+    def _accesses(self) -> list[Access]:
+        """Those of the next step of the selected thread: of an atomic sequence, which is stepped as
+        one, all of them, with the registers as they are before it.
+        """
         stub = self._stub
         pc = stub.read("pc")
-        instruction = stub.instruction(pc)
-        suffix = stub.instruction(pc + 4).word if instruction.length == 8 else 0
-        return access(instruction, suffix, pc, stub.read("msr"), stub.read)
+        code = {pc: stub.instruction(pc)}
+        if code[pc].begins_sequence:
+            sequence = atomic_sequence(pc, stub.read("msr"), stub.instruction)
+            code = code if sequence is None else sequence.code
+        accesses = (self._access(place, instruction) for place, instruction in code.items())
+        return [done for done in accesses if done is not None]
+
+    def _access_at_pc(self) -> Access | None:
+        pc = self._stub.read("pc")
+        return self._access(pc, self._stub.instruction(pc))
+
+    def _access(self, place: int, instruction: Instruction) -> Access | None:
+        stub = self._stub
+        suffix = stub.instruction(place + 4).word if instruction.length == 8 else 0
+        return access(instruction, suffix, place, stub.read("msr"), stub.read)
 
     def _hit(self, thread: bytes | None, done: Access | None) -> StopReply | None:
         if done is None:

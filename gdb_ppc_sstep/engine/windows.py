@@ -59,9 +59,14 @@ class Windows:
         ]
 
     def may_have(self, thread: bytes | None, dar: int) -> bool:
-        """Whether a match of this thread may be one of its window."""
+        """Whether a match of this thread, which is selected, may be one of its window.
+
+        dar: where it was; that may be beside the window, where the guest may have another one.
+        """
         window = self._ledger.windows.get(thread)
-        return window is not None and thread not in self._taken and window.is_near(dar)
+        if window is None or thread in self._taken or not window.is_near(dar):
+            return False
+        return window.has(dar, 1) or self._dawr.given() in (None, window)
 
     def given(self) -> Window | None:
         """See `Dawr.given`."""

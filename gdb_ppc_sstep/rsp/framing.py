@@ -11,6 +11,8 @@ import functools
 import re
 from typing import NamedTuple, Union
 
+from ..errors import Endless
+
 
 class Packet(NamedTuple):
     """A whole packet with a right checksum."""
@@ -41,6 +43,9 @@ Item = Union[Packet, Notification, Bad, Byte]  # evaluated, so no `|` in Python 
 ACK, NAK, INTERRUPT = b"+", b"-", b"\x03"
 
 
+LONGEST = 1 << 20
+"""Bytes that a packet may have.  QEMU's largest has 128 KiB, and gdb asks for no larger one."""
+
 # Most packets are like others before.
 again = functools.lru_cache(maxsize=256)
 
@@ -63,7 +68,10 @@ class Parser:
         self._buffer = b""
 
     def feed(self, data: bytes) -> list[Item]:
-        """The items that are complete with `data`; the rest is kept for the next call."""
+        """The items that are complete with `data`; the rest is kept for the next call.
+
+        Endless: that is more than a packet may have.
+        """
         buffer, at = self._buffer + data, 0
         items: list[Item] = []
         for ack, payload, check in _PACKETS.findall(buffer):  # as a rule there is nothing else
@@ -94,6 +102,8 @@ class Parser:
                     break
                 at = again  # `$` cannot be in a payload: what is before it was cut off
         self._buffer = buffer[at:]
+        if len(self._buffer) > LONGEST:
+            raise Endless(f"it sent a packet of more than {LONGEST >> 20} MiB")
         return items
 
 

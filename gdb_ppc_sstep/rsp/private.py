@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
 """The packets between the control surface in gdb and the layer: never seen by a stub.  Pure.
 
-`qppc-sstep.status` is answered with a JSON object; `qppc-sstep.left:RECORD` and
-`qppc-sstep.clean:RECORD` with a list of leftovers, RECORD being what is known of a session that was
-killed (see `record`) in hexadecimal, or empty; `Qppc-sstep.NAME=VALUE` sets something and is
-answered OK.  `Qppc-sstep.lines=THREAD;START,SIZE,SIZE,...;...` says what gdb is about to step
-through by lines, and with no value that it no longer is.  Named in lower case as gdb's manual asks
-of packets outside its own reserved names.
+`qppc-sstep.layer` is answered OK, whoever has started the layer; `qppc-sstep.status` with a JSON
+object; `qppc-sstep.left:RECORD` and `qppc-sstep.clean:RECORD` with a list of leftovers, RECORD
+being what is known of a session that was killed (see `record`) in hexadecimal, or empty;
+`Qppc-sstep.NAME=VALUE` sets something and is answered OK.  `Qppc-sstep.lines=THREAD;START,SIZE,
+SIZE,...;...` says what gdb is about to step through by lines, and with no value that it no longer
+is.  Named in lower case as gdb's manual asks of packets outside its own reserved names.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ..errors import BadPacket
 from ..options import SWITCH, Options
 from .resume import THREAD_ID, thread_id
 
+LAYER = "qppc-sstep.layer"
 STATUS = "qppc-sstep.status"
 LEFT = "qppc-sstep.left"
 CLEAN = "qppc-sstep.clean"
@@ -34,6 +35,10 @@ LEFT_BEHIND = "left by a session that was killed (if the guest does not single-s
 
 
 _LINES = re.compile(rf"(?:{THREAD_ID.pattern.decode()})(?:;[0-9a-f]{{1,16}}(?:,[0-9a-f]{{1,8}})+)+")
+
+
+class AskLayer(NamedTuple):
+    """Whether a layer is there."""
 
 
 class AskStatus(NamedTuple):
@@ -84,8 +89,19 @@ class SetLines(NamedTuple):
     stretches: tuple[Stretch, ...]
 
 
-OwnRequest = Union[AskStatus, AskLeftovers, SetOption, SetActive, SetLogging, SetLogFile, SetLines]
-OWN_REQUESTS = (AskStatus, AskLeftovers, SetOption, SetActive, SetLogging, SetLogFile, SetLines)
+OwnRequest = Union[
+    AskLayer, AskStatus, AskLeftovers, SetOption, SetActive, SetLogging, SetLogFile, SetLines
+]
+OWN_REQUESTS = (
+    AskLayer,
+    AskStatus,
+    AskLeftovers,
+    SetOption,
+    SetActive,
+    SetLogging,
+    SetLogFile,
+    SetLines,
+)
 
 
 def is_private(payload: bytes) -> bool:
@@ -99,6 +115,8 @@ def parse(payload: bytes) -> OwnRequest:
         text = payload.decode("ascii")
     except UnicodeDecodeError:
         raise BadPacket("a packet of ppc-sstep is not ASCII") from None
+    if text == LAYER:
+        return AskLayer()
     if text == STATUS:
         return AskStatus()
     asked = re.fullmatch(rf"({LEFT}|{CLEAN}):((?:[0-9a-f]{{2}})*)", text)
@@ -157,4 +175,4 @@ def _unhex(text: str) -> str:
     try:
         return bytes.fromhex(text).decode()
     except ValueError:
-        raise BadPacket(f"{text[:80]!r} is no text in hexadecimal") from None
+        raise BadPacket(f"{text[:80]!r} is not text in hexadecimal") from None

@@ -64,18 +64,29 @@ class _Clean(gdb.Command):
 class _Info(gdb.Command):
     """Show what the ppc64 single-step extension does with the current connection.
 
-    Usage: info ppc-sstep"""
+    Usage: info ppc-sstep
+
+    Settings            those of "set ppc-sstep".
+    Connection          "taken": the extension does the steps, by a process between gdb and the
+                        stub.  "stepped by commands": it does them by commands of its own.
+                        "not taken": gdb asks the stub for steps, as without the extension; why.
+    Stub steps          whether the stub does steps by itself, and how that is known.
+    Target              only if it is running: interrupt it to see what follows.
+    Problem             only if there is one: what keeps the next step from being done.
+    Trace vector now    where the Trace interrupt of the next step arrives: a breakpoint is there
+                        for each step.
+    LPCR[AIL]           where the guest's interrupts go while MSR[IR] and MSR[DR] are on.
+    Byte order          that of the guest's code now.
+    Steps done          instructions stepped on this connection.
+    Outstanding         steps that were interrupted within a handler of the guest, by vCPU; each
+                        ends when the guest returns to it."""
 
     def __init__(self) -> None:
         super().__init__("info ppc-sstep", gdb.COMMAND_STATUS)
 
     def invoke(self, argument: str, _from_tty: bool) -> None:
         _no_arguments("info ppc-sstep", argument)
-        if not sessions.at_rest(gdb.selected_inferior()):
-            gdb.write(f"Mode: {SETTINGS.mode}\nConnection: none, or its target is running.\n")
-            return
-        session = _current()
-        for line in (f"Mode: {SETTINGS.mode}", *_summary(session), *_details(session)):
+        for line in (_settings(), *_connection(gdb.selected_inferior())):
             gdb.write(line + "\n")
 
 
@@ -89,6 +100,35 @@ def _current() -> Session:
     if session is None:
         raise gdb.GdbError('Not connected to a remote target; use "target remote" first.')
     return session
+
+
+def _settings() -> str:
+    values = {"mode": SETTINGS.mode, "door": SETTINGS.door, **SETTINGS.options.to_text()}
+    if SETTINGS.debug:
+        values["debug-file"] = SETTINGS.debug_file or "gdb's log"
+    return "Settings: " + ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _connection(inferior: gdb.Inferior) -> Iterator[str]:
+    """What there is to say of an inferior's connection, whatever it is."""
+    connection = inferior.connection
+    if connection is None:
+        yield "Connection: none; `target remote` makes one"
+    elif not isinstance(connection, gdb.RemoteTargetConnection):
+        where = f"{connection.num} ({connection.type})"
+        yield f"Connection {where}: not taken: only remote targets are"
+    elif sessions.at_rest(inferior):
+        session = _current()
+        yield from _summary(session)
+        yield from _details(session)
+    else:
+        known = sessions.known(inferior)
+        if known is not None:
+            yield from _summary(known)
+        else:
+            where = f"{connection.num} ({connection.type} {connection.details})"
+            yield f"Connection {where}: not looked at yet"
+        yield "Target: not stopped; interrupt it to see more"
 
 
 def _summary(session: Session) -> Iterator[str]:

@@ -3,16 +3,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import gdb
 
-
-class Finding(NamedTuple):
-    """steps: whether the stub steps, None if that cannot be told.  why: how that is known."""
-
-    steps: bool | None
-    why: str
+from ..rsp import private
+from .verdict import Finding
 
 
 def send(connection: gdb.RemoteTargetConnection, packet: str) -> bytes | None:
@@ -30,18 +24,20 @@ def is_ppc64(inferior: gdb.Inferior) -> bool:
     )
 
 
-def stub_steps(connection: gdb.RemoteTargetConnection) -> Finding:
-    """Ask a stub whether it steps.
+def stub_steps(connection: gdb.RemoteTargetConnection, *, ours: bool) -> Finding:
+    """Ask a stub whether it steps.  ours: it is asked through a layer of this gdb's.
 
     QEMU tells how it treats step requests (`qqemu.sstep`, docs/system/gdb.rst), but not that KVM
     HV ignores them; its monitor tells whether the accelerator is KVM.  KVM PR, which does step,
     is not told apart from KVM HV: there the Trace interrupt works as well.
     """
+    if not ours and send(connection, private.LAYER) == b"OK":
+        return Finding(True, "gdb-ppc-sstep is between gdb and the stub", served=True)
     sstep = send(connection, "qqemu.sstep")
     try:
         flags = int(sstep or b"", 0)
     except ValueError:
-        return Finding(None, "the stub is no QEMU (it does not know qqemu.sstep)")
+        return Finding(None, "the stub is not QEMU's (it does not know qqemu.sstep)")
     told = f"Qqemu.sstep={flags:#x}"
     if not flags & 1:
         return Finding(False, told)

@@ -55,4 +55,4 @@ def connect() -> None:
     gdb.events.breakpoint_created.connect(_on_breakpoint_created)
     gdb.events.breakpoint_modified.connect(_on_breakpoint_changed)
     gdb.events.register_changed.connect(_on_register_changed)
-    sessions.look()
+    sessions.loaded()

@@ -9,7 +9,7 @@ import gdb
 
 from ..commands import overrides
 from ..errors import SstepError
-from . import detect, hooks, lines
+from . import detect, hooks, lines, say, verdict
 from .settings import SETTINGS
 
 if TYPE_CHECKING:  # most gdbs never need a door
@@ -28,7 +28,7 @@ class Session:
         self.connection = connection
         self.door: Door | None = None
         self.active = False
-        self.finding: detect.Finding | None = None
+        self.finding: verdict.Finding | None = None
         self.why = ""
         self._where = connection.details
 
@@ -36,25 +36,25 @@ class Session:
         """Take the connection, or leave it, as the mode and the stub say."""
         mode = SETTINGS.mode
         if not detect.is_ppc64(inferior):
-            self.why = f"the target is no 64-bit PowerPC ({inferior.architecture().name()})"
+            architecture = inferior.architecture().name()
+            self.why = f"the target is not a 64-bit PowerPC (its architecture is {architecture})"
             return
+        before, ours = self.finding, self.door is not None
         try:
-            self.finding = None if mode == "off" else detect.stub_steps(self.connection)
+            self.finding = None if mode == "off" else detect.stub_steps(self.connection, ours=ours)
         except gdb.error as error:
             self.why = f"the stub did not say whether it steps: {error}"
             self._not_taken()
             return
-        wanted = mode == "on" or (self.finding is not None and self.finding.steps is False)
-        if mode == "off":
-            self.why = "mode is off"
-        elif not wanted and self.finding and self.finding.steps:
-            self.why = "the stub steps by itself"
-        elif not wanted:
-            self.why = "not known whether the stub steps; `set ppc-sstep mode on` takes it"
-        if wanted and self.door is None:
+        self.why = verdict.against(mode, self.finding)
+        if self.door is None and not self.why:
             self._take()
         elif self.door is not None:
-            self._switch(self.door, wanted)
+            was_active = self.active
+            self._switch(self.door, not self.why)
+            if was_active and not self.active and mode == "off":
+                by_commands = self.door.steps_by_commands
+                say.warn(verdict.switched_off(before, by_commands=by_commands))
 
     def _switch(self, door: Door, active: bool) -> None:
         """Have a door that is there step, or not."""
@@ -62,7 +62,7 @@ class Session:
             door.activate(active)
             self.active = active
         except SstepError as error:
-            _warn(f"nothing has changed: {error}")
+            say.warn(f"nothing has changed: {error}")
 
     def _take(self) -> None:
         how = "stepping by the Trace interrupt"
@@ -80,13 +80,12 @@ class Session:
         self.active = True
         self.tell_settings()
         because = "" if SETTINGS.mode == "on" else "this stub ignores step requests; "
-        gdb.write(f"ppc-sstep: {because}{how}.\n")
+        say.announce(f"{because}{how}.")
         from ..rsp.private import LEFT_BEHIND
 
         for one in self.leftovers():
-            gdb.write(
-                f"ppc-sstep: {one['thread']}: {one['what']}, {LEFT_BEHIND}; "
-                "`ppc-sstep clean` puts it right.\n"
+            say.announce(
+                f"{one['thread']}: {one['what']}, {LEFT_BEHIND}; `ppc-sstep clean` puts it right."
             )
 
     def _opened(self, *, by_commands: bool) -> tuple[Door, str]:
@@ -107,13 +106,13 @@ class Session:
     def _commands_door(self) -> Door:
         from ..commands.door import CommandsDoor
 
-        door = CommandsDoor(self.connection, _log, kvm=detect.uses_kvm())
+        door = CommandsDoor(self.connection, say.log, kvm=detect.uses_kvm())
         overrides.install(_commands_door, hooks.actions(door_at_rest))
         door.guard()
         return door
 
     def _not_taken(self) -> None:
-        _warn(f"this connection is not taken: {self.why}")
+        say.warn(f"this connection is not taken: {self.why}")
 
     def tell_settings(self) -> None:
         """Tell the door what the user has set."""
@@ -122,7 +121,7 @@ class Session:
         try:
             self.door.apply(SETTINGS.options, debug=SETTINGS.debug, debug_file=SETTINGS.debug_file)
         except SstepError as error:
-            _warn(str(error))
+            say.warn(str(error))
 
     def leftovers(self, *, clean: bool = False) -> list[dict[str, Any]]:
         """What a killed session may have left (see `Door`); clean: it is undone."""
@@ -155,22 +154,6 @@ class Session:
             gdb.write(text, gdb.STDLOG)
 
 
-def _warn(line: str) -> None:
-    """Tell the user of trouble that ends nothing."""
-    gdb.write(f"ppc-sstep: {line}\n", gdb.STDERR)
-
-
-def _log(line: str) -> None:
-    """A line of a door that runs in gdb itself."""
-    if not SETTINGS.debug:
-        return
-    if SETTINGS.debug_file:
-        with open(SETTINGS.debug_file, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
-    else:
-        gdb.write(line + "\n", gdb.STDLOG)
-
-
 _sessions: dict[int, Session] = {}
 _ended: list[Session] = []
 _killed: dict[str | None, str] = {}  # what doors were in the middle of, by where the stub is
@@ -186,6 +169,12 @@ def session_of(inferior: gdb.Inferior) -> Session | None:
     return _sessions[connection.num]
 
 
+def known(inferior: gdb.Inferior) -> Session | None:
+    """The same, None as well if nothing was decided about it yet."""
+    connection = inferior.connection
+    return _sessions.get(connection.num) if connection is not None else None
+
+
 def at_rest(inferior: gdb.Inferior) -> bool:
     """Whether packets may be sent: there are threads and none of them runs."""
     try:
@@ -197,8 +186,7 @@ def at_rest(inferior: gdb.Inferior) -> bool:
 
 def _active_door() -> Door | None:
     """What steps the selected inferior's connection, None where nothing of ours does."""
-    connection = gdb.selected_inferior().connection
-    session = _sessions.get(connection.num) if connection is not None else None
+    session = known(gdb.selected_inferior())
     return session.door if session is not None and session.active else None
 
 
@@ -247,6 +235,18 @@ def look() -> None:
             session.decide(inferior)
     for session in list(_sessions.values()):
         session.show_log()
+
+
+def loaded() -> None:
+    """The extension is there: decide about what is connected, or say when that will be."""
+    look()
+    for inferior in gdb.inferiors():
+        remote = isinstance(inferior.connection, gdb.RemoteTargetConnection)
+        if remote and inferior.pid and not at_rest(inferior) and detect.is_ppc64(inferior):
+            say.warn(
+                f"the guest of inferior {inferior.num} is running; interrupt it (Ctrl-C, or "
+                "`interrupt`): at that stop its connection is taken if the stub ignores steps"
+            )
 
 
 _guard_later = False

@@ -254,7 +254,15 @@ class _DebugFile(_Told):
         self.value = SETTINGS.debug_file
 
     def get_set_string(self) -> str:
-        SETTINGS.debug_file = os.path.abspath(str(self.value)) if self.value else ""
+        path = os.path.abspath(str(self.value)) if self.value else ""
+        try:
+            if path:  # O_NONBLOCK: a FIFO that nobody reads is an error, and no wait
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
+                os.close(os.open(path, flags, 0o666))
+        except OSError as error:
+            self.value = SETTINGS.debug_file or None
+            raise gdb.GdbError(f"{path} cannot be written: {error.strerror}.") from error
+        SETTINGS.debug_file = path
         self._changed()
         return ""
 

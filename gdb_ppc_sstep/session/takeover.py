@@ -91,7 +91,7 @@ def take(connection: gdb.RemoteTargetConnection) -> LayerProcess:
             finally:
                 os.close(real)
     raise SstepError(
-        "no socket of gdb's is this connection; connect by `target remote HOST:PORT`, a unix "
+        "none of gdb's sockets is this connection; connect by `target remote HOST:PORT`, a unix "
         "socket or `| COMMAND`"
     )
 

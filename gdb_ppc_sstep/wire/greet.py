@@ -19,22 +19,40 @@ from .link import WireLink
 def greet(link: WireLink) -> Stub:
     """The stub at the other end.  SstepError if it won't do; nothing is changed then."""
     _learn_acks(link)
+    return _met(link)
+
+
+def visit(link: WireLink) -> None:
+    """Greet a stub for a client that comes later, and leave it as it was: a guest that ran runs on.
+
+    SstepError if it won't do.
+    """
+    ran = _learn_acks(link)
+    try:
+        _met(link)
+    finally:
+        if ran:  # QEMU stops the guest for each client
+            link.call(b"D")
+
+
+def _met(link: WireLink) -> Stub:
     told = _monitor(link, "info kvm")
     if b"kvm support" in told:
         link.wire.enable_bursts()
     return introduce(link, kvm=b"enabled" in told)
 
 
-def _learn_acks(link: WireLink) -> None:
+def _learn_acks(link: WireLink) -> bool:
     """gdb may have agreed with the stub on QStartNoAckMode: then no `+` comes first.
 
     A stop reply may come before: QEMU sends one to a new client when the guest was running.
+    Returns whether one has.
     """
     stub = link.wire.stub
     link.wire.acknowledgements(False)
     stub.send(b"qC")
     end = time.monotonic() + links.REPLY_TIMEOUT
-    parser = Parser()
+    parser, ran = Parser(), False
     while True:
         if not select.select([stub.sock], [], [], max(0.0, end - time.monotonic()))[0]:
             raise StubSilent(f"the stub did not answer within {links.REPLY_TIMEOUT:g} seconds")
@@ -44,10 +62,12 @@ def _learn_acks(link: WireLink) -> None:
         for item in parser.feed(data):
             if item == Byte(ACK):
                 link.wire.acknowledgements(True)
-            elif isinstance(item, Packet) and StopReply.parse(item.payload).signal is None:
-                if stub.acks:
-                    stub.send_raw(ACK)
-                return
+            elif isinstance(item, Packet):
+                if StopReply.parse(item.payload).signal is None:
+                    if stub.acks:
+                        stub.send_raw(ACK)
+                    return ran
+                ran = True
 
 
 def _monitor(link: WireLink, command: str) -> bytes:

@@ -8,11 +8,10 @@ died.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from ..engine.engine import NOT_HOME, RELEASE_TIME, Engine
+from ..engine.engine import Engine
 from ..engine.ledger import Snapshot
 from ..engine.salvage import Leftover
 from ..engine.temporary import Undo
@@ -25,6 +24,7 @@ from ..rsp.framing import INTERRUPT, Byte, Item
 from ..rsp.resume import Resume, StopReply, stopped
 from ..stub.stub import Stub
 from . import link as links
+from .ending import Ending
 from .forward import Forwarder
 from .late import LateInterrupt
 from .link import WireLink
@@ -55,7 +55,6 @@ class Layer:
         self._link = link
         self._wire = wire = link.wire
         self._stub = stub
-        self._gdbs = gdbs
         self._log = log
         wire.enable_polling()
         undo = Undo.DEFER if wire.polls and wire.bursts else Undo.AT_ONCE
@@ -68,11 +67,12 @@ class Layer:
             tell=self._tell,
         )
         self._requests = Requests(self._engine, stub, wire, log, options)
+        self._ending = Ending(link, stub, self._engine, gdbs, log)
         self._forwarder = Forwarder(
             link,
             stub,
             gdbs,
-            self._let_go,
+            self._ending.let_go,
             log.line,
             watch=self._engine.watch,
             may_wait=undo is Undo.DEFER,
@@ -93,8 +93,8 @@ class Layer:
 
     # -- the loop
 
-    def run(self) -> None:
-        """Until gdb or the stub goes away."""
+    def run(self) -> StubGone | None:
+        """Until gdb or the stub goes away; why the latter has, None where gdb went."""
         wire = self._wire
         try:
             while not wire.gdb_gone:
@@ -108,11 +108,12 @@ class Layer:
             self._log.say(f"ppc-sstep: {error}; the connection is closed")
             with suppress(StubGone):  # one of them may have been lost, and others not
                 wire.stub.send_all(self._stub.unanswered)
-            return
+            return error
         except StubGone as error:
             self._log.line(str(error))
-            return
+            return error
         self._gdb_went()
+        return None
 
     def _walled(self, work: Callable[[Item], None], item: Item) -> None:
         """Do something about an item.  An error of ours in that ends nothing else."""
@@ -272,41 +273,13 @@ class Layer:
 
     # -- the end
 
-    def _let_go(self) -> None:
-        """gdb detaches: from now on the guest is nobody's."""
-        self._collect()
-        self._engine.disown()
-
-    def _collect(self) -> None:
-        """Before the guest is left alone: bring interrupted steps home, or say that it failed."""
-        end = time.monotonic() + RELEASE_TIME
-        try:
-            with self._link.interrupting_at(end):
-                home = self._engine.release(lambda: time.monotonic() < end)
-        except SstepError as error:
-            self._log.line(str(error))
-            home = False
-        if not home:
-            self._log.say(NOT_HOME)
-
     def _gdb_went(self) -> None:
-        """gdb closed its end or died: the guest is left with no breakpoint and no armed step.
-
-        As with a stub alone, a guest that was stopped stays stopped and one that ran runs on.
-        """
+        """gdb closed its end or died."""
         self._log.line("gdb is gone")
         try:
             if self._forwarder.pending is not None:
                 self._link.reply()  # that gdb did not wait for
             self._idle()
-            for one in self._gdbs:
-                if one.stops_code:
-                    self._stub.breakpoint(one.removal)
-                else:
-                    self._engine.watch(one.removal, one, inserts=False)
-            self._gdbs.clear()
-            self._collect()
-            if self._to_continue:
-                self._wire.stub.send(b"c")
+            self._ending.gdb_went(runs=self._to_continue)
         except SstepError as error:
             self._log.line(str(error))

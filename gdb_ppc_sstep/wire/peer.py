@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
 
+from ..errors import Endless
 from ..rsp.framing import ACK, NAK, Bad, Byte, Item, Notification, Packet, Parser, frame
 
 MOMENT = 0.02
@@ -32,14 +33,15 @@ class PacketLog(Protocol):
 
 
 class GdbGone(Exception):
-    """gdb closed its end of the connection, or died."""
+    """gdb closed its end of the connection, or died; or (with a text) what it sends is no use."""
 
 
 class Peer:
     """One end of a connection that speaks RSP: framing, checksums, acknowledgements.
 
-    acks: whether packets are acknowledged (they are until QStartNoAckMode).  gone: what is raised
-    when the connection is closed.  is_server: whether the other end only speaks when it is asked.
+    acks: whether packets are acknowledged (they are until QStartNoAckMode).  heard: when the last
+    packet came (time.monotonic), None if none has.  gone: what is raised when the connection is
+    closed.  is_server: whether the other end only speaks when it is asked.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Peer:
         self._gone = gone
         self._is_server = is_server
         self.acks = True
+        self.heard: float | None = None
         self.items: deque[Item] = deque()
         self._name = name
         self.log: PacketLog | None = None
@@ -62,7 +65,6 @@ class Peer:
         self._burst = self._replies = self._acks = 0  # packets sent at once, and what came for them
         self._polls = False
         self._owed = 0  # packets that are to be acknowledged, with what is sent next
-        self._came = 0.0  # when the last of these came (time.monotonic)
 
     @property
     def acknowledged(self) -> bool:
@@ -111,7 +113,7 @@ class Peer:
     @property
     def overdue(self) -> bool:
         """Whether something should have been acknowledged before now."""
-        return self._owed > 0 and time.monotonic() > self._came + MOMENT
+        return self._owed > 0 and time.monotonic() > (self.heard or 0.0) + MOMENT
 
     def enable_polling(self) -> None:
         """Have `fill` wait only `MOMENT`, and for a lone `+` to be followed by what it precedes.
@@ -151,15 +153,20 @@ class Peer:
             raise self._gone from error
         if not data:
             raise self._gone
+        try:
+            items = self._parser.feed(data)
+        except Endless as error:
+            raise type(self._gone)(str(error)) from error
         taken = 0
-        for item in self._parser.feed(data):
+        for item in items:
             if self.log and not isinstance(item, Byte):
                 bad = "bad checksum: " if isinstance(item, Bad) else ""
                 self.log(f"{self._name} -> {bad}", item.payload)
             taken += self._take(item)
-        if self.acks and taken:
-            self._owed += taken
-            self._came = time.monotonic()
+        if taken:
+            self.heard = time.monotonic()
+            if self.acks:
+                self._owed += taken
         return True
 
     def _take(self, item: Item) -> bool:

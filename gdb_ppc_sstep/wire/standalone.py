@@ -9,170 +9,117 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import signal
 import socket
-import sys
-import traceback
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Union
 
 from ..errors import SstepError
 from ..options import SWITCH, Interrupts, Options, Watchpoints
-from ..rsp.breakpoints import GdbBreakpoints
-from ..rsp.private import LEFT_BEHIND
-from .greet import greet
-from .layer import Layer
-from .link import WireLink
-from .log import DebugLog
-from .wire import Wire
+from .addresses import Address, is_local, listening, parse_address, reason, same, shown
+from .companion import accompany, with_address
+from .service import Service, say
 
-Address = Union[str, tuple[str, int]]  # a unix socket's path, or host and port
+VERSION = "0.1.0"  # pyproject.toml reads it
 
+UNSERVED, NO_STUB = 1, 3
+"""Exit codes; 2 is argparse's, for arguments that are wrong."""
 
-def parse_address(text: str) -> Address:
-    """`PORT`, `:PORT`, `HOST:PORT`, `[IPV6]:PORT` or a path with a `/`.  ValueError if none."""
-    if "/" in text:
-        return text
-    host, _, port = text.rpartition(":")
-    if not re.fullmatch(r"\d+", port) or int(port) > 65535:
-        raise ValueError(text)
-    return host.strip("[]") or "localhost", int(port)
+EPILOG = """\
+An ADDRESS is [HOST:]PORT (HOST is localhost if it is left out), [IPV6]:PORT, or the PATH of a unix
+socket, with a / in it.
 
+With COMMAND the service listens at a unix socket of its own, and COMMAND is a debugger that
+connects there: gdb and LLDB are told to, another one has {} in its arguments where the address is
+to be.  The service ends with it.
 
-def _connected(address: Address) -> socket.socket:
-    if isinstance(address, tuple):
-        return _prompt(socket.create_connection(address))
-    sock = socket.socket(socket.AF_UNIX)
-    try:
-        sock.connect(address)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _prompt(sock: socket.socket) -> socket.socket:
-    """The same socket, sending small packets at once (without it each step waits for a timer)."""
-    if sock.family != socket.AF_UNIX:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
-
-
-def _listening(address: Address) -> socket.socket:
-    if isinstance(address, tuple):
-        family, _, _, _, where = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(where[:2], family=family)
-    sock = socket.socket(socket.AF_UNIX)
-    try:
-        sock.bind(address)
-        sock.listen()
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _shown(address: Address) -> str:
-    if isinstance(address, str):
-        return address
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-class Service:
-    """One listening socket, and the client that is served."""
-
-    def __init__(
-        self,
-        stub: Address,
-        *,
-        options: Options,
-        debug: bool,
-    ) -> None:
-        self._stub = stub
-        self._options = options
-        self._debug = debug
-        self._client: socket.socket | None = None
-        self._stopping = False
-
-    def serve(self, server: socket.socket, *, once: bool) -> bool:
-        """Serve clients until stopped, or only one; whether the last could be served."""
-        served = True
-        while not self._stopping:
-            client, _ = server.accept()
-            with _prompt(client):
-                self._client = client
-                served = self._serve(client)
-                self._client = None
-            if once:
-                break
-        return served
-
-    def _serve(self, client: socket.socket) -> bool:
-        try:
-            with _connected(self._stub) as sock:
-                log, gdbs = DebugLog(_say, logs=self._debug), GdbBreakpoints()
-                wire = Wire(client, sock)
-                wire.log_packets(log.packet if self._debug else None)
-                link = WireLink(wire, gdbs)
-                layer = Layer(link, greet(link), gdbs, log, options=self._options)
-                for left in layer.leftovers():
-                    thread = left.thread.decode("latin-1")
-                    _say(f"gdb-ppc-sstep: {thread}: {left.what}, {LEFT_BEHIND}")
-                layer.run()
-        except (SstepError, OSError) as error:
-            _say(f"gdb-ppc-sstep: {_shown(self._stub)}: {error}")
-            return False
-        except Exception:
-            # An error of ours ends this client's session, and not the service.
-            _say(f"gdb-ppc-sstep: internal error\n{traceback.format_exc()}")
-            return False
-        return True
-
-    def stop(self, *_signal: object) -> None:
-        """End: a client's session ends as if it had gone, so that the guest is left clean."""
-        self._stopping = True
-        if self._client is None:
-            raise SystemExit(0)
-        self._client.shutdown(socket.SHUT_RDWR)
+exit status:
+  0  it was ended by SIGTERM, SIGINT or SIGHUP, or with --once the client was served
+  1  it cannot listen, or with --once the client could not be served
+  2  the arguments are wrong
+  3  the stub cannot be had (see --wait)
+  With COMMAND that of COMMAND: 127 if it was not found, 128 + N if signal N ended it.
+"""
 
 
 def _address(text: str) -> Address:
     try:
         return parse_address(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no [HOST:]PORT and no PATH") from None
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command; its exit status."""
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise ValueError
+    return seconds
+
+
+_seconds.__name__ = "number of seconds"  # as argparse's errors have it
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gdb-ppc-sstep",
         description="Stand between a debugger and the gdbstub of a ppc64 guest that cannot step "
         "(POWER KVM HV), and step by the Trace interrupt.",
-        epilog="An ADDRESS is [HOST:]PORT (HOST is localhost if it is left out) or the PATH of a "
-        "unix socket.",
+        usage="%(prog)s [OPTION...] --listen ADDRESS\n"
+        "       %(prog)s [OPTION...] -- COMMAND [ARGUMENT...]",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--listen", metavar="ADDRESS", type=_address, help="where clients connect")
-    parser.add_argument("--connect", metavar="ADDRESS", type=_address, help="where the stub is")
-    parser.add_argument("--once", action="store_true", help="end after the first client")
-    parser.add_argument(
+    add = parser.add_argument
+    add("command", nargs="*", metavar="COMMAND", help=argparse.SUPPRESS)
+    add("--listen", metavar="ADDRESS", type=_address, help="where clients connect")
+    add(
+        "--connect",
+        metavar="ADDRESS",
+        type=_address,
+        default=("localhost", 1234),
+        help="where the stub is (default: localhost:1234, that of QEMU's -s)",
+    )
+    add("--wait", action="store_true", help="wait for a stub that comes later, before listening")
+    add("--once", action="store_true", help="end after the first client")
+    add(
+        "--idle",
+        metavar="SECONDS",
+        type=_seconds,
+        help="disconnect a client that sends nothing for so long (default: never, for a debugger "
+        "at its prompt and one whose guest runs send nothing)",
+    )
+    add(
+        "--listen-anywhere",
+        action="store_true",
+        help="allow --listen at an address that other machines can reach",
+    )
+    add(
+        "--ready-fd",
+        metavar="N",
+        type=int,
+        help="write the address, as one line, to this file descriptor when listening",
+    )
+    add(
         "--ail",
         type=int,
         choices=(0, 2, 3),
         help="LPCR[AIL] of the guest, for a stub that does not give LPCR (Linux guests: 3)",
     )
-    parser.add_argument(
+    add(
         "--interrupts",
         choices=[choice.value for choice in Interrupts],
         default=Interrupts.INTO.value,
         help="what a step shows of an interrupt that its instruction takes: the first instruction "
         "of its handler (default), or what that returns to",
+    )
+    add(
+        "--watchpoints",
+        choices=[choice.value for choice in Watchpoints],
+        default=Watchpoints.AUTO.value,
+        help="how watchpoints are seen where the stub has none: by the CPU's own register, or by "
+        "steps (default: auto)",
     )
     parser.add_argument(
         "--mask-interrupts",
@@ -180,30 +127,69 @@ def main(arguments: list[str] | None = None) -> int:
         default="on",
         help="whether interrupts from outside wait while an instruction is stepped (default: on)",
     )
-    parser.add_argument(
-        "--watchpoints",
-        choices=[choice.value for choice in Watchpoints],
-        default=Watchpoints.AUTO.value,
-        help="how watchpoints are seen where the stub has none: by the CPU's own register or by "
-        "steps (default: auto)",
-    )
-    parser.add_argument("--debug", action="store_true", help="log packets and decisions to stderr")
-    parser.add_argument(
+    add("--debug", action="store_true", help="log packets and decisions to stderr")
+    add("--version", action="version", version=f"%(prog)s {VERSION}")
+    add(
         "--gdbinit",
         action="store_true",
         help="print the line for ~/.gdbinit that loads the gdb extension, and end",
     )
+    return parser
+
+
+def parsed(arguments: list[str] | None) -> argparse.Namespace:
+    """The arguments, which fit together.  SystemExit: they do not, and it has been said."""
+    parser = _parser()
     options = parser.parse_args(arguments)
+    listen, connect = options.listen, options.connect
+    if options.gdbinit:
+        return options
+    if listen is None and not options.command:
+        parser.error("--listen ADDRESS or -- COMMAND is needed")
+    if isinstance(connect, tuple) and connect[1] == 0:
+        parser.error("--connect: there is no port 0 to connect to")
+    if listen is not None:
+        try:
+            if same(listen, connect):
+                parser.error(f"--listen and --connect are both {shown(listen)}")
+            if not is_local(listen):
+                reach = f"--listen {shown(listen)}: whoever can reach this address controls the"
+                if not options.listen_anywhere:
+                    parser.error(f"{reach} guest; give --listen-anywhere if that is meant")
+                say(f"warning: {reach} guest")
+        except OSError as error:
+            parser.error(f"--listen {shown(listen)}, --connect {shown(connect)}: {reason(error)}")
+    if options.command:
+        try:
+            with_address(options.command, "")
+        except SstepError as error:
+            parser.error(str(error))
+    return options
+
+
+@contextmanager
+def _place(listen: Address | None) -> Iterator[Address]:
+    """Where to listen; None: at a socket that is there only for the while."""
+    if listen is not None:
+        yield listen
+        return
+    with tempfile.TemporaryDirectory(prefix="gdb-ppc-sstep-") as directory:
+        yield os.path.join(directory, "stub")
+
+
+def _tell_ready(fd: int, address: str) -> None:
+    """Write the line of --ready-fd.  OSError: there is no such file descriptor."""
+    os.write(fd, f"{address}\n".encode())
+    if fd > 2:
+        os.close(fd)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; its exit status."""
+    options = parsed(arguments)
     if options.gdbinit:
         print(f"source {Path(__file__).parents[1] / '__init__.py'}")
         return 0
-    if options.listen is None or options.connect is None:
-        parser.error("--listen and --connect are needed")
-    try:
-        server = _listening(options.listen)
-    except OSError as error:
-        _say(f"gdb-ppc-sstep: {_shown(options.listen)}: {error}")
-        return 1
     service = Service(
         options.connect,
         options=Options(
@@ -213,13 +199,42 @@ def main(arguments: list[str] | None = None) -> int:
             Watchpoints(options.watchpoints),
         ),
         debug=options.debug,
+        idle=options.idle,
     )
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, service.stop)
-    with server:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, service.stop)
+    try:
+        if not service.look(wait=options.wait):
+            return 0
+    except (SstepError, OSError) as error:
+        say(service.why(error))
+        return NO_STUB
+    with _place(options.listen) as listen:
         try:
-            print(f"listening on {_shown(server.getsockname())}", flush=True)
-            return 0 if service.serve(server, once=options.once) else 1
-        finally:
-            if isinstance(options.listen, str):
-                os.unlink(options.listen)
+            server = listening(listen)
+        except (SstepError, OSError) as error:
+            say(f"{shown(listen)}: {reason(error)}")
+            return UNSERVED
+        with server:
+            try:
+                return _run(service, server, options)
+            finally:
+                if isinstance(listen, str):
+                    with suppress(FileNotFoundError):
+                        os.unlink(listen)
+
+
+def _run(service: Service, server: socket.socket, options: argparse.Namespace) -> int:
+    """Serve at a socket that listens; the exit status."""
+    address = shown(server.getsockname())
+    if options.ready_fd is not None:
+        try:
+            _tell_ready(options.ready_fd, address)
+        except OSError as error:
+            say(f"--ready-fd {options.ready_fd}: {reason(error)}")
+            return UNSERVED
+    if options.command:
+        return accompany(with_address(options.command, address), service, server)
+    print(f"listening on {address}", flush=True)
+    return 0 if service.serve(server, once=options.once) else UNSERVED

@@ -16,7 +16,8 @@ from .peer import GdbGone, PacketLog, Peer
 class Wire:
     """gdb's end and the stub's.
 
-    gdb_gone: gdb has closed its end, or died.  bursts: whether the stub takes packets before it has
+    gdb_gone: gdb has closed its end, or died.  gdb_trouble: why it is taken for gone although it
+    is there, else empty.  bursts: whether the stub takes packets before it has
     answered the one before.  polls: whether `wait` waits a moment for who will speak next, before
     it looks for all.
     """
@@ -25,6 +26,7 @@ class Wire:
         self.gdb = Peer(gdb, "gdb ", GdbGone())
         self.stub = Peer(stub, "stub", StubGone("the stub closed the connection"), is_server=True)
         self.gdb_gone = False
+        self.gdb_trouble = ""
         self.bursts = False
         self.polls = False
 
@@ -90,8 +92,9 @@ class Wire:
     def _fill(self, peer: Peer, packets: int = 1) -> bool:
         try:
             return peer.fill(packets)
-        except GdbGone:
+        except GdbGone as gone:
             self.gdb_gone = True
+            self.gdb_trouble = str(gone)
             return True
 
     def acknowledge_gdb(self) -> None:

@@ -32,7 +32,7 @@ CASES: dict[str, tuple[int, list[str]]] = {
     "rfid, other MSR": (0x4C000024, ["set $srr0 = $pc + 8", "set $srr1 = $msr ^ 0x2002"]),
     "rfid to a 32-bit state": (
         0x4C000024,
-        ["set $srr0 = $pc + 8 | 0x100000000", "set $srr1 = $msr & 0x7fffffffffffffff"],
+        ["set $srr0 = (long)$pc + 8 | 0x100000000", "set $srr1 = $msr & 0x7fffffffffffffff"],
     ),
     "rfid with the guest's own SE": (
         0x4C000024,

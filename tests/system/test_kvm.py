@@ -20,7 +20,7 @@ import pytest
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.kvm_hv import Host
 from fixtures.linux import READY, LinuxImage
-from fixtures.qemu import Guest, Qemu
+from fixtures.qemu import Guest
 from tests.harness.driver import Gdb, is_running, layers_of
 from tests.harness.kernel import assert_healthy, attach
 from tests.harness.oracle import Oracle, oracle, variant_name
@@ -50,21 +50,13 @@ BIG: dict[str, Any] = {"endian": "be", "ail": 3}
 def kvm_boot(host: Host) -> Iterator[Callable[..., Guest]]:
     """kvm_boot(program, steps=...): a guest of TCG for the oracle, else one of KVM HV."""
     guests: list[Guest] = []
-    tcg = host.image.oracle
 
     def start(program: Program, *, steps: bool) -> Guest:
         if steps:
-            guest: Guest = Qemu(
-                ["-bios", str(program.image), *tcg.arguments],
-                steps=True,
-                program=tcg.program,
-                cpu=host.row.cpu,
-                environment=tcg.environment,
-            )
+            guests.append(host.image.oracle.bare(program.image, steps=True, cpu=host.row.cpu))
         else:
-            guest = host.bare(program.image)
-        guests.append(guest)
-        return guest
+            guests.append(host.bare(program.image))
+        return guests[-1]
 
     yield start
     for guest in guests:
@@ -109,7 +101,15 @@ def test_every_register_after_every_step(
     with started(tmp_path, partial(kvm_boot, program), program.elf) as pair:
         for gdb in (pair.native, pair.ours):
             gdb.command("set trust-readonly-sections on")  # half the packets
-        walk_both(pair, "done", tmp_path, clobbered=("cr", "ctr", "srr0", "srr1"), timeout=LONG)
+        # Of CFAR KVM tells QEMU nothing, whose own stays as it is.
+        walk_both(
+            pair,
+            "done",
+            tmp_path,
+            clobbered=("cr", "ctr", "srr0", "srr1"),
+            unknown=("cfar",),
+            timeout=LONG,
+        )
         assert pair.ours.value("trace_hits") == 0
 
 
@@ -312,6 +312,7 @@ def test_the_row_is_what_it_says(
     found = re.search(r"^GUEST UP (.*) cpus=1 (.*) pages=(\d+)K (.*)$", linux.booted, re.MULTILINE)
     assert found, linux.booted
     kernel, mmu, pages, cpu = found.groups()
+    linux.guest.packet("?")  # it stops, of which the stub tells the first client unasked
     with_kvm, version = (linux.guest.monitor(what) for what in ("info kvm", "info version"))
     linux.guest.release()
     row, image = host.row, host.image

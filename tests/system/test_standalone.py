@@ -3,16 +3,12 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import time
 import venv
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,8 +16,10 @@ import pytest
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu
 from gdb_ppc_sstep.rsp.framing import frame
+from gdb_ppc_sstep.wire.standalone import VERSION
 from tests.harness.driver import ROOT, Gdb
 from tests.harness.oracle import compare
+from tests.harness.service import address, client, service
 
 pytestmark = pytest.mark.bare
 
@@ -37,30 +35,6 @@ SCRIPT = """
     finish
     continue
 """
-
-
-@contextmanager
-def service(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [sys.executable, "-m", "gdb_ppc_sstep", *arguments],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def address(process: subprocess.Popen[str]) -> str:
-    """Where a service listens."""
-    assert process.stdout is not None
-    said = process.stdout.readline()
-    found = re.fullmatch(r"listening on (.+)\n", said)
-    assert found, said
-    return found[1]
 
 
 @pytest.mark.parametrize("listen", ["0", "[::1]:0", "unix"])
@@ -90,7 +64,7 @@ def test_gdb_without_the_extension(
         assert other.pc == here + 4
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_ended_by_a_signal_it_leaves_the_guest_clean(
     number: signal.Signals, tmp_path: Path, guest: Qemu, demo: Program
 ) -> None:
@@ -112,37 +86,16 @@ def test_ended_by_a_signal_it_leaves_the_guest_clean(
         assert 'received: "E22"' in plain.command("maint packet z0,d00,4")
 
 
-def test_what_is_wrong_is_one_line(tmp_path: Path, guest: Qemu, demo: Program) -> None:
-    nowhere = str(tmp_path / "nothing")
-    with service("--listen", "0", "--connect", nowhere, "--once") as process:
-        with Gdb(tmp_path, extension=False) as gdb:
-            gdb.send(f"target remote {address(process)}")
-            assert re.search("closed|disconnected", gdb.finish())
-        assert process.wait(10) == 1
-        assert process.stderr is not None
-        assert process.stderr.read() == (
-            f"gdb-ppc-sstep: {nowhere}: [Errno 2] No such file or directory\n"
-        )
-    for arguments, words in (
-        (("--listen", "x", "--connect", "1"), "'x' is no [HOST:]PORT and no PATH"),
-        ((), "--listen and --connect are needed"),
-    ):
-        with service(*arguments) as process:
-            assert process.stderr is not None
-            assert words in process.stderr.read()
-            assert process.wait(10) == 2
-
-
 def test_one_clients_packets_do_not_end_the_service(guest: Qemu) -> None:
     with service("--listen", "0", "--connect", guest.target) as process:
-        host, _, port = address(process).rpartition(":")
+        where = address(process)
         for _ in range(3):
-            with socket.create_connection((host, int(port)), timeout=20) as client:
+            with client(where) as sock:
                 for payload in (b"P", b"Pzz=00", b"vCont;r1:p1.1", b"Qppc-sstep.ail=x", b"qC"):
-                    client.sendall(b"+" + frame(payload))
+                    sock.sendall(b"+" + frame(payload))
                     data = b""
                     while b"#" not in data[:-2]:
-                        more = client.recv(4096)
+                        more = sock.recv(4096)
                         assert more, f"the session has ended at {payload!r}"
                         data += more
                 assert b"$QC" in data
@@ -161,6 +114,9 @@ def test_pip_install(tmp_path: Path, guest: Qemu, demo: Program) -> None:
     command = programs / "gdb-ppc-sstep"
     line = subprocess.check_output([command, "--gdbinit"], text=True).strip()
     assert str(tmp_path / "venv") in line and line.endswith("/gdb_ppc_sstep/__init__.py")
+    version = subprocess.check_output([command, "--version"], text=True)
+    installed_as = subprocess.check_output([programs / "pip", "show", "gdb-ppc-sstep"], text=True)
+    assert version == f"gdb-ppc-sstep {VERSION}\n" and f"Version: {VERSION}\n" in installed_as
     imported = subprocess.run([programs / "python", "-c", "import gdb_ppc_sstep"], cwd="/")
     assert imported.returncode == 0
     installed = Path(line.partition(" ")[2]).parent

@@ -32,6 +32,7 @@ class Bench:
     """An engine and what it works on.
 
     records: of what is in the guest, one after another, as the engine tells its journal.
+    told: the lines for the user.
     """
 
     def __init__(self, machine: Machine, *, hv: bool = False) -> None:
@@ -44,6 +45,7 @@ class Bench:
         self.stub.select(b"p1.1")
         self.log: list[str] = []
         self.records = [""]
+        self.told: list[str] = []
         self.breakpoints = GdbBreakpoints()
         self._options = Options()
         self.set()
@@ -57,6 +59,7 @@ class Bench:
             breakpoints=self.breakpoints,
             journal=lambda snapshot: self.records.append(record.written(snapshot)),
             undo=undo,
+            tell=self.told.append,
         )
         self.engine.apply(self._options)
 

@@ -132,4 +132,4 @@ def test_stub_that_goes_away_in_a_step_is_not_hidden() -> None:
 def test_pc_that_is_no_multiple_of_4_is_an_error() -> None:
     machine = program(m.NOP)
     machine.cpu["pc"] = TEXT + 2
-    assert f"{TEXT + 2:#x} is no multiple of 4" in unchanged(bench(machine), error=SstepError)
+    assert f"{TEXT + 2:#x} is not a multiple of 4" in unchanged(bench(machine), error=SstepError)

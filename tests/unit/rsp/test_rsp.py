@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import pytest
 
+from gdb_ppc_sstep.errors import Endless
 from gdb_ppc_sstep.rsp.framing import (
     ACK,
     INTERRUPT,
+    LONGEST,
     NAK,
     Bad,
     Byte,
@@ -51,6 +53,19 @@ def parsed(*pieces: bytes) -> list[Item]:
 )
 def test_frame_adds_the_sum_modulo_256(payload: bytes, framed: bytes) -> None:
     assert frame(payload) == framed
+
+
+@pytest.mark.parametrize("begins", [b"$", b"%", b"+$OK#9a$"])
+def test_a_packet_that_does_not_end(begins: bytes) -> None:
+    parser = Parser()
+    parser.feed(begins + b"x" * (LONGEST - 1))
+    with pytest.raises(Endless, match="it sent a packet of more than 1 MiB"):
+        parser.feed(b"x")
+
+
+def test_the_longest_packet() -> None:
+    payload = b"x" * (LONGEST - 4)
+    assert parsed(b"$", payload, b"#", b"%02x" % (sum(payload) % 256)) == [Packet(payload)]
 
 
 def test_frame_of_a_notification() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import select
 import socket
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from gdb_ppc_sstep.rsp.framing import Byte, Packet
+from gdb_ppc_sstep.rsp.framing import LONGEST, Byte, Packet
 from gdb_ppc_sstep.wire.peer import GdbGone, Peer
 
 from .rig import TIMEOUT
@@ -78,3 +80,27 @@ def test_peer_says_when_the_other_side_is_gone(pair: tuple[Peer, socket.socket])
         peer.fill()
     with pytest.raises(GdbGone):
         peer.send(b"g")
+
+
+def test_peer_takes_no_packet_without_end(pair: tuple[Peer, socket.socket]) -> None:
+    peer, other = pair
+    sending = threading.Thread(target=other.sendall, args=(b"$" + b"x" * (LONGEST + 65536),))
+    sending.start()
+    with pytest.raises(GdbGone, match="it sent a packet of more than 1 MiB"):
+        while True:
+            assert peer.fill()
+            assert not peer.items
+    peer.sock.close()
+    other.close()
+    sending.join(TIMEOUT)
+
+
+def test_peer_knows_when_a_packet_came(pair: tuple[Peer, socket.socket]) -> None:
+    peer, other = pair
+    other.sendall(b"+$OK#9")
+    peer.fill()
+    assert peer.heard is None
+    before = time.monotonic()
+    other.sendall(b"a")
+    peer.fill()
+    assert peer.heard is not None and before <= peer.heard <= time.monotonic()

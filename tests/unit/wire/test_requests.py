@@ -16,6 +16,7 @@ def test_private_packets_never_reach_the_stub(start: Start) -> None:
         assert rig.gdb.ask(b"Qppc-sstep." + name) == b"OK"
     assert rig.gdb.ask(b"Qppc-sstep.nonsense=1").startswith(b"E.ppc-sstep: ")
     rig.gdb.ask(b"qppc-sstep.status")
+    assert rig.gdb.ask(b"qppc-sstep.layer") == b"OK"
     assert not [packet for packet in rig.server.packets if b"ppc-sstep" in packet]
 
 
@@ -31,6 +32,7 @@ def test_status_tells_what_the_layer_knows(start: Start) -> None:
         "order": "little",
         "ail": 3,
         "vector": TRACE,
+        "watchpoints": "",
     }
 
 

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT
+"""Clients that are not served: whether one speaks at all, and telling it why it is not served.
+
+The protocol has no packet for that.  Most clients show the text of an error in reply to something:
+gdb does at its `vMustReplyEmpty`, in the handshake.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from contextlib import suppress
+
+from ..errors import SstepError
+from ..rsp.effects import Request
+from ..rsp.framing import Packet
+from .peer import GdbGone, Peer
+
+PATIENCE = 5.0
+"""Seconds for which a client is told, before the connection is closed."""
+
+_OPTIONAL = (b"qSupported", b"QStartNoAckMode")
+"""Requests that are only declined, so that the client goes on to one whose error it shows."""
+
+
+def begins(client: socket.socket, timeout: float) -> None:
+    """Wait for the beginning of a client's first packet; what comes before it is dropped.
+
+    SstepError: none began within `timeout` seconds.  GdbGone: the client has gone.
+    """
+    end = time.monotonic() + timeout
+    while select.select([client], [], [], max(0.0, end - time.monotonic()))[0]:
+        data = client.recv(4096, socket.MSG_PEEK)
+        if not data:
+            raise GdbGone
+        at = data.find(b"$")
+        if at:
+            client.recv(at if at > 0 else len(data))
+        if at >= 0:
+            return
+        if time.monotonic() > end:
+            break
+    raise SstepError(f"it sent no packet within {timeout:g} seconds")
+
+
+def refuse(client: socket.socket, why: str) -> None:
+    """Tell a client, whatever it asks, why it is not served, until it goes away."""
+    peer, end = Peer(client, "gdb ", GdbGone()), time.monotonic() + PATIENCE
+    with suppress(GdbGone):
+        while time.monotonic() < end:
+            client.settimeout(max(0.01, end - time.monotonic()))  # an error of which ends this
+            peer.fill()
+            while peer.items:
+                item = peer.items.popleft()
+                if isinstance(item, Packet):
+                    optional = item.payload.startswith(_OPTIONAL)
+                    peer.send(b"" if optional else Request(item.payload).error(why))

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: MIT
+"""The service of `gdb-ppc-sstep`: which client is served, and what the others are told.
+
+Each client has a thread, and one at a time the seat, at which it has a layer and a connection to
+the stub.  A client gets there with its first packet; so one that is silent keeps nobody waiting.
+"""
+
+from __future__ import annotations
+
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+from ..errors import SstepError, StubSilent
+from ..options import Options
+from ..rsp.breakpoints import GdbBreakpoints
+from ..rsp.private import LEFT_BEHIND
+from .addresses import Address, connected, named, prompt, reason, shown
+from .greet import greet, visit
+from .layer import Layer
+from .link import WireLink
+from .log import DebugLog
+from .peer import GdbGone
+from .refusal import begins, refuse
+from .wire import Wire
+
+FIRST_PACKET = 30.0
+"""Seconds within which a client has to send its first packet."""
+
+MAKE_WAY = 1.5
+"""Seconds that a client waits for the one before to be done.  gdb's remotetimeout is 2."""
+
+MANY = 16
+"""Clients that may be connected, served or not."""
+
+AGAIN = 0.5
+"""Seconds between two looks for a stub that comes later."""
+
+
+def say(line: str) -> None:
+    """Tell whoever has started the service."""
+    print(f"gdb-ppc-sstep: {line}", file=sys.stderr, flush=True)
+
+
+def _log(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def start_thread(run: Callable[[], object], *, daemon: bool = True) -> threading.Thread:
+    """A thread to which no signal comes: Python acts on one only in the main thread, which would
+    sleep on if another had been woken.
+    """
+    thread = threading.Thread(target=run, daemon=daemon)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        thread.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return thread
+
+
+class _Session:
+    """A client.  wire: None before the stub is there."""
+
+    def __init__(self, client: socket.socket) -> None:
+        self.client = client
+        self.name = named(client)
+        self.wire: Wire | None = None
+        self.over = threading.Event()
+        self._seated = time.monotonic()
+
+    def seated(self) -> None:
+        """It is served from now on."""
+        self._seated = time.monotonic()
+
+    @property
+    def heard(self) -> float | None:
+        """When its last packet came (time.monotonic), None if none has."""
+        return self.wire.gdb.heard if self.wire is not None else None
+
+    def shown(self) -> str:
+        """What another client is told of it."""
+        now = time.monotonic()
+        text = f"another client ({self.name}) has been served for {now - self._seated:.0f} seconds"
+        if self.heard is not None:
+            text += f", and its last packet came {now - self.heard:.0f} seconds ago"
+        return text + "; one is served at a time"
+
+    def silent(self, idle: float | None) -> float | None:
+        """Wait until it has been silent for too long; how many seconds that is.
+
+        idle: after its first packet.  None: it is over, or may be silent.
+        """
+        while True:
+            heard = self.heard
+            limit = FIRST_PACKET if heard is None else idle
+            if limit is None:
+                return None
+            left = (self._seated if heard is None else heard) + limit - time.monotonic()
+            if left <= 0:
+                return limit
+            if self.over.wait(min(left, idle or left)):  # the first packet may come at any time
+                return None
+
+    def end(self) -> None:
+        """As if the client had gone, so that the guest is left clean."""
+        with suppress(OSError):
+            self.client.shutdown(socket.SHUT_RDWR)
+
+
+class Service:
+    """One stub, and the client that is served."""
+
+    def __init__(
+        self, stub: Address, *, options: Options, debug: bool, idle: float | None = None
+    ) -> None:
+        """idle: seconds after whose silence a client is disconnected, None for never."""
+        self._stub = stub
+        self._options = options
+        self._debug = debug
+        self._idle = idle
+        self._once = False
+        self._served = True
+        self._seat = threading.Lock()
+        self._session: _Session | None = None
+        self._room = threading.Semaphore(MANY)
+        self._stopping = False
+        self._woken, self._wake = socket.socketpair()
+
+    def look(self, *, wait: bool) -> bool:
+        """Whether the stub is there and will do.  OSError, SstepError: it is not, or will not.
+
+        wait: until it is, instead.  False: we have been stopped.
+        """
+        told = False
+        while not self._stopping:
+            try:
+                self._visit()
+                return True
+            except (SstepError, OSError) as error:
+                if not wait:
+                    raise
+                if not told:
+                    say(f"waiting for {self.why(error)}")
+                    told = True
+            select.select([self._woken], [], [], AGAIN)
+        return False
+
+    def why(self, error: Exception) -> str:
+        """How it is told that the stub cannot be had."""
+        hint = "; is another debugger connected to it?" if isinstance(error, StubSilent) else ""
+        return f"the stub at {shown(self._stub)}: {reason(error)}{hint}"
+
+    def _visit(self) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs, connected(self._stub) as sock:
+            visit(WireLink(Wire(ours, sock), GdbBreakpoints()))
+
+    def serve(self, server: socket.socket, *, once: bool) -> bool:
+        """Serve clients until stopped, or only one; whether the last could be served."""
+        self._once = once
+        while not self._stopping:
+            if self._woken in select.select([server, self._woken], [], [])[0]:
+                break
+            client, _ = server.accept()
+            if self._room.acquire(blocking=False):
+                start_thread(partial(self._meet, client))
+            else:
+                say(f"{MANY} clients are connected; another one is disconnected")
+                client.close()
+        with self._seat:  # whoever has it leaves the guest clean first
+            return self._served
+
+    def stop(self, *_signal: object) -> None:
+        """End: a client's session ends as if it had gone, so that the guest is left clean."""
+        self._stopping = True
+        self._wake.send(b"x")
+        session = self._session
+        if session is not None:
+            session.end()
+
+    def _meet(self, client: socket.socket) -> None:
+        """Everything about one client, in its thread."""
+        try:
+            with prompt(client):
+                self._seated(_Session(client))
+        except GdbGone:
+            pass  # before it has said anything
+        except OSError as error:
+            say(f"a client: {reason(error)}")
+        finally:
+            self._room.release()
+
+    def _seated(self, session: _Session) -> None:
+        try:
+            begins(session.client, FIRST_PACKET)
+        except SstepError as error:
+            say(f"{session.name} is disconnected: {error}")
+            return
+        if not self._seat.acquire(timeout=MAKE_WAY):
+            other = self._session
+            why = other.shown() if other is not None else "another client is served"
+            say(f"{session.name} is refused: {why}")
+            refuse(session.client, why)
+            return
+        try:
+            self._session = session
+            if self._stopping:  # looked at after it can be ended
+                return
+            session.seated()
+            start_thread(partial(self._watch, session))
+            self._served = self._serve(session)
+            if self._once:
+                self.stop()
+        finally:
+            self._session = None
+            session.over.set()
+            self._seat.release()
+
+    def _watch(self, session: _Session) -> None:
+        limit = session.silent(self._idle)
+        if limit is not None:
+            say(f"{session.name} is disconnected: it sent nothing for {limit:g} seconds")
+            session.end()
+
+    def _serve(self, session: _Session) -> bool:
+        """Whether it could be served."""
+        try:
+            with connected(self._stub) as sock:
+                log, gdbs = DebugLog(_log, logs=self._debug), GdbBreakpoints()
+                session.wire = wire = Wire(session.client, sock)
+                wire.log_packets(log.packet if self._debug else None)
+                link = WireLink(wire, gdbs)
+                layer = Layer(link, greet(link), gdbs, log, options=self._options)
+                for left in layer.leftovers():
+                    say(f"{left.thread.decode('latin-1')}: {left.what}, {LEFT_BEHIND}")
+                ended = layer.run()
+        except (SstepError, OSError) as error:
+            why = self.why(error)
+            say(why)
+            refuse(session.client, why)
+            return False
+        except Exception:
+            # An error of ours ends this client's session, and not the service.
+            say(f"internal error\n{traceback.format_exc()}")
+            return False
+        if ended is not None and not isinstance(ended, StubSilent):
+            say(self.why(ended))
+        if wire.gdb_trouble:
+            say(f"{session.name} is disconnected: {wire.gdb_trouble}")
+        return True

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: MIT
+"""`gdb-ppc-sstep` as a process, ended with the `with` block."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.harness.driver import ROOT
+
+COMMAND = (sys.executable, "-m", "gdb_ppc_sstep")
+
+
+@contextmanager
+def service(
+    *arguments: str | Path, pass_fds: tuple[int, ...] = ()
+) -> Iterator[subprocess.Popen[str]]:
+    """One with these arguments."""
+    with subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        pass_fds=pass_fds,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def address(process: subprocess.Popen[str]) -> str:
+    """Where a service listens."""
+    assert process.stdout is not None
+    said = process.stdout.readline()
+    found = re.fullmatch(r"listening on (.+)\n", said)
+    assert found, (said, process.stderr and process.stderr.read())
+    return found[1]
+
+
+def says(process: subprocess.Popen[str]) -> str:
+    """The next line that it says on stderr."""
+    assert process.stderr is not None
+    return process.stderr.readline()
+
+
+def client(where: str) -> socket.socket:
+    """A connection to a service, by TCP or a unix socket."""
+    if "/" in where:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(20)
+        sock.connect(where)
+        return sock
+    host, _, port = where.rpartition(":")
+    return socket.create_connection((host.strip("[]"), int(port)), timeout=20)
