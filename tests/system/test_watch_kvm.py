@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -25,9 +25,9 @@ from tests.harness.driver import Gdb, layers_of
 from tests.harness.floor import Floor
 from tests.harness.kernel import ask, assert_healthy, attach
 from tests.harness.oracle import Oracle, variant_name
+from tests.harness.service import address, service
 from tests.system import test_kvm
 from tests.system.test_kvm import BIG, LITTLE, LONG, Linux, enter_user_space, started
-from tests.system.test_standalone import address, service
 from tests.system.test_watch_steps import (
     CELLS,
     OLD_AND_NEW,
@@ -305,54 +305,43 @@ def test_a_host_whose_dawr_is_off(host: Host, gdb: Gdb, programs: Callable[..., 
 # Linux
 
 HITS = """python
-import gdb, re
+import gdb
 def hits(count):
-    "So many hits of the one watchpoint: the values, and the threads that had them."
     for _ in range(count):
-        output = gdb.execute('continue', to_string=True)
-        found = re.search(r'Old value = (-?[0-9]+)[^N]*New value = (-?[0-9]+)', output)
-        if not found:
-            print('no hit', repr(output))
-            break
-        print('hit', found[1], found[2], gdb.selected_thread().num)
-def accesses(count):
-    "So many hits of an access watchpoint: where they were, and the last value that was shown."
-    for _ in range(count):
-        output = gdb.execute('continue', to_string=True)
-        found = re.findall(r'alue = (-?[0-9]+)', output)
-        if not found:
-            print('no hit', repr(output))
-            break
-        print('at', hex(int(gdb.parse_and_eval('(unsigned long)$pc'))), found[-1])
+        gdb.execute('continue')
+        print(f"at {int(gdb.parse_and_eval('$pc')) & (1 << 64) - 1:#x} {gdb.selected_thread().num}")
 end"""
 
 
-def with_hits(gdb: Gdb) -> None:
+class Hit(NamedTuple):
+    """What gdb has shown of it: values before and after it (of a read the same), behind it."""
+
+    old: int
+    new: int
+    pc: int
+    thread: int
+
+
+def hits(gdb: Gdb, count: int) -> list[Hit]:
+    """Continue to so many hits of the one watchpoint."""
     for line in HITS.splitlines():
         gdb.send(line)
     gdb.finish()
-
-
-def hits(gdb: Gdb, count: int) -> list[tuple[int, int, int]]:
-    """So many hits: the old value, the new one, and the thread."""
     output = gdb.command(f"python hits({count})")
-    found = re.findall(r"^hit (-?\d+) (-?\d+) (\d+)$", output, re.MULTILINE)
+    value = r"(?:Old value = (-?\d+)\nNew v|V)alue = (-?\d+)\n.*\n"
+    found = re.findall(value + r"(?:.*\n)?at 0x([0-9a-f]+) (\d+)\n", output)
     assert len(found) == count, output[-600:]
-    return [(int(old), int(new), int(thread)) for old, new, thread in found]
+    return [
+        Hit(int(old or new), int(new), int(pc, 16), int(thread)) for old, new, pc, thread in found
+    ]
 
 
-def assert_each_one_higher(found: list[tuple[int, int, int]]) -> None:
+def assert_each_one_higher(found: list[Hit]) -> None:
     """None is missed, and none is seen twice."""
-    for (old, new, _), (following, _, _) in zip(found, [*found[1:], (found[-1][1], 0, 0)]):
-        assert new == old + 1 == following, found
-
-
-def accesses(gdb: Gdb, count: int) -> list[tuple[int, int]]:
-    """So many hits of an access watchpoint: pc and the value."""
-    output = gdb.command(f"python accesses({count})")
-    found = re.findall(r"^at (0x[0-9a-f]+) (-?\d+)$", output, re.MULTILINE)
-    assert len(found) == count, output[-600:]
-    return [(int(pc, 16), int(value)) for pc, value in found]
+    first = found[0].old
+    assert [(one.old - first, one.new - first) for one in found] == [
+        (n, n + 1) for n in range(len(found))
+    ]
 
 
 def dawrx(linux: Linux, tmp_path: Path) -> int:
@@ -365,7 +354,6 @@ def dawrx(linux: Linux, tmp_path: Path) -> int:
 
 
 def test_200_ticks(linux: Linux, gdb: Gdb) -> None:
-    with_hits(gdb)
     gdb.command("watch *(long *)&jiffies_64")
     found = hits(gdb, 200)
     assert_each_one_higher(found)
@@ -384,24 +372,23 @@ def test_a_condition_that_is_false_100_times(linux: Linux, gdb: Gdb) -> None:
 
 def test_a_word_of_a_program_and_the_kernels_copy(linux: Linux, gdb: Gdb) -> None:
     """linux-user.S stores what it sleeps, and the kernel copies that; nobody else is shown."""
-    with_hits(gdb)
     enter_user_space(linux, gdb)
     gdb.command("awatch -location *(long *)($r1 + 8)")
     start, end = gdb.value("(long)&round"), gdb.value("(long)&call")
-    for pc, value in accesses(gdb, 6):
-        assert value == (305 << 16) + 11520
-        assert start < pc < end or pc >> 60 == 0xC, hex(pc)
+    for one in hits(gdb, 6):
+        assert one.new == (305 << 16) + 11520
+        assert start < one.pc < end or one.pc >> 60 == 0xC, hex(one.pc)
     linux.stop_at(gdb, "*&called")
     gdb.command("delete")
     gdb.command("awatch -location *(long *)($r1 + 8)")
-    places = [pc >> 60 for pc, _ in accesses(gdb, 4)]
+    places = [one.pc >> 60 for one in hits(gdb, 4)]
     assert places == [0, 0xC, 0, 0xC]
     linux.stop_at(gdb, "*&called")
     gdb.command("delete")
     # Stored, added to by ldarx and stdcx., stored again.
     gdb.command("watch -location *(long *)($r1 + 16)")
     count = gdb.value("$r14")
-    assert [(old, new) for old, new, _ in hits(gdb, 5)][1:] == [
+    assert [(one.old, one.new) for one in hits(gdb, 5)][1:] == [
         (count, count + 1),
         (count + 1, count),
         (count, count + 1),
@@ -411,7 +398,6 @@ def test_a_word_of_a_program_and_the_kernels_copy(linux: Linux, gdb: Gdb) -> Non
 
 def test_another_process_with_the_same_address(linux: Linux, gdb: Gdb) -> None:
     """A child stores to where its parent's counter is: in its own page, and nobody watches that."""
-    with_hits(gdb)
     assert ask(linux.guest, "stepper") == "started"
     gdb.command(f"add-symbol-file {linux.image.stepper}")
     linux.stop_at(gdb, "sys_ptrace")
@@ -425,8 +411,8 @@ def test_another_process_with_the_same_address(linux: Linux, gdb: Gdb) -> None:
     assert gdb.pc == gdb.value("(long)&s0")
     last = gdb.value("*(long *)&steps")
     gdb.command("set $r1 = (long)&steps - 16")
-    ((old, new, _),) = hits(gdb, 1)
-    assert (old, new) == (last, last + 1)
+    (hit,) = hits(gdb, 1)
+    assert (hit.old, hit.new) == (last, last + 1)
     gdb.command("delete")
     assert "detached" in gdb.command("detach")
     told = ask(linux.guest, "enough")
@@ -452,7 +438,6 @@ def test_fork_storm(linux: Linux, gdb: Gdb) -> None:
 
 
 def test_ctrl_c_while_armed(linux: Linux, gdb: Gdb) -> None:
-    with_hits(gdb)
     gdb.command("watch *(long *)&linux_banner")
     for number in range(4):
         gdb.send("continue")
@@ -472,7 +457,6 @@ def test_ctrl_c_while_armed(linux: Linux, gdb: Gdb) -> None:
 
 
 def test_detaching_while_armed(linux: Linux, gdb: Gdb, tmp_path: Path) -> None:
-    with_hits(gdb)
     gdb.command("watch *(long *)&jiffies_64")
     assert_each_one_higher(hits(gdb, 3))
     assert "detached" in gdb.command("detach")
@@ -506,18 +490,16 @@ on_two = pytest.mark.parametrize("linux", [2], indirect=True)
 
 @on_two
 def test_forks_on_both_vcpus(linux: Linux, gdb: Gdb) -> None:
-    with_hits(gdb)
     gdb.command("watch *(long *)&total_forks")
     found = hits(gdb, 20)
     assert_each_one_higher(found)
-    assert {thread for _, _, thread in found} == {1, 2}
+    assert {one.thread for one in found} == {1, 2}
     assert re.search(r"by DAWR, 8 bytes at \S+ on p1\.0?1, p1\.0?2,", gdb.status()), gdb.status()
 
 
 @on_two
 def test_a_lock(linux: Linux, gdb: Gdb) -> None:
     """lwarx and stwcx. on both vCPUs."""
-    with_hits(gdb)
     gdb.command("watch *(int *)&tasklist_lock")
     found = hits(gdb, 20)
-    assert all(old != new for old, new, _ in found)
+    assert all(one.old != one.new for one in found)
