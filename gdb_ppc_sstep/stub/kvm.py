@@ -16,7 +16,6 @@ from .stub import Stub
 from .view import Reach, View, Written
 from .words import BREAKPOINT, Words, place_of
 
-
 _NOT_MAPPED = (
     b"E.ppc-sstep.under KVM a hardware breakpoint is one in memory, and %#x cannot be written now; "
     b"set it where the guest has that mapped"
