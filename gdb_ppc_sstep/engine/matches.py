@@ -120,9 +120,10 @@ class Matches:
             self._expect(freely=freely)
 
     def _expect(self, *, freely: bool) -> None:
-        state = self._stub.read("msr")
-        if self._call is not None and not (freely and self._moved(state)):
+        known = self._call is not None or (self._at_vectors and not freely)
+        if known and not self._windows.changed:
             return
+        state = self._stub.read("msr")
         translated = self._vectors.at_stop()(dawr.DATA_STORAGE, state | msr.IR | msr.DR)
         self._at_vectors = tuple(dict.fromkeys((translated, dawr.DATA_STORAGE)))
         self._call = self._find(state, translated)
@@ -138,13 +139,6 @@ class Matches:
             if not self._is_inside(left[thread]):
                 del left[thread]
         self._stub.select(selected)
-
-    def _moved(self, state: int) -> bool:
-        """Whether the call is not there any more; in problem state that cannot be looked at."""
-        assert self._call is not None
-        if state & msr.PR:
-            return False
-        return self._stub.instruction(self._call.address).word != self._call.word
 
     def _find(self, state: int, vector: int) -> MatchCall | None:
         stub = self._stub

@@ -20,7 +20,8 @@ class Windows:
     """Those of one guest.  What was written is in the ledger.
 
     now: the window for the vCPUs that run, OFF for none.  left: where threads stood when their
-    window was taken away: they may be on the way to where a match is caught.
+    window was taken away: they may be on the way to where a match is caught.  changed: whether the
+    guest had changed any when gdb resumed it the last time: it may be another kernel by now.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Windows:
         self._log = log
         self._say = say
         self.now = OFF
+        self.changed = False
         self.left: dict[bytes | None, int] = {}
         self._threads: list[bytes] = []
         self._blind: bytes | None = None
@@ -107,9 +109,10 @@ class Windows:
         self.now, self._blind = window, None
 
     def look(self) -> None:
-        """Which vCPUs are there, and has the guest changed what we have written?"""
-        self._threads = self._stub.threads()
-        selected = self._stub.thread
+        """Has the guest changed what we have written?  And which vCPUs are there?"""
+        selected, self.changed = self._stub.thread, False
+        if selected not in self._threads:
+            self._threads = self._stub.threads()
         try:
             for thread, window in list(self._ledger.windows.items()):
                 self._stub.select(thread)
@@ -118,6 +121,7 @@ class Windows:
                     continue
                 self._log("{}: DAWR is {:#x} {:#x}", thread_name(thread), *found)
                 self._ledger.watch(thread, found._replace(control=0))
+                self.changed = True
                 if not self._is_taken(thread, found):
                     who = thread_name(thread)
                     self._say(f"the guest has cleared the DAWR of {who}; it is armed again")

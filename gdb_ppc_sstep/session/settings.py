@@ -280,5 +280,5 @@ def register(decide_again: Callable[[], None], changed: Callable[[], None]) -> N
     _ShowGroup()
     _Mode(decide_again)
     _Door()
-    for kind in (_Ail, _Interrupts, _MaskInterrupts, _Debug, _DebugFile):
+    for kind in (_Ail, _Interrupts, _MaskInterrupts, _Watchpoints, _Debug, _DebugFile):
         kind(changed)
