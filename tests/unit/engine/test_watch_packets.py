@@ -11,13 +11,13 @@ from .watchers import Kind, Watcher
 
 # By guest: packets to the stub and resumes of one hit, of the continue and of the step over it.
 PACKETS = {
-    "B, vCPU 1": (Kind("B"), (20, 2), (15, 1)),
-    "B, vCPU 1, problem state": (Kind("B", user=True), (31, 2), (26, 1)),
-    "B, vCPU 2": (Kind("B", n=1), (60, 3), (62, 2)),
-    "B, vCPU 2, all SPRs": (Kind("B", n=1, sprs_everywhere=True), (27, 2), (17, 1)),
-    "A, vCPU 1": (Kind("A"), (30, 1), (18, 1)),
-    "A, vCPU 2": (Kind("A", n=1), (101, 4), (74, 2)),
-    "bare metal": (Kind("bare"), (27, 1), (17, 1)),
+    "B, vCPU 1": (Kind("B"), (17, 2), (15, 1)),
+    "B, vCPU 1, problem state": (Kind("B", user=True), (29, 2), (26, 1)),
+    "B, vCPU 2": (Kind("B", n=1), (57, 3), (62, 2)),
+    "B, vCPU 2, all SPRs": (Kind("B", n=1, sprs_everywhere=True), (24, 2), (17, 1)),
+    "A, vCPU 1": (Kind("A"), (28, 1), (16, 1)),
+    "A, vCPU 2": (Kind("A", n=1), (99, 4), (65, 2)),
+    "bare metal": (Kind("bare"), (25, 1), (16, 1)),
 }
 
 
