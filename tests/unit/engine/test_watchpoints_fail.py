@@ -126,8 +126,26 @@ def refuse(kind: Kind, undo: Undo, numbers: range) -> None:
     assert number > 30
 
 
-@pytest.mark.parametrize("undo", [Undo.AT_ONCE, Undo.DEFER])
-@pytest.mark.parametrize("kind", GUESTS, ids=[kind.name for kind in GUESTS])
+# The kernel returns to a program, and the breakpoint there is planted by an MSR with PR=1 in several
+# exchanges: who is killed between them leaves the kernel in problem state.
+IN_PROBLEM_STATE = pytest.mark.xfail(
+    strict=True, reason="the MSR by which a breakpoint is reached is not in the record"
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "undo"),
+    [
+        pytest.param(
+            kind,
+            undo,
+            id=f"{kind.name}, {undo.name}",
+            marks=[IN_PROBLEM_STATE] * (kind.what == "B" and kind.user and undo is Undo.AT_ONCE),
+        )
+        for kind in GUESTS
+        for undo in (Undo.AT_ONCE, Undo.DEFER)
+    ],
+)
 def test_a_session_is_killed(kind: Kind, undo: Undo) -> None:
     """After whichever packet: the next one finds in the record and in the guest what is to be
     undone, and the guest runs on as without a debugger."""
