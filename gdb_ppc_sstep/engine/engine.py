@@ -65,7 +65,8 @@ class Engine:
         self._ledger = Ledger(journal)
         self._vectors = Vectors(stub)
         self._temporary = TemporaryBreakpoints(stub, log, undo)
-        alone = Alone(stub, gdbs, self._temporary)
+        ledger = self._ledger
+        alone = Alone(stub, gdbs, self._temporary, ledger.lend, ledger.given_back)
         borrowed = BorrowedCode(stub, self._vectors, alone)
         vcpu = Vcpu(stub, self._vectors, borrowed)
         self._prefetch = Prefetch(stub, self._vectors, gdbs)
@@ -78,7 +79,7 @@ class Engine:
             stub, vcpu, self._ledger, gdbs, undoing, past, watch.matches, self._prefetch, log
         )
         self._runner = Runner(
-            stub, self._ledger, self._temporary, settler, watch, undoing, undo, log
+            stub, self._ledger, self._temporary, settler, watch, undoing, alone, undo, log
         )
         self._planner = Planner(stub, vcpu, self._vectors, gdbs, self._temporary, self._prefetch)
         self._code_run = CodeRun(stub, vcpu, self._vectors, gdbs, self._planner, self._runner, log)
@@ -104,7 +105,9 @@ class Engine:
             undo,
             log,
         )
-        self._salvage = Salvage(stub, vcpu, self._ledger, undoing, watch.windows, watch.matches)
+        self._salvage = Salvage(
+            stub, vcpu, self._ledger, undoing, alone, watch.windows, watch.matches
+        )
 
     def apply(self, options: Options) -> None:
         """Step as the user wants it from now on."""

@@ -7,7 +7,7 @@ first vCPU only): the hypervisor sets them, as if the guest had asked.
 
 from __future__ import annotations
 
-from ..errors import StubRefused
+from ..errors import StubRefused, Unsettled
 from ..ppc import linux_code, msr
 from ..ppc.linux_code import Hypercall
 from ..stub.stub import Stub
@@ -25,6 +25,10 @@ _VOLATILE = tuple(f"r{n}" for n in range(13))  # what a hypercall may change
 _CHANGED = (*_VOLATILE, "cr", "xer", "ctr", "lr")
 
 
+class Unsure(StubRefused):
+    """The stub has refused something when the call may have been made already."""
+
+
 class Hypercalls:
     """Of one stub."""
 
@@ -40,7 +44,7 @@ class Hypercalls:
 
         Where SRR0 and SRR1, which the call overwrites, still matter (MSR[RI]=0), the thread is
         first let out of there, alone.  StubRefused: that does not go well, or the guest has no code
-        for the call.
+        for the call; Unsure: it may have been made.
         """
         stub = self._stub
         for _ in range(_UNRECOVERABLE):
@@ -61,8 +65,13 @@ class Hypercalls:
         end = call.address + 4 if state & msr.PR else call.end
         values = {f"r{3 + n}": value for n, value in enumerate((number, *arguments))}
         registers = {**values, "pc": call.address, "msr": through}
-        with self._alone.executed(registers, (end,), changes=_CHANGED):
-            result = stub.read("r3")
+        try:
+            with self._alone.executed(registers, (end,), changes=_CHANGED):
+                result = stub.read("r3")
+        except Unsettled:
+            raise
+        except StubRefused as refused:
+            raise Unsure(str(refused)) from refused
         return result - (1 << 64) if result >> 63 else result
 
     def srr_valid(self) -> int | None:
@@ -79,16 +88,10 @@ class Hypercalls:
         stub, found = self._stub, self._found
         if found is None and self._searched:
             return None
-        if state & msr.PR:
-            stub.write("msr", through)  # by which the kernel's code is seen
-        try:
+        with self._alone.seeing(through):
             if found is None or not self._at(found.address):
                 self._searched = True
                 found = self._found = self._search(stub.read("pc"))
-        finally:
-            if state & msr.PR:
-                stub.write("msr", state)
-                stub.send_queued()
         return found
 
     def _at(self, address: int) -> bool:

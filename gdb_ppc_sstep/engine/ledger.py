@@ -32,7 +32,7 @@ from typing import NamedTuple, Union
 
 from ..ppc.dawr import Window
 from ..rsp.resume import StopReply
-from .steps import Armed, Found
+from .steps import Armed, Found, Lent
 from .targets import Target
 
 
@@ -60,7 +60,7 @@ class Watched(NamedTuple):
     window: Window
 
 
-Snapshot = tuple[Union[Change, Watched], ...]
+Snapshot = tuple[Union[Change, Watched, Lent], ...]
 """Changes of ours that are still in the guest."""
 
 
@@ -72,6 +72,11 @@ def steps_of(snapshot: Snapshot) -> list[Change]:
 def windows_of(snapshot: Snapshot) -> list[Watched]:
     """Those that are watchpoints."""
     return [one for one in snapshot if isinstance(one, Watched)]
+
+
+def lent_of(snapshot: Snapshot) -> list[Lent]:
+    """Those that are threads which execute code for us."""
+    return [one for one in snapshot if isinstance(one, Lent)]
 
 
 class Settle(NamedTuple):
@@ -88,7 +93,7 @@ class Unarm(NamedTuple):
     armed: Armed
 
 
-Redo = Union[Settle, Unarm]
+Redo = Union[Settle, Unarm, Lent]
 
 _MOVES: dict[Phase | None, set[Phase | None]] = {
     None: {Phase.AHEAD, Phase.ARMED},
@@ -119,12 +124,13 @@ class Ledger:
         self.outstanding: list[Armed] = []
         self.redo: list[Redo] = []
         self.windows: dict[bytes | None, Window] = {}
+        self._lent: list[Lent] = []
 
     @property
     def snapshot(self) -> Snapshot:
         """All changes, the oldest first."""
         windows = [Watched(*one) for one in self.windows.items() if one[1].matches]
-        return (*self._changes, *windows)
+        return (*self._changes, *windows, *self._lent)
 
     @property
     def guarded(self) -> tuple[int, ...]:
@@ -160,6 +166,11 @@ class Ledger:
         self.windows[thread] = window
         self._tell()
 
+    def lend(self, lent: Lent) -> None:
+        """A thread is about to be given other registers for a little code."""
+        self._lent.append(lent)
+        self._tell()
+
     def adopt(self, snapshot: Snapshot) -> None:
         """These were made by a session that was killed."""
         self.windows.update(windows_of(snapshot))
@@ -187,6 +198,14 @@ class Ledger:
     def disarm(self, armed: Armed) -> None:
         """Its MSR is as it was, wherever that is kept."""
         self._move(armed, None)
+        self._tell()
+
+    def given_back(self, lent: Lent, done: bool) -> None:
+        """The thread has its own registers again; not done: the stub has refused that."""
+        if not done:
+            self.must_redo(lent)
+        elif lent in self._lent:
+            self._lent.remove(lent)
         self._tell()
 
     def queued(self, armed: Armed) -> None:
@@ -244,6 +263,7 @@ class Ledger:
         self.outstanding = []
         self.redo.clear()
         self.windows.clear()
+        self._lent.clear()
         self._tell()
 
     # -- how

@@ -20,6 +20,7 @@ from ..ppc import dawr, linux_code, msr
 from ..ppc.linux_code import MatchCall
 from ..rsp.resume import StopReply, stopped
 from ..stub.stub import Stub
+from .alone import Alone
 from .hypercall import Hypercalls
 from .ledger import Ledger
 from .past import Past
@@ -46,6 +47,7 @@ class Matches:
         windows: Windows,
         past: Past,
         hypercalls: Hypercalls,
+        alone: Alone,
         log: Callable[..., None],
         said: Said,
     ) -> None:
@@ -57,6 +59,7 @@ class Matches:
         self._windows = windows
         self._past = past
         self._hypercalls = hypercalls
+        self._alone = alone
         self._log = log
         self._said = said
         self._call: MatchCall | None = None
@@ -117,9 +120,10 @@ class Matches:
             self._expect(freely=freely)
 
     def _expect(self, *, freely: bool) -> None:
-        state = self._stub.read("msr")
-        if self._call is not None and not (freely and self._moved(state)):
+        known = self._call is not None or (self._at_vectors and not freely)
+        if known and not self._windows.changed:
             return
+        state = self._stub.read("msr")
         translated = self._vectors.at_stop()(dawr.DATA_STORAGE, state | msr.IR | msr.DR)
         self._at_vectors = tuple(dict.fromkeys((translated, dawr.DATA_STORAGE)))
         self._call = self._find(state, translated)
@@ -136,28 +140,13 @@ class Matches:
                 del left[thread]
         self._stub.select(selected)
 
-    def _moved(self, state: int) -> bool:
-        """Whether the call is not there any more; in problem state that cannot be looked at."""
-        assert self._call is not None
-        if state & msr.PR:
-            return False
-        return self._stub.instruction(self._call.address).word != self._call.word
-
     def _find(self, state: int, vector: int) -> MatchCall | None:
         stub = self._stub
         if vector >> 60 != linux_code.KERNEL_BASE >> 60:
             return None
-        through = msr.in_handler(state, vector)
-        if state & msr.VIEW != through & msr.VIEW:
-            stub.write("msr", state & ~msr.VIEW | through & msr.VIEW)
-        try:
-            with suppress(StubRefused):
-                return linux_code.match_call(vector, stub.code)
-            return None
-        finally:
-            if state & msr.VIEW != through & msr.VIEW:
-                stub.write("msr", state)
-                stub.send_queued()
+        with self._alone.seeing(msr.in_handler(state, vector)), suppress(StubRefused):
+            return linux_code.match_call(vector, stub.code)
+        return None
 
     # -- at a stop
 
@@ -193,7 +182,9 @@ class Matches:
         first = min(offsets)
         raw = stub.memory(stub.read("r3") + first, linux_code.REGISTERS_LENGTH - first)
         if not raw:
-            return stop
+            raise StubRefused(
+                "the stub refused to read what an interrupt of the kernel's has saved"
+            )
         order = stub.order
         nip, state, trap, dar, dsisr = (
             int.from_bytes(raw[at - first : at - first + 8], order) for at in offsets
@@ -226,29 +217,26 @@ class Matches:
         dar = stub.read_optional("dar") if dsisr is not None else None
         if dar is not None and not self._windows.may_have(thread, dar):
             return None
-        self._windows.left.pop(thread, None)
         pc, state = saved[0], msr.after_trace(saved[1])
-        handler = stub.read("msr")
-        stub.write("msr", state)
-        stub.write("pc", pc)
-        if dsisr is None and not self._watching.would_match():
-            stub.write("pc", vector)
-            stub.write("msr", handler)
-            return None
-        self._put_srrs_back(thread, pc, state)
-        stub.send_queued()
-        return stub.read("pc") if dar is None else dar
+        with self._alone.seeing(state):
+            if dsisr is None and not self._watching.would_match(pc, state):
+                return None
+            srrs = self._srrs_before(thread, pc, state)
+        self._windows.left.pop(thread, None)
+        self._alone.put(thread, {"msr": state, **srrs, "pc": pc}, vector)
+        return pc if dar is None else dar
 
-    def _put_srrs_back(self, thread: bytes | None, pc: int, state: int) -> None:
-        """As far as they are known: before a step they were."""
+    def _srrs_before(self, thread: bytes | None, pc: int, state: int) -> dict[str, int]:
+        """SRR0 and SRR1 before a match, as far as they are known: before a step they were.
+
+        Else the kernel is told that they are lost, where it keeps account of that.
+        """
         stub = self._stub
         for step in self._ledger.outstanding:
             if step.vector is not None and step.is_before(thread, pc, state):
-                stub.write("srr0", step.srr0)
-                stub.write("srr1", step.srr1)
-                return
+                return {"srr0": step.srr0, "srr1": step.srr1}
         if state & msr.PR:
-            return  # a program has no use for them
+            return {}  # a program has no use for them
         self._tell_of_lost_srrs(pc, state)
         offset = self._hypercalls.srr_valid()
         if offset is not None:
@@ -256,6 +244,7 @@ class Matches:
             stub.show_memory()
             if stub.call(b"M%x,1:00" % place) != b"OK":
                 raise StubRefused(f"the stub refused to write srr_valid at {place:#x}")
+        return {}
 
     def _tell_of_lost_srrs(self, pc: int, state: int) -> None:
         """If they mattered where a match was taken."""

@@ -10,8 +10,8 @@ from ..errors import BadPacket
 from ..ppc import msr
 from ..ppc.dawr import Window
 from ..ppc.isa import decode
-from .ledger import Change, Phase, Snapshot, Watched, steps_of, windows_of
-from .steps import Armed, Found, Task
+from .ledger import Change, Phase, Snapshot, Watched, lent_of, steps_of, windows_of
+from .steps import Armed, Found, Lent, Task
 
 
 def written(snapshot: Snapshot) -> str:
@@ -20,6 +20,7 @@ def written(snapshot: Snapshot) -> str:
         return ""
     told = [_text(one.armed, one.found) for one in steps_of(snapshot)]
     told += [repr((thread, *window)) for thread, window in windows_of(snapshot)]
+    told += [repr((*lent, None)) for lent in lent_of(snapshot)]
     return f"[{', '.join(told)}]"
 
 
@@ -42,7 +43,11 @@ def _text(armed: Armed, found: Found | None) -> str:
     return repr((step, found and tuple(found)))
 
 
-def _change(fields: tuple[Any, ...]) -> Change | Watched:
+def _change(fields: tuple[Any, ...]) -> Change | Watched | Lent:
+    if len(fields) == 4:
+        thread, registers, places, _ = fields
+        values = tuple((_name(name), _unsigned(value)) for name, value in registers)
+        return Lent(_thread(thread), values, tuple(_unsigned(one) for one in places))
     if len(fields) == 3:
         thread, address, control = fields
         return Watched(_thread(thread), Window(_unsigned(address), _unsigned(control)))
@@ -81,4 +86,10 @@ def _unsigned(value: object) -> int:
 def _thread(value: object) -> bytes | None:
     if value is not None and not isinstance(value, bytes):
         raise ValueError(f"{value!r} is no thread-id")
+    return value
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no register")
     return value

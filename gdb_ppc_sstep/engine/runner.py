@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection
 from ..errors import StubRefused, Unsettled
 from ..rsp.resume import Resume, StopReply, stopped
 from ..stub.stub import Stub
+from .alone import Alone
 from .ledger import Ledger, Settle, Unarm
 from .settle import Settler
-from .steps import SRRS, Armed
+from .steps import SRRS, Armed, Lent
 from .targets import Target
 from .temporary import TemporaryBreakpoints, Undo
 from .undo import Undoing
@@ -31,6 +32,7 @@ class Runner:
         settler: Settler,
         watch: Watchpoints,
         undoing: Undoing,
+        alone: Alone,
         undo: Undo,
         log: Callable[..., None],
     ) -> None:
@@ -41,6 +43,7 @@ class Runner:
         self._windows = watch.windows
         self._matches = watch.matches
         self._undoing = undoing
+        self._alone = alone
         self._undo = undo
         self._log = log
         self.steps = 0
@@ -151,6 +154,8 @@ class Runner:
             try:
                 if isinstance(item, Unarm):
                     self._undoing.unarm(item.armed)
+                elif isinstance(item, Lent):
+                    self._alone.give_back(item)
                 else:
                     completed = self._settler.settle(item.stop, item.target).completed
                     completed = completed and not item.counted

@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import NamedTuple
 
 from ..errors import StubRefused
 from ..ppc import msr
 from ..ppc.dawr import Window
 from ..stub.stub import Stub
-from .ledger import Change, Ledger, Snapshot, steps_of, windows_of
+from .alone import Alone
+from .ledger import Change, Ledger, Snapshot, lent_of, steps_of, windows_of
 from .matches import Matches
+from .steps import Lent
 from .undo import Undoing
 from .vcpu import Vcpu
 from .windows import Windows
@@ -37,6 +40,7 @@ class Salvage:
         vcpu: Vcpu,
         ledger: Ledger,
         undoing: Undoing,
+        alone: Alone,
         windows: Windows,
         matches: Matches,
     ) -> None:
@@ -44,6 +48,7 @@ class Salvage:
         self._vcpu = vcpu
         self._ledger = ledger
         self._undoing = undoing
+        self._alone = alone
         self._windows = windows
         self._matches = matches
 
@@ -54,7 +59,8 @@ class Salvage:
         Without that, MSR[SE], Trace interrupts and a DAWR that no step or watchpoint of ours has to
         do with: they may be the guest's own.
         """
-        return [*self._steps(known), *(left for left, _ in self._watched(known))]
+        lent = [left for left, _ in self._lent(known)]
+        return [*lent, *self._steps(known), *(left for left, _ in self._watched(known))]
 
     def _steps(self, known: Snapshot) -> list[Leftover]:
         threads = self._stub.threads()
@@ -77,7 +83,10 @@ class Salvage:
         Where nothing is known SRR0 and SRR1 are lost, and MSR[EE] is set again only in problem
         state: the session may have masked interrupts.
         """
-        found = self.leftovers(known)
+        lent = self._lent(known)
+        for _, one in lent:
+            self._alone.give_back(one)
+        found = [*(left for left, _ in lent), *self.leftovers(known)]
         ours, away = self._surviving(known)
         self._ledger.adopt((*ours, *(change._replace(found=None) for change in away)))
         for change in ours:
@@ -91,6 +100,21 @@ class Salvage:
             self._ledger.watch(left.thread, window)
             self._matches.take_back(left.thread)
         self._windows.disarm()
+        return found
+
+    def _lent(self, known: Snapshot) -> list[tuple[Leftover, Lent]]:
+        """The threads that stand in code which they execute for the killed session."""
+        selected, found = self._stub.thread, []
+        for lent in lent_of(known):
+            with suppress(StubRefused):  # another guest
+                self._stub.select(lent.thread)
+                pc, own = self._stub.read("pc"), dict(lent.registers)
+                first, *ends = lent.places
+                if first <= pc <= max(ends[:1], default=first) or pc in ends:
+                    what = f"code at {first:#x} that is executed for the session"
+                    home = Leftover(lent.thread or b"", own["pc"], own["msr"], what)
+                    found.append((home, lent))
+        self._stub.select(selected)
         return found
 
     def _watched(self, known: Snapshot) -> list[tuple[Leftover, Window]]:

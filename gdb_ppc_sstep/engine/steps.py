@@ -131,6 +131,18 @@ class Found(NamedTuple):
     srr1: int
 
 
+class Lent(NamedTuple):
+    """A thread that executes a little code of the guest's own, for us.
+
+    registers: what is to be in them again behind it, pc the last.  places: where the code begins,
+    and where it may end.
+    """
+
+    thread: bytes | None
+    registers: tuple[tuple[str, int], ...]
+    places: tuple[int, ...]
+
+
 class Frame(NamedTuple):
     """What tells one execution of some code from another.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..errors import SstepError, StubRefused
+from ..errors import SstepError, StubRefused, Unsettled
 from ..options import Options, Watchpoints
 from ..ppc import dawr, isa, ranges
 from ..ppc.access import Access, access, may_access
@@ -142,6 +142,8 @@ class Watching:
         try:
             if not self._windows.honours(wanted):
                 return f"this host does not honour a DAWR of {wanted.length} bytes"
+        except Unsettled:
+            raise
         except StubRefused as refused:
             return str(refused)
         self._windows.begin(wanted)
@@ -174,11 +176,17 @@ class Watching:
 
         dar: an address of the access, as the match has told it.
         """
-        return self._hit(thread, self._access_at_pc() or Access(dar, 1, loads=True, stores=True))
+        stub = self._stub
+        pc = stub.read("pc")
+        done = self._access(pc, stub.instruction(pc), stub.read("msr"))
+        return self._hit(thread, done or Access(dar, 1, loads=True, stores=True))
 
-    def would_match(self) -> bool:
-        """Whether the instruction at pc of the selected thread would match."""
-        return self._is_in_window(self._access_at_pc())
+    def would_match(self, pc: int, state: int) -> bool:
+        """Whether the instruction at `pc` of the selected thread would match with the MSR `state`,
+        or would have before its window was taken away.
+        """
+        done = self._access(pc, self._stub.instruction(pc), state)
+        return done is not None and self._windows.has_had(self._stub.thread, done)
 
     def accesses(self) -> list[int]:
         """Where the selected thread may access memory, of the next instructions."""
@@ -208,17 +216,14 @@ class Watching:
         if code[pc].begins_sequence:
             sequence = atomic_sequence(pc, stub.read("msr"), stub.instruction)
             code = code if sequence is None else sequence.code
-        accesses = (self._access(place, instruction) for place, instruction in code.items())
+        state = stub.read("msr")
+        accesses = (self._access(place, one, state) for place, one in code.items())
         return [done for done in accesses if done is not None]
 
-    def _access_at_pc(self) -> Access | None:
-        pc = self._stub.read("pc")
-        return self._access(pc, self._stub.instruction(pc))
-
-    def _access(self, place: int, instruction: Instruction) -> Access | None:
+    def _access(self, place: int, instruction: Instruction, state: int) -> Access | None:
         stub = self._stub
         suffix = stub.instruction(place + 4).word if instruction.length == 8 else 0
-        return access(instruction, suffix, place, stub.read("msr"), stub.read)
+        return access(instruction, suffix, place, state, stub.read)
 
     def _hit(self, thread: bytes | None, done: Access | None) -> StopReply | None:
         if done is None:

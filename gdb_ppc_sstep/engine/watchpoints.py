@@ -50,6 +50,7 @@ class Watchpoints:
             self.windows,
             past,
             hypercalls,
+            alone,
             log,
             said,
         )

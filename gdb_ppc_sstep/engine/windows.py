@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..errors import StubRefused
+from ..errors import StubRefused, Unsettled
+from ..ppc.access import Access
 from ..ppc.dawr import OFF, Window
 from ..rsp.resume import Resume
 from ..stub.stub import Stub
 from .dawr import Dawr
+from .hypercall import Unsure
 from .ledger import Ledger
 from .steps import thread_name
 
@@ -18,7 +20,8 @@ class Windows:
     """Those of one guest.  What was written is in the ledger.
 
     now: the window for the vCPUs that run, OFF for none.  left: where threads stood when their
-    window was taken away: they may be on the way to where a match is caught.
+    window was taken away: they may be on the way to where a match is caught.  changed: whether the
+    guest had changed any when gdb resumed it the last time: it may be another kernel by now.
     """
 
     def __init__(
@@ -36,9 +39,11 @@ class Windows:
         self._log = log
         self._say = say
         self.now = OFF
+        self.changed = False
         self.left: dict[bytes | None, int] = {}
         self._threads: list[bytes] = []
         self._blind: bytes | None = None
+        self._unsure: set[bytes | None] = set()  # what the ledger says may not have been written
         self._taken: set[bytes | None] = set()  # those whose DAWR the guest uses itself
 
     # -- what they tell
@@ -67,6 +72,13 @@ class Windows:
         if window is None or thread in self._taken or not window.is_near(dar):
             return False
         return window.has(dar, 1) or self._dawr.given() in (None, window)
+
+    def has_had(self, thread: bytes | None, done: Access) -> bool:
+        """Whether an access is in a thread's window, or near the one that it had."""
+        window = self._ledger.windows.get(thread, OFF)
+        if window.matches:
+            return window.has(done.address, done.length)
+        return window != OFF and window.is_near(done.address)
 
     def given(self) -> Window | None:
         """See `Dawr.given`."""
@@ -97,9 +109,10 @@ class Windows:
         self.now, self._blind = window, None
 
     def look(self) -> None:
-        """Which vCPUs are there, and has the guest changed what we have written?"""
-        self._threads = self._stub.threads()
-        selected = self._stub.thread
+        """Has the guest changed what we have written?  And which vCPUs are there?"""
+        selected, self.changed = self._stub.thread, False
+        if selected not in self._threads:
+            self._threads = self._stub.threads()
         try:
             for thread, window in list(self._ledger.windows.items()):
                 self._stub.select(thread)
@@ -108,6 +121,7 @@ class Windows:
                     continue
                 self._log("{}: DAWR is {:#x} {:#x}", thread_name(thread), *found)
                 self._ledger.watch(thread, found._replace(control=0))
+                self.changed = True
                 if not self._is_taken(thread, found):
                     who = thread_name(thread)
                     self._say(f"the guest has cleared the DAWR of {who}; it is armed again")
@@ -138,7 +152,8 @@ class Windows:
         for thread in self._running(request):
             wanted = OFF if thread == self._blind else self.now
             have = self._ledger.windows.get(thread, OFF)
-            if have == wanted or not (have.matches or wanted.matches):
+            is_as_wanted = have == wanted and thread not in self._unsure
+            if is_as_wanted or not (have.matches or wanted.matches):
                 continue
             self._stub.select(thread)
             if thread not in self._ledger.windows or thread in self._taken:
@@ -163,9 +178,14 @@ class Windows:
             self._dawr.write(wanted, have)
             self._stub.send_queued()
         except StubRefused as refused:
-            ledger.watch(thread, have)
+            self._unsure.add(thread)
+            if isinstance(refused, Unsettled):
+                raise
+            if not isinstance(refused, Unsure):
+                ledger.watch(thread, have)
             self._say(f"the watchpoints do not see {thread_name(thread)}: {refused}")
             return
+        self._unsure.discard(thread)
         if wanted.matches:
             self.left.pop(thread, None)
         else:

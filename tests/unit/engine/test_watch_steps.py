@@ -35,7 +35,7 @@ STEPPED = [kind for kind in KINDS if not kind.n]
 @pytest.mark.parametrize("kind", STEPPED, ids=[kind.name for kind in STEPPED])
 def test_step_by_step(kind: Kind, undo: Undo) -> None:
     """Every register, SRR0 and SRR1 too, after each of them."""
-    machine, n, data, code, _ = kind.guest()
+    machine, n, data, _, _ = kind.guest()
     native = Native(machine, n)
     on = Watcher(machine, undo=undo)
     on.watch(data)
@@ -138,7 +138,7 @@ def test_step_of_an_atomic_sequence(what: str, kind: int, option: Watchpoints) -
 @pytest.mark.parametrize("kind", [WATCH, RWATCH])
 def test_an_atomic_sequence_by_steps(kind: int) -> None:
     """Without DAWR, a continue sees each increment."""
-    machine, _, data, code, _ = Kind().guest(*LOOP)
+    machine, _, data, _, _ = Kind().guest(*LOOP)
     on = Watcher(machine, watchpoints=Watchpoints.STEP)
     on.watch(data, 8, kind)
     for count in range(4):
@@ -165,7 +165,7 @@ def test_an_atomic_sequence_beside_it() -> None:
 
 def test_a_step_while_another_vcpu_accesses_it() -> None:
     """The stop is the other's; the step is taken back or done, and all goes on."""
-    machine, _, data, code, _ = Kind(n=1).guest()
+    machine, _, data, _, _ = Kind(n=1).guest()
     machine.put(TEXT + 0x400, m.addi(21, 21, 1), m.b(-4))
     machine.cpu.update(pc=TEXT + 0x400, r21=0)
     machine.turns = [*[1] * 400, 0]
@@ -187,7 +187,7 @@ def test_a_step_while_another_vcpu_accesses_it() -> None:
 
 
 def test_step_of_the_second_vcpu() -> None:
-    machine, n, data, code, _ = Kind(n=1, sprs_everywhere=True).guest()
+    machine, n, data, _, _ = Kind(n=1, sprs_everywhere=True).guest()
     native = Native(machine, n)
     on = Watcher(machine)
     on.stub.select(b"p1.2")
@@ -251,7 +251,7 @@ def test_gdbs_breakpoints_stop_as_ever(option: Watchpoints) -> None:
 
 def test_a_watchpoint_on_what_a_stack_frame_is_pushed_with() -> None:
     """stdu: the register is as before at the hit, and is written once."""
-    machine, _, data, code, spared = Kind().guest(w.stdu(1, 1, -16), m.addi(1, 1, 16), m.b(-8))
+    machine, _, _, code, spared = Kind().guest(w.stdu(1, 1, -16), m.addi(1, 1, 16), m.b(-8))
     frame = machine.cpu["r1"] - 16
     native = Native(machine)
     on = Watcher(machine)

@@ -86,7 +86,9 @@ def test_a_host_that_ignores_dawr_and_dawr_alone_is_wanted() -> None:
     on = Watcher(machine, watchpoints=Watchpoints.DAWR)
     before = machine.state()
     on.watch()
-    with pytest.raises(SstepError, match="does not honour .*; use `set ppc-sstep watchpoints auto"):
+    with pytest.raises(
+        SstepError, match=r"does not honour .*; use `set ppc-sstep watchpoints auto"
+    ):
         on.resume(CONTINUE)
     assert machine.changed(before) == {}
     on.clean()

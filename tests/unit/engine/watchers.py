@@ -26,7 +26,7 @@ COUNT = (w.ld(5, 6), m.addi(5, 5, 1), w.std(5, 6), m.b(-12))
 LOAD, STORE = m.TEXT, m.TEXT + 8
 
 LOST = {"dar", "dsisr", "dawr0", "dawrx0", "sprg2"}
-"""Registers that a match changes, or what catches it: nobody but an interrupt's entry reads them."""
+"""Registers that a match changes: nobody but an interrupt's entry reads them."""
 SRRS = {"srr0", "srr1"}
 
 
@@ -135,24 +135,32 @@ class Native:
         """The vCPU executes an instruction."""
         self.machine.execute(self.n)
 
-    def equals(self, other: DawrMachine, *, but: set[str], spared: tuple[range, ...] = ()) -> None:
+    def equals(
+        self,
+        other: DawrMachine,
+        *,
+        but: set[str],
+        spared: tuple[range, ...] = (),
+        why: object = None,
+    ) -> None:
         """The vCPU and the memory are the same.
 
         but: registers that need not be.  spared: memory that need not be.
         """
         then, now = self.machine.vcpus[self.n], other.vcpus[self.n]
-        assert {
+        registers = {
             name: (hex(then[name]), hex(now[name]))
             for name in now
             if name not in but and then[name] != now[name]
-        } == {}
+        }
         places = self.machine.memory.keys() | other.memory.keys()
-        assert [
-            hex(place)
+        memory = {
+            hex(place): (self.machine.memory.get(place), other.memory.get(place))
             for place in places
             if self.machine.memory.get(place) != other.memory.get(place)
             and not any(place in one for one in spared)
-        ] == []
+        }
+        assert not registers and not memory, (registers, memory, why)
 
 
 class Guest(NamedTuple):
@@ -196,6 +204,7 @@ class Kind(NamedTuple):
                 *(["all SPRs"] if self.sprs_everywhere else []),
                 *(["vCPU 2"] if self.n else []),
                 *(["problem state"] if self.user else []),
+                *([] if self.honours else ["no DAWR"]),
             ]
         )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gdb_ppc_sstep.rsp.breakpoints import GdbBreakpoints
-from gdb_ppc_sstep.wire import layer as layer_module
+from gdb_ppc_sstep.wire import ending
 from gdb_ppc_sstep.wire.link import WireLink
 from gdb_ppc_sstep.wire.wire import Wire
 
@@ -22,7 +22,7 @@ from .rig import TIMEOUT, Rig, Start
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Starts a rig whose layer has greeted the stub; all is ended with the test."""
     rigs: list[Rig] = []
-    monkeypatch.setattr(layer_module, "RELEASE_TIME", 0.2)
+    monkeypatch.setattr(ending, "RELEASE_TIME", 0.2)
 
     def starting(
         machine: Machine, *, acks: bool = True, ready: bool = True, qemu: bool = True
