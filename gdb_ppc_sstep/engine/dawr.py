@@ -102,9 +102,10 @@ class Dawr:
             raise StubRefused("the stub gives DAWRX0 and not DSISR")
         vector = self._vectors.at_stop()(dawr.DATA_STORAGE, state)
         if state & msr.PR:
-            # There interrupts cannot be held, and their handlers may run somebody else.
-            load, state = self._a_load_of_the_kernel(vector, length)
-        else:
+            # There interrupts cannot be held, and their handlers may run somebody else: in the
+            # kernel they can, and the vector's page has loads.
+            state, pc = msr.in_handler(state, vector) | msr.RI, vector
+        with self._alone.seeing(state):
             load = self._a_load(pc, length)
         if load is None:
             raise StubRefused("there is no load near pc by which DAWR could be tried")
@@ -129,17 +130,6 @@ class Dawr:
             if arrived == vector and not stub.read("dsisr") & dawr.MATCH:
                 raise StubRefused("the load by which DAWR is tried takes another interrupt")
             return arrived == vector
-
-    def _a_load_of_the_kernel(self, vector: int, length: int) -> tuple[tuple[int, int] | None, int]:
-        """The same for a thread in problem state, in the page of a vector; and the MSR for it."""
-        stub, state = self._stub, self._stub.read("msr")
-        through = msr.in_handler(state, vector) | msr.RI
-        stub.write("msr", through)
-        try:
-            return self._a_load(vector, length), through
-        finally:
-            stub.write("msr", state)
-            stub.send_queued()
 
     def _a_load(self, pc: int, length: int) -> tuple[int, int] | None:
         """An `ld` or `lwz` with a base register of its own, in the page of pc, at which a window of
