@@ -100,7 +100,13 @@ class Dawr:
         state, pc = stub.read("msr"), stub.read("pc")
         if stub.read_optional("dsisr") is None:
             raise StubRefused("the stub gives DAWRX0 and not DSISR")
-        load = self._a_load(pc, length)
+        vector = self._vectors.at_stop()(dawr.DATA_STORAGE, state)
+        if state & msr.PR:
+            # There interrupts cannot be held, and their handlers may run somebody else: in the
+            # kernel they can, and the vector's page has loads.
+            state, pc = msr.in_handler(state, vector) | msr.RI, vector
+        with self._alone.seeing(state):
+            load = self._a_load(pc, length)
         if load is None:
             raise StubRefused("there is no load near pc by which DAWR could be tried")
         place, word = load
@@ -119,7 +125,6 @@ class Dawr:
             "pc": place,
             "msr": state,
         }
-        vector = self._vectors.at_stop()(dawr.DATA_STORAGE, state)
         changes = (instruction.rt, "srr0", "srr1", "dar")
         with self._alone.executed(registers, (place + 4, vector), changes=changes) as arrived:
             if arrived == vector and not stub.read("dsisr") & dawr.MATCH:

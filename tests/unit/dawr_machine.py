@@ -342,17 +342,18 @@ def bare(*code: int, vcpus: int = 1, state: int = m.KERNEL, honours: bool = True
     """A machine without a kernel, each vCPU at code at TEXT that ends in a loop.
 
     Its handler of data storage interrupts counts in r20, which is 0, and returns.  TEXT's page is
-    there and has an `ld` at its end, as any code has one somewhere.
+    there and has an `ld` at its end, as any code has one somewhere, and so has the vectors' page.
     """
     order = "little" if state & LE else "big"
     machine = DawrMachine(
         vcpus, lpcr=3 << m.AIL_SHIFT | (m.ILE if state & LE else 0), honours=honours
     )
-    machine.zeros = [range(0x10000, 0x11000)]
+    machine.zeros = [range(0x10000, 0x11000), range(0x4000, 0x5000)]
     machine.put(TEXT, *code, m.SELF, order=order)
     machine.put(TEXT + 0xFF8, w.ld(3, 4), m.SELF, order=order)
     for vector in (VIRTUAL, 0):
         machine.put(vector | 0x300, m.addi(20, 20, 1), m.RFID, order=order)
+    machine.put(VIRTUAL | 0x3F8, w.ld(3, 4), m.SELF, order=order)
     for cpu in machine.vcpus:
         cpu.update(msr=state, r20=0)
     return machine
