@@ -126,13 +126,6 @@ def refuse(kind: Kind, undo: Undo, numbers: range) -> None:
     assert number > 30
 
 
-# The kernel returns to a program, and the breakpoint there is planted by an MSR with PR=1, in
-# several exchanges: who is killed between them leaves the kernel in problem state.
-IN_PROBLEM_STATE = pytest.mark.xfail(
-    strict=True, reason="the MSR by which a breakpoint is reached is not in the record"
-)
-
-
 @pytest.mark.parametrize(
     ("kind", "undo"),
     [
@@ -140,7 +133,6 @@ IN_PROBLEM_STATE = pytest.mark.xfail(
             kind,
             undo,
             id=f"{kind.name}, {undo.name}",
-            marks=[IN_PROBLEM_STATE] * (kind == GUESTS[1] and undo is Undo.AT_ONCE),
         )
         for kind in GUESTS
         for undo in (Undo.AT_ONCE, Undo.DEFER)
