@@ -32,14 +32,6 @@ from .vcpu import Vcpu
 from .vectors import Vectors
 from .watchpoints import Watchpoints
 
-RELEASE_TIME = 2.0
-"""Seconds that an interrupted step is given to come home when the stub is let go."""
-
-NOT_HOME = (
-    "ppc-sstep: a step was interrupted in a handler of the guest and has not come back; the guest "
-    "may see its Trace interrupt"
-)
-
 
 class Engine:
     """Steps on one stub."""
@@ -65,8 +57,7 @@ class Engine:
         self._ledger = Ledger(journal)
         self._vectors = Vectors(stub)
         self._temporary = TemporaryBreakpoints(stub, log, undo)
-        ledger = self._ledger
-        alone = Alone(stub, gdbs, self._temporary, ledger.lend, ledger.given_back)
+        alone = Alone(stub, gdbs, self._temporary, self._ledger.lend, self._ledger.given_back)
         borrowed = BorrowedCode(stub, self._vectors, alone)
         vcpu = Vcpu(stub, self._vectors, borrowed)
         self._prefetch = Prefetch(stub, self._vectors, gdbs)
@@ -96,14 +87,7 @@ class Engine:
             log,
         )
         self._ahead = Ahead(
-            stub,
-            self._ledger,
-            self._temporary,
-            self._planner,
-            gdbs,
-            watch.watching,
-            undo,
-            log,
+            stub, self._ledger, self._temporary, self._planner, gdbs, watch.watching, undo, log
         )
         self._salvage = Salvage(
             stub, vcpu, self._ledger, undoing, alone, watch.windows, watch.matches
@@ -296,7 +280,7 @@ class Engine:
         self._runner.recover()
         run_on = Resume((Action(b"c"),))
         while True:
-            quiet = self._watch.let_go(run_on)
+            quiet = self._watch.let_go()
             home = not self._ledger.outstanding
             if (home and quiet) or not going_on():
                 self._temporary.quiesce()

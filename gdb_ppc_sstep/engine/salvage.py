@@ -84,8 +84,8 @@ class Salvage:
         state: the session may have masked interrupts.
         """
         lent = self._lent(known)
-        for _, one in lent:
-            self._alone.give_back(one)
+        for _, borrowed in lent:
+            self._alone.give_back(borrowed)
         found = [*(left for left, _ in lent), *self.leftovers(known)]
         ours, away = self._surviving(known)
         self._ledger.adopt((*ours, *(change._replace(found=None) for change in away)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..ppc.dawr import OFF
 from ..rsp.breakpoints import GdbBreakpoints
 from ..rsp.resume import Resume
 from ..stub.stub import Stub
@@ -68,13 +69,13 @@ class Watchpoints:
         self.watching.begin(request)
         self.matches.begin(freely=request.stepping is None)
 
-    def let_go(self, run_on: Resume) -> bool:
+    def let_go(self) -> bool:
         """Take the windows away before the guest is let go; whether it may be.
 
         If not, a match is on the way to where it is caught, or a vCPU cannot be reached: the guest
-        has to run on a little, by the request `run_on`.
+        has to run on a little.
         """
-        self.watching.begin(run_on)
+        self.windows.begin(OFF)  # whatever gdb has inserted
         self.windows.disarm()
         self.matches.begin(freely=True)
         return not (self.windows.expect_matches or self.matches.are_coming)

@@ -16,6 +16,11 @@ from .stub import Stub
 from .view import Reach, View, Written
 from .words import BREAKPOINT, Words, place_of
 
+_NOT_MAPPED = (
+    b"E.ppc-sstep.under KVM a hardware breakpoint is one in memory, and %#x cannot be written now; "
+    b"set it where the guest has that mapped"
+)
+
 
 class KvmStub(Stub):
     """The stub of QEMU with KVM HV or KVM PR (seen with QEMU 7.2, 10.0 and 11.1).
@@ -214,7 +219,7 @@ class KvmStub(Stub):
         address that is not mapped would name memory that has nothing to do with it.
         """
         self.send_queued()
-        payload = _as_word(payload)
+        hardware, payload = payload[:2] == b"Z1", _as_word(payload)
         state, place = self._state(), place_of(payload)
         tries = [msr.reaching(state, place), state]
         if msr.relocates(state):
@@ -238,7 +243,8 @@ class KvmStub(Stub):
                 own = self._put_back(self._writing(state).packet)
                 self._pipeline.put(self._writes["msr"], own)
                 self.send_queued()
-        return reply
+        # gdb prints what is behind the second dot (13.1 remote.c remote_insert_hw_breakpoint).
+        return reply if reply == b"OK" or not hardware else _NOT_MAPPED % place
 
     def keeps_breakpoint(self, payload: bytes) -> bool:
         """See `Stub`."""

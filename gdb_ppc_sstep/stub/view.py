@@ -130,8 +130,12 @@ class View:
                         early.append(writes.pop())
                         arranged.append(early[-1])
                 if not _reached(now, reach):
-                    now, away = reach.through, own or reach.back
-                    arranged.append(Queued(reach.through.packet, "to write msr"))
+                    back, through = own or reach.back, reach.through
+                    if away is not None and through.state == back.state:
+                        arranged.append(put_back(through.packet))  # if refused, it matters later
+                    else:
+                        arranged.append(Queued(through.packet, "to write msr"))
+                    now, away = through, back
             arranged.append(one)
         if away is not None and now != away:
             now = away

@@ -40,7 +40,6 @@ RESUME = {"engine.runner", "engine.past", "engine.alone", "wire.layer"}
 
 LONGEST = 300
 LONGER = {
-    "engine.engine": "the face of all its rooms: it makes them, and passes on",
     "ppc.isa": "one table of opcodes, and what is read from it",
     "stub.stub": "the whole face of a stub: packets, registers, memory, breakpoints, running",
 }

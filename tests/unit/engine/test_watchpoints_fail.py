@@ -26,7 +26,7 @@ GUESTS = [
     Kind("bare", ail=0, user=True),
     Kind("bare", honours=False),
 ]
-STRIDE = 5
+STRIDE = 17
 """All packets take long: of each guest others are tried."""
 
 
@@ -71,13 +71,6 @@ def watch_for_a_while(on: Watcher, guest: Guest) -> None:
     on.engine.release(lambda: True)
 
 
-# That guest's MSR is not its own while a breakpoint at a real address is removed.
-NOT_PUT_BACK = pytest.mark.xfail(
-    strict=True,
-    reason="the MSR is not written again where that is refused behind a deferred removal",
-)
-
-
 @pytest.mark.parametrize(
     ("kind", "undo"),
     [
@@ -85,16 +78,25 @@ NOT_PUT_BACK = pytest.mark.xfail(
             kind,
             undo,
             id=f"{kind.name}, {undo.name}",
-            marks=[NOT_PUT_BACK] * (kind == Kind("A") and undo is Undo.DEFER),
         )
         for kind in GUESTS
         for undo in (Undo.AT_ONCE, Undo.DEFER)
-        if undo is Undo.AT_ONCE or not kind.n
+        if undo is Undo.AT_ONCE or not (kind.n or kind == Kind("A"))
     ],
 )
 def test_one_packet_is_refused(kind: Kind, undo: Undo) -> None:
     """An error or none; and then the watchpoint works, and all is as without a debugger."""
-    for number in range(1 + GUESTS.index(kind) % STRIDE, 400, STRIDE):
+    refuse(kind, undo, range(1 + 2 * GUESTS.index(kind), 400, STRIDE))
+
+
+def test_an_msr_is_put_back_later() -> None:
+    """It is not the guest's own while a breakpoint at a real address is removed."""
+    refuse(Kind("A"), Undo.DEFER, range(180, 200))
+
+
+def refuse(kind: Kind, undo: Undo, numbers: range) -> None:
+    number = 0
+    for number in numbers:
         on, guest = begin(kind, undo)
         machine, n, data, _, spared = guest
         native = Native(machine, n)
@@ -124,12 +126,30 @@ def test_one_packet_is_refused(kind: Kind, undo: Undo) -> None:
     assert number > 30
 
 
-@pytest.mark.parametrize("undo", [Undo.AT_ONCE, Undo.DEFER])
-@pytest.mark.parametrize("kind", GUESTS, ids=[kind.name for kind in GUESTS])
+# The kernel returns to a program, and the breakpoint there is planted by an MSR with PR=1, in
+# several exchanges: who is killed between them leaves the kernel in problem state.
+IN_PROBLEM_STATE = pytest.mark.xfail(
+    strict=True, reason="the MSR by which a breakpoint is reached is not in the record"
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "undo"),
+    [
+        pytest.param(
+            kind,
+            undo,
+            id=f"{kind.name}, {undo.name}",
+            marks=[IN_PROBLEM_STATE] * (kind == GUESTS[1] and undo is Undo.AT_ONCE),
+        )
+        for kind in GUESTS
+        for undo in (Undo.AT_ONCE, Undo.DEFER)
+    ],
+)
 def test_a_session_is_killed(kind: Kind, undo: Undo) -> None:
     """After whichever packet: the next one finds in the record and in the guest what is to be
     undone, and the guest runs on as without a debugger."""
-    for number in range(1 + GUESTS.index(kind) % STRIDE, 400, STRIDE):
+    for number in range(1 + 2 * GUESTS.index(kind), 400, STRIDE):
         killed, guest = begin(kind, undo)
         machine, n, data, _, spared = guest
         native = Native(machine, n)

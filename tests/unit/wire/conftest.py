@@ -15,7 +15,7 @@ from gdb_ppc_sstep.wire.link import WireLink
 from gdb_ppc_sstep.wire.wire import Wire
 
 from ..machine import Machine
-from .rig import TIMEOUT, Rig, Start
+from .rig import TIMEOUT, Rig, Start, StubServer
 
 
 @pytest.fixture
@@ -25,9 +25,15 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     monkeypatch.setattr(ending, "RELEASE_TIME", 0.2)
 
     def starting(
-        machine: Machine, *, acks: bool = True, ready: bool = True, qemu: bool = True
+        machine: Machine,
+        *,
+        acks: bool = True,
+        ready: bool = True,
+        qemu: bool = True,
+        server: type[StubServer] = StubServer,
     ) -> Rig:
-        rig = Rig(machine, tmp_path / f"log{len(rigs)}", acks=acks, qemu=qemu)
+        log = tmp_path / f"log{len(rigs)}"
+        rig = Rig(machine, log, acks=acks, qemu=qemu, server=server)
         rigs.append(rig)
         if ready:
             assert rig.start() == "ok"
