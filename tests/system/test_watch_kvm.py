@@ -328,7 +328,7 @@ def hits(gdb: Gdb, count: int) -> list[Hit]:
         gdb.send(line)
     gdb.finish()
     output = gdb.command(f"python hits({count})")
-    value = r"(?:Old value = (-?\d+)\nNew v|V)alue = (-?\d+)\n.*\n"
+    value = r"(?:Old value = (-?\d+)\nNew value|Value) = (-?\d+)\n.*\n"
     found = re.findall(value + r"(?:.*\n)?at 0x([0-9a-f]+) (\d+)\n", output)
     assert len(found) == count, output[-600:]
     return [
