@@ -398,25 +398,24 @@ def test_a_word_of_a_program_and_the_kernels_copy(linux: Linux, gdb: Gdb) -> Non
 
 def test_another_process_with_the_same_address(linux: Linux, gdb: Gdb) -> None:
     """A child stores to where its parent's counter is: in its own page, and nobody watches that."""
-    assert ask(linux.guest, "stepper") == "started"
+    linux.guest.enter("stepper")
     gdb.command(f"add-symbol-file {linux.image.stepper}")
     linux.stop_at(gdb, "sys_ptrace")
     linux.stop_at(gdb, "*&counted")
     gdb.command("watch *(long *)&steps")
-    assert_each_one_higher(hits(gdb, 3))
-    gdb.command("tbreak *&s0")
-    for _ in range(40):
-        if "emporary breakpoint" in gdb.command("continue"):
-            break
+    found = hits(gdb, 3)
+    gdb.command("tbreak *&s0")  # the second one that the child is stepped to by its parent
+    while "emporary breakpoint" not in (output := gdb.command("continue")):
+        old, new = map(int, re.findall("value = ([0-9]+)", output))
+        found.append(Hit(old, new, 0, 1))
     assert gdb.pc == gdb.value("(long)&s0")
-    last = gdb.value("*(long *)&steps")
     gdb.command("set $r1 = (long)&steps - 16")
-    (hit,) = hits(gdb, 1)
-    assert (hit.old, hit.new) == (last, last + 1)
+    found += hits(gdb, 1)
+    assert_each_one_higher(found)
     gdb.command("delete")
     assert "detached" in gdb.command("detach")
     told = ask(linux.guest, "enough")
-    assert " wrong=0 " in told and told.endswith(" leaked=0"), told
+    assert " wrong=0 " in told, told
     attach(gdb, linux.guest, linux.image)
 
 
@@ -431,6 +430,7 @@ def test_fork_storm(linux: Linux, gdb: Gdb) -> None:
         time.sleep(6)
         output = gdb.interrupt(60)
         assert "SIGINT" in output or "Quit" in output, output
+        linux.stop_at(gdb, "sys_openat")  # from user space gdb cannot read what is the kernel's
         forks.append(gdb.value("*(long *)&total_forks") - before)
     print(f"forks in 6 s: {forks[0]} without, {forks[1]} armed")
     assert forks[1] > 0
