@@ -20,6 +20,15 @@ class Interrupts(enum.Enum):
     OVER = "over"  # what the handler returns to
 
 
+class Watchpoints(enum.Enum):
+    """How watchpoints are seen."""
+
+    AUTO = "auto"  # by the stub where it can, else by DAWR, else by steps
+    DAWR = "dawr"  # by the guest's own DAWR, or not at all
+    STEP = "step"  # by steps
+    OFF = "off"  # by the stub, or not at all
+
+
 AIL = {"auto": None, "0": 0, "2": 2, "3": 3}
 """The values of LPCR[AIL] that can be set by hand; None: as LPCR says."""
 
@@ -36,6 +45,7 @@ class Options(NamedTuple):
     ail: int | None = None
     interrupts: Interrupts = Interrupts.INTO
     mask_interrupts: bool = True
+    watchpoints: Watchpoints = Watchpoints.AUTO
 
     def to_text(self) -> dict[str, str]:
         """Every option by its name, as text."""
@@ -43,6 +53,7 @@ class Options(NamedTuple):
             "ail": "auto" if self.ail is None else str(self.ail),
             "interrupts": self.interrupts.value,
             "mask-interrupts": "on" if self.mask_interrupts else "off",
+            "watchpoints": self.watchpoints.value,
         }
 
     def with_text(self, name: str, value: str) -> Options:
@@ -54,6 +65,8 @@ class Options(NamedTuple):
                 return self._replace(interrupts=Interrupts(value))
             if name == "mask-interrupts":
                 return self._replace(mask_interrupts=SWITCH[value])
+            if name == "watchpoints":
+                return self._replace(watchpoints=Watchpoints(value))
         except (KeyError, ValueError):
             raise BadPacket(f"{name} cannot be {value!r}") from None
         raise BadPacket(f"there is no option {name!r}")

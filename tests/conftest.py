@@ -16,7 +16,7 @@ from fixtures.bare_metal import Program
 from fixtures.qemu import Qemu
 from tests.harness.driver import GDB
 
-pytest_plugins = ["tests.tiers"]
+pytest_plugins = ["tests.tiers", "tests.row"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

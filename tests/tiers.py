@@ -21,6 +21,7 @@ MARKED = ("lldb", "kvm", "linux", "bare")
 
 SYSTEM = "tests/system/"
 QUICK: dict[str, tuple[str, ...]] = {
+    "test_access.py::test_where_qemu_stops": ("POWER10-le",),
     "test_atomic.py::test_sequences": ("endian=be",),
     "test_bench.py::": (),
     "test_every_step.py::test_every_register": ("endian=be-ail=3-wire", "endian=le-commands"),
@@ -37,6 +38,8 @@ QUICK: dict[str, tuple[str, ...]] = {
     "test_shapes.py::test_transcripts": ("endian=le-opt=O2",),
     "test_vcpus.py::test_every_register_of_every_vcpu": ("be-2-wire", "le-1-commands"),
     "test_vcpus.py::test_no_hit_is_lost": ("stepi-4-wire", "continue-2-commands"),
+    "test_watch_steps.py::test_every_access": ("endian=be",),
+    "test_watch_steps.py::test_run_control": ("endian=le",),
 }
 """What --quick leaves out of tests/system: tests that take long, by how their names begin.  Of each
 it keeps the cases whose parameters begin as given here; with none it keeps nothing of the test."""

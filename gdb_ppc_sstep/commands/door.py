@@ -15,7 +15,8 @@ from typing import Any
 import gdb
 
 from ..engine import report as engine_report
-from ..engine.engine import NOT_HOME, RELEASE_TIME, Engine
+from ..engine.engine import Engine
+from ..engine.steps import NOT_HOME, RELEASE_TIME
 from ..engine.temporary import Undo
 from ..errors import SstepError
 from ..options import Options

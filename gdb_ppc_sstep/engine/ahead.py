@@ -14,6 +14,7 @@ from .ledger import Ledger
 from .planner import Planner, Step
 from .steps import SRRS
 from .temporary import TemporaryBreakpoints, Undo
+from .watching import Watching
 
 
 class Ahead:
@@ -26,6 +27,7 @@ class Ahead:
         temporary: TemporaryBreakpoints,
         planner: Planner,
         gdbs: GdbBreakpoints,
+        watching: Watching,
         undo: Undo,
         log: Callable[..., None],
     ) -> None:
@@ -34,6 +36,7 @@ class Ahead:
         self._temporary = temporary
         self._planner = planner
         self._gdbs = gdbs
+        self._watching = watching
         self._undo = undo
         self._log = log
 
@@ -42,6 +45,8 @@ class Ahead:
         action = request.stepping
         if action is None or action.verb != b"s" or action.thread != self._stub.thread:
             return
+        if self._watching.over is not None:
+            return  # gdb goes on by something else
         try:
             if self._gdbs.code_at(self._stub.read("pc")):
                 return  # gdb will have it out of the way first

@@ -6,16 +6,10 @@ QEMU 7.2 gives SPRs of the first vCPU only (see `ppc.spr_code`, which knows such
 
 from __future__ import annotations
 
-from contextlib import suppress
-
-from ..errors import StubGone, StubRefused
 from ..ppc import isa, msr, spr_code
 from ..ppc.spr_code import SprAccess
-from ..rsp.breakpoints import GdbBreakpoints
-from ..rsp.resume import only
 from ..stub.stub import Stub
-from .steps import thread_name
-from .temporary import TemporaryBreakpoints
+from .alone import Alone
 from .vectors import Vectors
 
 RETRY = 500
@@ -31,13 +25,11 @@ class BorrowedCode:
         self,
         stub: Stub,
         vectors: Vectors,
-        gdbs: GdbBreakpoints,
-        temporary: TemporaryBreakpoints,
+        alone: Alone,
     ) -> None:
         self._stub = stub
         self._vectors = vectors
-        self._gdbs = gdbs
-        self._temporary = temporary
+        self._alone = alone
         self._found: dict[_Key, SprAccess] = {}
         self._missed: dict[_Key, int] = {}  # how often it is not to be searched for
 
@@ -75,25 +67,8 @@ class BorrowedCode:
         value: what is put there before, 64-bit unsigned.  All other registers stay as they are.
         StubRefused: the thread does not execute it.
         """
-        stub, register, end = self._stub, access.register, access.address + 4
-        thread = stub.thread
-        kept = {name: stub.read(name) for name in (register, "pc", "msr")}
-        quiet = kept["msr"] & ~(msr.EE | msr.SE | msr.BE)
-        try:
-            if value is not None:
-                stub.write(register, value)
-            stub.write("pc", access.address)
-            stub.write("msr", quiet)
-            gdbs = self._gdbs.code_at(access.address)
-            with self._temporary.lifted(gdbs), self._temporary.planted((end,)):
-                while stub.read("pc") == access.address:
-                    stub.run(only(thread))  # a Ctrl-C may come before it is executed
-                    stub.select(thread)
-            if stub.read("pc") != end:
-                raise StubRefused(f"{thread_name(thread)} does not execute {access.address:#x}")
-            return stub.read(register)
-        finally:
-            with suppress(StubGone):
-                for name, before in kept.items():
-                    stub.write(name, before)
-                stub.send_queued()
+        register, state = access.register, self._stub.read("msr")
+        before = self._stub.read(register) if value is None else value
+        registers = {register: before, "pc": access.address, "msr": state}
+        with self._alone.executed(registers, (access.address + 4,)):
+            return self._stub.read(register)

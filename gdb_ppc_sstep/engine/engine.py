@@ -9,10 +9,11 @@ from contextlib import suppress
 from ..errors import StubGone, StubRefused
 from ..options import Options
 from ..ppc import msr, strategy
-from ..rsp.breakpoints import GdbBreakpoints
+from ..rsp.breakpoints import Breakpoint, GdbBreakpoints
 from ..rsp.resume import Action, Resume, StopReply, stopped
 from ..stub.stub import Stub
 from .ahead import Ahead
+from .alone import Alone
 from .borrowed import BorrowedCode
 from .code_run import CodeRun
 from .ledger import Ledger, Snapshot
@@ -29,14 +30,7 @@ from .temporary import TemporaryBreakpoints, Undo
 from .undo import Undoing
 from .vcpu import Vcpu
 from .vectors import Vectors
-
-RELEASE_TIME = 2.0
-"""Seconds that an interrupted step is given to come home when the stub is let go."""
-
-NOT_HOME = (
-    "ppc-sstep: a step was interrupted in a handler of the guest and has not come back; the guest "
-    "may see its Trace interrupt"
-)
+from .watchpoints import Watchpoints
 
 
 class Engine:
@@ -50,10 +44,12 @@ class Engine:
         breakpoints: GdbBreakpoints | None = None,
         journal: Callable[[Snapshot], None] = lambda snapshot: None,
         undo: Undo = Undo.AT_ONCE,
+        tell: Callable[[str], None] = lambda line: None,
     ) -> None:
         """log: takes a line about each decision, as `str.format` does.  breakpoints: gdb's, as far
         as the engine cannot see them come and go.  journal: told of the changes of ours that are
-        in the guest, before they are made and after they are undone.
+        in the guest, before they are made and after they are undone.  tell: takes a line for the
+        user, while the guest runs for gdb.
         """
         gdbs = breakpoints if breakpoints is not None else GdbBreakpoints()
         self._stub = stub
@@ -61,13 +57,21 @@ class Engine:
         self._ledger = Ledger(journal)
         self._vectors = Vectors(stub)
         self._temporary = TemporaryBreakpoints(stub, log, undo)
-        borrowed = BorrowedCode(stub, self._vectors, gdbs, self._temporary)
+        alone = Alone(stub, gdbs, self._temporary, self._ledger.lend, self._ledger.given_back)
+        borrowed = BorrowedCode(stub, self._vectors, alone)
         vcpu = Vcpu(stub, self._vectors, borrowed)
         self._prefetch = Prefetch(stub, self._vectors, gdbs)
         undoing = Undoing(stub, vcpu, self._vectors, self._ledger, self._prefetch, log)
         past = Past(stub, vcpu, self._vectors, self._temporary, self._ledger, undoing, log)
-        settler = Settler(stub, vcpu, self._ledger, gdbs, undoing, past, self._prefetch, log)
-        self._runner = Runner(stub, self._ledger, self._temporary, settler, undoing, undo, log)
+        self._watch = watch = Watchpoints(
+            stub, vcpu, self._vectors, gdbs, self._ledger, past, alone, log, tell
+        )
+        settler = Settler(
+            stub, vcpu, self._ledger, gdbs, undoing, past, watch.matches, self._prefetch, log
+        )
+        self._runner = Runner(
+            stub, self._ledger, self._temporary, settler, watch, undoing, alone, undo, log
+        )
         self._planner = Planner(stub, vcpu, self._vectors, gdbs, self._temporary, self._prefetch)
         self._code_run = CodeRun(stub, vcpu, self._vectors, gdbs, self._planner, self._runner, log)
         self._stepper = Stepper(
@@ -79,10 +83,15 @@ class Engine:
             self._runner,
             self._code_run,
             past,
+            watch.watching,
             log,
         )
-        self._ahead = Ahead(stub, self._ledger, self._temporary, self._planner, gdbs, undo, log)
-        self._salvage = Salvage(stub, vcpu, self._ledger, undoing)
+        self._ahead = Ahead(
+            stub, self._ledger, self._temporary, self._planner, gdbs, watch.watching, undo, log
+        )
+        self._salvage = Salvage(
+            stub, vcpu, self._ledger, undoing, alone, watch.windows, watch.matches
+        )
 
     def apply(self, options: Options) -> None:
         """Step as the user wants it from now on."""
@@ -90,6 +99,7 @@ class Engine:
         self._planner.apply(options)
         self._code_run.apply(options)
         self._stepper.apply(options)
+        self._watch.watching.apply(options)
 
     # -- what it tells
 
@@ -121,6 +131,11 @@ class Engine:
         """Changes of ours that are still in the guest."""
         return self._ledger.snapshot
 
+    @property
+    def watchpoints(self) -> str:
+        """How watchpoints are seen where the stub has none, in words; empty: there are none."""
+        return self._watch.how
+
     def vectors(self) -> strategy.Vector:
         """Where interrupts of the selected thread go.  SstepError where that is not known."""
         return self._vectors.at_stop()
@@ -133,6 +148,12 @@ class Engine:
         """Where the next instruction of the selected thread may arrive, one after another."""
         return self._planner.landings()
 
+    # -- watchpoints
+
+    def watch(self, payload: bytes, one: Breakpoint, *, inserts: bool) -> bytes:
+        """The reply to a `Z` or `z` packet of gdb's about a watchpoint."""
+        return self._watch.watching.answer(payload, one, inserts=inserts)
+
     # -- resuming
 
     def resume(self, request: Resume, prefetch: tuple[bytes, ...] = ()) -> Outcome:
@@ -144,6 +165,7 @@ class Engine:
         """
         self._prefetch.at_stop_for_others(prefetch)
         self._runner.recover()
+        self._watch.begin(request)
         return self._stepper.resume(request)
 
     def run_range(
@@ -256,9 +278,14 @@ class Engine:
         with suppress(StubRefused):
             self._stub.send_queued()
         self._runner.recover()
-        while self._ledger.outstanding and going_on():
-            self._runner.run(Resume((Action(b"c"),)), None, releasing=True)
-        return not self._ledger.outstanding
+        run_on = Resume((Action(b"c"),))
+        while True:
+            quiet = self._watch.let_go()
+            home = not self._ledger.outstanding
+            if (home and quiet) or not going_on():
+                self._temporary.quiesce()
+                return home
+            self._runner.run(run_on, None, releasing=True)
 
     def disown(self) -> None:
         """From now on the guest is somebody else's."""

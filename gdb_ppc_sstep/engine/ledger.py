@@ -27,11 +27,12 @@ that is armed over it: to undo the one writes the MSR that undoes the other.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple, Union
 
+from ..ppc.dawr import Window
 from ..rsp.resume import StopReply
-from .steps import Armed, Found
+from .steps import Armed, Found, Lent
 from .targets import Target
 
 
@@ -52,8 +53,30 @@ class Change(NamedTuple):
     found: Found | None = None
 
 
-Snapshot = tuple[Change, ...]
+class Watched(NamedTuple):
+    """DAWR0 and DAWRX0 of a vCPU that are ours.  thread: its thread-id."""
+
+    thread: bytes | None
+    window: Window
+
+
+Snapshot = tuple[Union[Change, Watched, Lent], ...]
 """Changes of ours that are still in the guest."""
+
+
+def steps_of(snapshot: Snapshot) -> list[Change]:
+    """Those that are steps."""
+    return [one for one in snapshot if isinstance(one, Change)]
+
+
+def windows_of(snapshot: Snapshot) -> list[Watched]:
+    """Those that are watchpoints."""
+    return [one for one in snapshot if isinstance(one, Watched)]
+
+
+def lent_of(snapshot: Snapshot) -> list[Lent]:
+    """Those that are threads which execute code for us."""
+    return [one for one in snapshot if isinstance(one, Lent)]
 
 
 class Settle(NamedTuple):
@@ -70,7 +93,7 @@ class Unarm(NamedTuple):
     armed: Armed
 
 
-Redo = Union[Settle, Unarm]
+Redo = Union[Settle, Unarm, Lent]
 
 _MOVES: dict[Phase | None, set[Phase | None]] = {
     None: {Phase.AHEAD, Phase.ARMED},
@@ -88,8 +111,9 @@ class Ledger:
     """The changes of one engine.
 
     outstanding: what a guest that runs would meet, ARMED or COLLECTING, the oldest first.  redo:
-    what the stub has refused and is to be done again, the first one first.  Both are read by
-    others, and written only here.
+    what the stub has refused and is to be done again, the first one first.  windows: DAWR0 and
+    DAWRX0 of the vCPUs, by thread, as we wrote them.  All are read by others, and written only
+    here.
     """
 
     def __init__(self, journal: Callable[[Snapshot], None]) -> None:
@@ -99,11 +123,14 @@ class Ledger:
         self._deferred: Settle | None = None  # the stop that it was found at
         self.outstanding: list[Armed] = []
         self.redo: list[Redo] = []
+        self.windows: dict[bytes | None, Window] = {}
+        self._lent: list[Lent] = []
 
     @property
     def snapshot(self) -> Snapshot:
         """All changes, the oldest first."""
-        return tuple(self._changes)
+        windows = [Watched(*one) for one in self.windows.items() if one[1].matches]
+        return (*self._changes, *windows, *self._lent)
 
     @property
     def guarded(self) -> tuple[int, ...]:
@@ -134,9 +161,20 @@ class Ledger:
         if self._queued is None:
             self._tell()
 
-    def adopt(self, changes: Iterable[Change]) -> None:
+    def watch(self, thread: bytes | None, window: Window) -> None:
+        """DAWR0 and DAWRX0 of a vCPU are about to be written, or (no access matches) were."""
+        self.windows[thread] = window
+        self._tell()
+
+    def lend(self, lent: Lent) -> None:
+        """A thread is about to be given other registers for a little code."""
+        self._lent.append(lent)
+        self._tell()
+
+    def adopt(self, snapshot: Snapshot) -> None:
         """These were made by a session that was killed."""
-        for armed, _phase, found in changes:
+        self.windows.update(windows_of(snapshot))
+        for armed, _phase, found in steps_of(snapshot):
             self._move(armed, Phase.ARMED)
             if found is not None:
                 self._move(armed, Phase.COLLECTING, found)
@@ -160,6 +198,14 @@ class Ledger:
     def disarm(self, armed: Armed) -> None:
         """Its MSR is as it was, wherever that is kept."""
         self._move(armed, None)
+        self._tell()
+
+    def given_back(self, lent: Lent, done: bool) -> None:
+        """The thread has its own registers again; not done: the stub has refused that."""
+        if not done:
+            self.must_redo(lent)
+        elif lent in self._lent:
+            self._lent.remove(lent)
         self._tell()
 
     def queued(self, armed: Armed) -> None:
@@ -216,6 +262,8 @@ class Ledger:
         self._queued = self._deferred = None
         self.outstanding = []
         self.redo.clear()
+        self.windows.clear()
+        self._lent.clear()
         self._tell()
 
     # -- how
@@ -243,4 +291,4 @@ class Ledger:
             self.outstanding = [*self.outstanding, armed]
 
     def _tell(self) -> None:
-        self._journal(tuple(self._changes))
+        self._journal(self.snapshot)

@@ -38,14 +38,26 @@ class Past:
         self._undoing = undoing
         self._log = log
 
-    def step_past_vector(self, thread: bytes | None, pc: int, state: int) -> StopReply | None:
-        """Execute the one instruction at a planted vector without its breakpoint.
+    def step_past(self, thread: bytes | None, pc: int, state: int) -> StopReply | None:
+        """Execute the one instruction at pc, without a breakpoint that is there.
 
         The stop for gdb if it was stopped for anything else meanwhile.
         """
         instruction = self._stub.instruction(pc)
+        sprg = instruction.sprg
+        if sprg is not None and self._stub.read_optional(sprg) is not None:
+            value = self._stub.read(instruction.rt)
+            self.emulate(strategy.Plan(state=(pc + 4, state), registers=((sprg, value),)))
+            return None
         plan = strategy.plan(
-            instruction, pc, state, self._vcpu.read, self._vectors.at_stop(), traceable=False
+            instruction,
+            pc,
+            state,
+            self._vcpu.read,
+            self._vectors.at_stop(),
+            code=self._stub.instruction,
+            traceable=False,
+            reserved=False,
         )
         if plan.state is not None:
             self.emulate(plan)

@@ -71,8 +71,11 @@ class Planner:
         self._ahead = self._planned(request, thread)
         return self._ahead
 
-    def plan(self, request: Resume, thread: bytes | None) -> Step:
-        """A step of the selected thread.  SstepError: it cannot be stepped."""
+    def plan(self, request: Resume, thread: bytes | None, *, reserved: bool = True) -> Step:
+        """A step of the selected thread.  SstepError: it cannot be stepped.
+
+        reserved: see `strategy.plan`.
+        """
         step, self._ahead = self._ahead, None
         if (
             step is not None
@@ -85,7 +88,7 @@ class Planner:
                 step = step._replace(target=step.target._replace(faults=faults))
             self._prefetch.stepping(step.state, traced=step.plan.trace is not None)
             return step
-        return self._planned(request, thread)
+        return self._planned(request, thread, reserved=reserved)
 
     def forget_ahead(self) -> None:
         """What was planned ahead is not to be used."""
@@ -117,7 +120,7 @@ class Planner:
             return plan.stops
         return isa.successors(instruction, pc, state, read)
 
-    def _planned(self, request: Resume, thread: bytes | None) -> Step:
+    def _planned(self, request: Resume, thread: bytes | None, *, reserved: bool = True) -> Step:
         stub = self._stub
         self._prefetch.before_step(alone=request.alone is not None)
         state, pc = stub.read("msr"), stub.read("pc")
@@ -126,7 +129,8 @@ class Planner:
         instruction = stub.instruction(pc)
         blocking = self._gdbs.code_at(pc)
         alone = request.alone is not None or (request.vcont and bool(blocking))
-        lands = alone and strategy.lands_alone(instruction, state)
+        retried = instruction.stores_conditionally and not reserved
+        lands = alone and not retried and strategy.lands_alone(instruction, state)
         srrs = None if lands else self._vcpu.given_srrs()
         plan = strategy.plan(
             instruction,
@@ -136,6 +140,7 @@ class Planner:
             self._vectors.at_stop(),
             traceable=srrs is not None,
             code=stub.instruction,
+            reserved=reserved,
             fetched=self._fetched == _page(thread, pc, state),
             interrupts=self._options.interrupts,
         )

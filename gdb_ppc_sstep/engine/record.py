@@ -8,17 +8,20 @@ from typing import Any
 
 from ..errors import BadPacket
 from ..ppc import msr
+from ..ppc.dawr import Window
 from ..ppc.isa import decode
-from .ledger import Change, Phase, Snapshot
-from .steps import Armed, Found, Task
+from .ledger import Change, Phase, Snapshot, Watched, lent_of, steps_of, windows_of
+from .steps import Armed, Found, Lent, Task
 
 
 def written(snapshot: Snapshot) -> str:
     """The record, empty where there is nothing."""
     if not snapshot:
         return ""
-    changes = [f"({_text(armed)}, {found and tuple(found)})" for armed, _, found in snapshot]
-    return f"[{', '.join(changes)}]"
+    told = [_text(one.armed, one.found) for one in steps_of(snapshot)]
+    told += [repr((thread, *window)) for thread, window in windows_of(snapshot)]
+    told += [repr((*lent, None)) for lent in lent_of(snapshot)]
+    return f"[{', '.join(told)}]"
 
 
 def read(text: str) -> Snapshot:
@@ -34,12 +37,20 @@ def read(text: str) -> Snapshot:
 
 
 @functools.lru_cache(maxsize=16)
-def _text(armed: Armed) -> str:
+def _text(armed: Armed, found: Found | None) -> str:
     thread, instruction, *others, task = armed
-    return repr((thread, instruction.word, *others, task and tuple(task)))
+    step = (thread, instruction.word, *others, task and tuple(task))
+    return repr((step, found and tuple(found)))
 
 
-def _change(fields: tuple[Any, ...]) -> Change:
+def _change(fields: tuple[Any, ...]) -> Change | Watched | Lent:
+    if len(fields) == 4:
+        thread, registers, places, _ = fields
+        values = tuple((_name(name), _unsigned(value)) for name, value in registers)
+        return Lent(_thread(thread), values, tuple(_unsigned(one) for one in places))
+    if len(fields) == 3:
+        thread, address, control = fields
+        return Watched(_thread(thread), Window(_unsigned(address), _unsigned(control)))
     step, found = fields
     if found is not None:
         thread, srr0, srr1 = found
@@ -75,4 +86,10 @@ def _unsigned(value: object) -> int:
 def _thread(value: object) -> bytes | None:
     if value is not None and not isinstance(value, bytes):
         raise ValueError(f"{value!r} is no thread-id")
+    return value
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no register")
     return value

@@ -25,6 +25,7 @@ def status(engine: Engine, stub: Stub, *, active: bool) -> dict[str, object]:
     status: dict[str, object] = {
         "active": active,
         "steps": engine.steps,
+        "watchpoints": engine.watchpoints,
         "outstanding": [
             {"thread": (one.thread or b"").decode("latin-1"), "pc": one.pc}
             for one in engine.outstanding

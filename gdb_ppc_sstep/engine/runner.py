@@ -8,12 +8,14 @@ from collections.abc import Callable, Collection
 from ..errors import StubRefused, Unsettled
 from ..rsp.resume import Resume, StopReply, stopped
 from ..stub.stub import Stub
+from .alone import Alone
 from .ledger import Ledger, Settle, Unarm
 from .settle import Settler
-from .steps import SRRS, Armed
+from .steps import SRRS, Armed, Lent
 from .targets import Target
 from .temporary import TemporaryBreakpoints, Undo
 from .undo import Undoing
+from .watchpoints import Watchpoints
 
 
 class Runner:
@@ -28,7 +30,9 @@ class Runner:
         ledger: Ledger,
         temporary: TemporaryBreakpoints,
         settler: Settler,
+        watch: Watchpoints,
         undoing: Undoing,
+        alone: Alone,
         undo: Undo,
         log: Callable[..., None],
     ) -> None:
@@ -36,7 +40,10 @@ class Runner:
         self._ledger = ledger
         self._temporary = temporary
         self._settler = settler
+        self._windows = watch.windows
+        self._matches = watch.matches
         self._undoing = undoing
+        self._alone = alone
         self._undo = undo
         self._log = log
         self.steps = 0
@@ -55,7 +62,9 @@ class Runner:
         must, may = (target.must, target.may) if target else ((), ())
         arming = True
         while True:
-            with self._temporary.planted(must + self._ledger.guarded, may) as wanted:
+            self._windows.arm(request)
+            needed = must + self._ledger.guarded + self._matches.must
+            with self._temporary.planted(needed, may + self._matches.may) as wanted:
                 if arming and target is not None and target.armed is not None:
                     armed = self._arm(target.armed, wanted)
                     if armed is not target.armed:
@@ -90,10 +99,12 @@ class Runner:
         ledger = self._ledger
         ledger.must_redo(settle)
         try:
+            shown: StopReply | None = settle.stop
             try:
                 shown, completed = self._settler.settle(settle.stop, settle.target)
             finally:
-                self._temporary.resumed()
+                if shown is not None:  # else it goes on, with the same breakpoints as a rule
+                    self._temporary.resumed()
             if shown is None or ledger.outstanding or self._undo is not Undo.DEFER:
                 self._stub.send_queued()
             else:
@@ -143,6 +154,8 @@ class Runner:
             try:
                 if isinstance(item, Unarm):
                     self._undoing.unarm(item.armed)
+                elif isinstance(item, Lent):
+                    self._alone.give_back(item)
                 else:
                     completed = self._settler.settle(item.stop, item.target).completed
                     completed = completed and not item.counted

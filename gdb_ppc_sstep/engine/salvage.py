@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import NamedTuple
 
 from ..errors import StubRefused
 from ..ppc import msr
+from ..ppc.dawr import Window
 from ..stub.stub import Stub
-from .ledger import Change, Ledger, Snapshot
+from .alone import Alone
+from .ledger import Change, Ledger, Snapshot, lent_of, steps_of, windows_of
+from .matches import Matches
+from .steps import Lent
 from .undo import Undoing
 from .vcpu import Vcpu
+from .windows import Windows
 
 
 class Leftover(NamedTuple):
@@ -28,19 +34,35 @@ class Leftover(NamedTuple):
 class Salvage:
     """Finds leftovers and undoes them."""
 
-    def __init__(self, stub: Stub, vcpu: Vcpu, ledger: Ledger, undoing: Undoing) -> None:
+    def __init__(
+        self,
+        stub: Stub,
+        vcpu: Vcpu,
+        ledger: Ledger,
+        undoing: Undoing,
+        alone: Alone,
+        windows: Windows,
+        matches: Matches,
+    ) -> None:
         self._stub = stub
         self._vcpu = vcpu
         self._ledger = ledger
         self._undoing = undoing
+        self._alone = alone
+        self._windows = windows
+        self._matches = matches
 
     def leftovers(self, known: Snapshot) -> list[Leftover]:
         """What is found in the guest, which is stopped.
 
         known: what the killed session had told its journal, as far as it fits what is found.
-        Without that, MSR[SE] and Trace interrupts that no step of ours has to do with: they may be
-        the guest's own.
+        Without that, MSR[SE], Trace interrupts and a DAWR that no step or watchpoint of ours has to
+        do with: they may be the guest's own.
         """
+        lent = [left for left, _ in self._lent(known)]
+        return [*lent, *self._steps(known), *(left for left, _ in self._watched(known))]
+
+    def _steps(self, known: Snapshot) -> list[Leftover]:
         threads = self._stub.threads()
         selected = self._stub.thread or next(iter(threads), None)
         try:
@@ -61,16 +83,52 @@ class Salvage:
         Where nothing is known SRR0 and SRR1 are lost, and MSR[EE] is set again only in problem
         state: the session may have masked interrupts.
         """
-        found = self.leftovers(known)
+        lent = self._lent(known)
+        for _, borrowed in lent:
+            self._alone.give_back(borrowed)
+        found = [*(left for left, _ in lent), *self.leftovers(known)]
         ours, away = self._surviving(known)
         self._ledger.adopt((*ours, *(change._replace(found=None) for change in away)))
         for change in ours:
             self._undoing.take_back(change.armed, change.found)
-        for one in self.leftovers(()):
+        for one in self._steps(()):
             self._stub.select(one.thread)
             self._stub.write("msr", one.state | (msr.EE if one.state & msr.PR else 0))
             self._stub.write("pc", one.home)
             self._stub.send_queued()
+        for left, window in self._watched(known):
+            self._ledger.watch(left.thread, window)
+            self._matches.take_back(left.thread)
+        self._windows.disarm()
+        return found
+
+    def _lent(self, known: Snapshot) -> list[tuple[Leftover, Lent]]:
+        """The threads that stand in code which they execute for the killed session."""
+        selected, found = self._stub.thread, []
+        for lent in lent_of(known):
+            with suppress(StubRefused):  # another guest
+                self._stub.select(lent.thread)
+                pc, own = self._stub.read("pc"), dict(lent.registers)
+                first, *ends = lent.places
+                if first <= pc <= max(ends[:1], default=first) or pc in ends:
+                    what = f"code at {first:#x} that is executed for the session"
+                    home = Leftover(lent.thread or b"", own["pc"], own["msr"], what)
+                    found.append((home, lent))
+        self._stub.select(selected)
+        return found
+
+    def _watched(self, known: Snapshot) -> list[tuple[Leftover, Window]]:
+        """The vCPUs whose DAWR is set, or was by the killed session where the stub does not say."""
+        told = {one.thread: one.window for one in windows_of(known)}
+        selected, found = self._stub.thread, []
+        for thread in self._stub.threads():
+            self._stub.select(thread)
+            window = self._windows.given() or told.get(thread)
+            if window is not None and window.matches:
+                what = f"a watchpoint (DAWR) at {window.address:#x}"
+                pc, state = self._stub.read("pc"), self._stub.read("msr")
+                found.append((Leftover(thread, pc, state, what), window))
+        self._stub.select(selected)
         return found
 
     def _on(self, thread: bytes) -> Leftover | None:
@@ -91,7 +149,7 @@ class Salvage:
         """
         ours: list[Change] = []
         away: list[Change] = []
-        for change in known:
+        for change in steps_of(known):
             armed, _phase, found = change
             try:
                 self._stub.select(armed.thread if found is None else found.thread)

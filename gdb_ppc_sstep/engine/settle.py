@@ -13,6 +13,7 @@ from ..rsp.breakpoints import GdbBreakpoints
 from ..rsp.resume import StopReply, stopped
 from ..stub.stub import Stub
 from .ledger import Ledger
+from .matches import Matches
 from .past import Past
 from .prefetch import Prefetch
 from .steps import CONTEXT, Armed, Found, thread_name
@@ -44,6 +45,7 @@ class Settler:
         gdbs: GdbBreakpoints,
         undoing: Undoing,
         past: Past,
+        matches: Matches,
         prefetch: Prefetch,
         log: Callable[..., None],
     ) -> None:
@@ -53,6 +55,7 @@ class Settler:
         self._gdbs = gdbs
         self._undoing = undoing
         self._past = past
+        self._matches = matches
         self._prefetch = prefetch
         self._log = log
 
@@ -80,9 +83,11 @@ class Settler:
         elif target is not None and stop.is_breakpoint:
             self._stub.select(stop.thread)
             self._prefetch.at_stop(target, [])
+        if shown is stop and stop.is_breakpoint and self._matches.must:
+            shown = self._watched(stop, target)
         if shown is stop and target is not None and self._is_passing(stop, target):
             pc, state = self._stub.read("pc"), self._stub.read("msr")
-            shown = self._past.step_past_vector(stop.thread, pc, state)
+            shown = self._past.step_past(stop.thread, pc, state)
         if shown is None and armed is not None and armed not in ledger.outstanding:
             shown = stopped(armed.thread)  # another vCPU's stop hid the end of the step
         if shown is None:
@@ -126,7 +131,7 @@ class Settler:
                     shown = None  # an earlier step came home: nobody asked for this stop
             elif only_ours and not self._gdbs.code_at(pc):
                 self._log("{} has a Trace interrupt of its own at {:#x}", thread_name(thread), pc)
-                shown = self._past.step_past_vector(thread, pc, state)
+                shown = self._past.step_past(thread, pc, state)
         return shown, elsewhere
 
     def _owner(
@@ -155,6 +160,18 @@ class Settler:
             if same_task(one, _SIGNAL_FRAME):
                 return one
         return None
+
+    def _watched(self, stop: StopReply, target: Target | None) -> StopReply | None:
+        """What becomes of a stop, if it is where matches of watchpoints are caught."""
+        self._stub.select(stop.thread)
+        pc = self._stub.read("pc")
+        if not self._matches.catches(pc):
+            return stop
+        shown = self._matches.settle(stop, pc)
+        planted = self._ledger.guarded + (target.must + target.may if target else ())
+        if shown is not stop or pc in planted or self._gdbs.code_at(pc):
+            return shown
+        return self._past.step_past(stop.thread, pc, self._stub.read("msr"))
 
     def _is_passing(self, stop: StopReply, target: Target) -> bool:
         """Whether a stop is at a temporary breakpoint of a target, and is not for gdb."""

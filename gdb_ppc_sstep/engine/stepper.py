@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..options import Interrupts, Options
-from ..ppc import isa
+from ..ppc import isa, ranges
 from ..ppc.isa import Instruction
 from ..rsp.breakpoints import GdbBreakpoints
 from ..rsp.resume import Action, Resume, StopReply, stopped
@@ -20,6 +20,7 @@ from .steps import thread_name
 from .targets import HandlerTarget
 from .temporary import TemporaryBreakpoints
 from .vcpu import Vcpu
+from .watching import Watching
 
 
 class Outcome(NamedTuple):
@@ -46,6 +47,7 @@ class Stepper:
         runner: Runner,
         code_run: CodeRun,
         past: Past,
+        watching: Watching,
         log: Callable[..., None],
     ) -> None:
         self._stub = stub
@@ -56,6 +58,7 @@ class Stepper:
         self._runner = runner
         self._code_run = code_run
         self._past = past
+        self._watching = watching
         self._log = log
         self._interrupts = Interrupts.INTO
 
@@ -66,6 +69,8 @@ class Stepper:
     def resume(self, request: Resume) -> Outcome:
         """Do what the packet asks for.  For errors see `Engine.resume`."""
         action = request.stepping
+        if action is None and self._watching.by_steps:
+            return self._continue_by_steps(request)
         if action is None:
             return Outcome(self._runner.run(request, None), None)
         while True:
@@ -79,6 +84,29 @@ class Stepper:
                 return outcome
             if self._stub.interrupted():
                 return outcome._replace(stop=stopped(outcome.stop.thread, signal=2))
+
+    def _continue_by_steps(self, request: Resume) -> Outcome:
+        """A continue with watchpoints that nothing but steps can see.
+
+        The thread that runs alone, or has stopped last, is stepped.  As with gdb's own software
+        watchpoints, what other threads do meanwhile is not seen.
+        """
+        stub = self._stub
+        thread = request.alone or stub.thread or stub.current_thread()
+        action = Action(b"s", b"", thread)
+        others = () if request.alone is not None else (Action(b"c"),)
+        stepping = Resume((action, *others) if request.vcont else (Action(b"s"),), request.vcont)
+        while True:
+            stub.select(thread)
+            ran = self._code_run.straight(request, ranges.STRAIGHT, self._watching.accesses())
+            outcome = self._step(stepping, action) if ran is None else Outcome(ran.stop, None)
+            stop = outcome.stop
+            if not stop.is_breakpoint or stop.thread != thread:
+                return outcome
+            if self._gdbs.code_at(stub.read("pc")):
+                return outcome
+            if stub.interrupted():
+                return outcome._replace(stop=stopped(thread, signal=2))
 
     def _stays(self, action: Action, stop: StopReply) -> int | None:
         """Where a range (`vCont;r`) may go on after a stop: the pc; None where it has ended.
@@ -108,7 +136,7 @@ class Stepper:
 
     def _range(self, request: Resume, action: Action) -> Ran | None:
         """`run_range`, if a step is one of a range."""
-        if action.verb != b"r":
+        if action.verb != b"r" or self._watching.by_steps:
             return None
         self._stub.select(self._thread(action))
         return self._code_run.run_range(request.continued(), *action.range)
@@ -116,7 +144,12 @@ class Stepper:
     def _step(self, request: Resume, action: Action) -> Outcome:
         thread = self._thread(action)
         self._stub.select(thread)
-        step = self._planner.plan(request, thread)
+        hit = self._watching.look(thread)
+        if hit is not None:
+            return Outcome(hit, None)
+        over = self._watching.over
+        reserved = over is None or over != (thread, self._stub.read("pc"))
+        step = self._planner.plan(request, thread, reserved=reserved)
         instruction, plan = step.instruction, step.plan
         what = "step {} pc={:#x} msr={:#x} {:08x} {}: {}"
         kind = instruction.kind.value

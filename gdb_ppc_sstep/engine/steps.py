@@ -14,6 +14,14 @@ CONTEXT = msr.SF | msr.HV | msr.PR | msr.IR | msr.DR | msr.LE
 
 SRRS = tuple(SRR.values())
 
+RELEASE_TIME = 2.0
+"""Seconds that an interrupted step is given to come home when the stub is let go."""
+
+NOT_HOME = (
+    "ppc-sstep: a step was interrupted in a handler of the guest and has not come back; the guest "
+    "may see its Trace interrupt"
+)
+
 
 @functools.lru_cache(maxsize=1024)
 def _is_plain(word: int) -> bool:
@@ -129,6 +137,18 @@ class Found(NamedTuple):
     thread: bytes | None
     srr0: int
     srr1: int
+
+
+class Lent(NamedTuple):
+    """A thread that executes a little code of the guest's own, for us.
+
+    registers: what is to be in them again behind it, pc the last.  places: where the code begins,
+    and where it may end.
+    """
+
+    thread: bytes | None
+    registers: tuple[tuple[str, int], ...]
+    places: tuple[int, ...]
 
 
 class Frame(NamedTuple):

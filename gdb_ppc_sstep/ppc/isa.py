@@ -76,6 +76,15 @@ class Instruction(NamedTuple):
         return self.field(16, 20) << 5 | self.field(11, 15)
 
     @property
+    def sprg(self) -> str | None:
+        """gdb's name of the SPRG register that it writes, None for any other instruction.
+
+        Handlers of interrupts begin with this: it keeps a register, and does nothing else.
+        """
+        writes = self.kind is Kind.MTSPR and 272 <= self.spr <= 275
+        return f"sprg{self.spr - 272}" if writes else None
+
+    @property
     def lev(self) -> int:
         """LEV of sc and scv."""
         return self.field(20, 26)

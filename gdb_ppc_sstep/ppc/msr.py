@@ -75,7 +75,7 @@ _HYPERVISOR_VECTORS = frozenset([0x980, 0xE00, 0xE20, 0xE40, 0xE60, 0xE80, 0xEA0
 # What SRR1 says of a Program interrupt: bit 45 a privileged instruction, bit 46 a trap.
 PRIVILEGED_INSTRUCTION, TRAPPED = bits(45), bits(46)
 
-POWER9, _POWER10 = 0x4E, 0x80  # PVR versions; POWER8: 0x4b, 0x4c, 0x4d
+POWER9, POWER10 = 0x4E, 0x80  # PVR versions; POWER8: 0x4b, 0x4c, 0x4d
 
 
 class Relocation(NamedTuple):
@@ -94,7 +94,7 @@ class Relocation(NamedTuple):
         return cls(
             ail=lpcr >> LPCR_AIL_SHIFT & 3,
             hail=bool(lpcr & LPCR_HAIL),
-            power10=pvr is not None and pvr >> 16 & 0xFFFF >= _POWER10,
+            power10=pvr is not None and pvr >> 16 & 0xFFFF >= POWER10,
         )
 
 

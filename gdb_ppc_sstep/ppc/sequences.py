@@ -11,6 +11,9 @@ from .isa import LEAVES, Instruction, Kind, in_mode, no_register, successors
 LONGEST = 128
 """Instructions that an atomic sequence may have; gdb's own limit is 16."""
 
+# Instructions from a store-conditional to the branch that tries again, or from there to the larx.
+_UNTIL_RETRY = 8
+
 
 class Sequence(NamedTuple):
     """What a stop within would spoil: where it is left, and its instructions by address."""
@@ -50,5 +53,31 @@ def atomic_sequence(pc: int, msr: int, code: Callable[[int], Instruction]) -> Se
                 inside.append(place)
         elif instruction.kind in LEAVES:
             inside.append(place)
+        place = following
+    return None
+
+
+def retried(pc: int, msr: int, code: Callable[[int], Instruction]) -> Sequence | None:
+    """What a store-conditional at `pc` fails into that has lost its reservation: the loop that
+    tries again, where a branch behind it leads back to its larx; None for anything else.
+
+    It is left behind the branch, or where the sequence itself leads out.
+    """
+    if not code(pc).stores_conditionally:
+        return None
+    place = in_mode(pc + 4, msr)
+    for _ in range(_UNTIL_RETRY):
+        instruction = code(place)
+        following = in_mode(place + instruction.length, msr)
+        if instruction.kind is Kind.BRANCH:
+            if instruction.word >> 26 != 16:
+                return None
+            *_, back = successors(instruction, place, msr, no_register)
+            for first in range(back, min(pc, back + 4 * _UNTIL_RETRY), 4):
+                loop = atomic_sequence(first, msr, code) if code(first).reserves else None
+                if loop is not None and pc in loop.code:
+                    outside = (exit for exit in loop.exits if not first <= exit <= place)
+                    return Sequence((following, *outside), {pc: code(pc), **loop.code})
+            return None
         place = following
     return None

@@ -87,6 +87,7 @@ def plan(
     code: Callable[[int], Instruction] | None = None,
     traceable: bool = True,
     fetched: bool = True,
+    reserved: bool = True,
     interrupts: Interrupts = Interrupts.INTO,
 ) -> Plan:
     """The strategy for `instruction` at `pc` with MSR `state`.
@@ -96,11 +97,14 @@ def plan(
     address, for a sequence that has to be executed as a whole; without it there is none.
     traceable: False where the stub does not give SRR0 and SRR1, so that what a Trace interrupt
     does could not be undone.  fetched: whether an instruction of the same page has just been
-    executed, so that this one's fetch is no fault.
+    executed, so that this one's fetch is no fault.  reserved: whether a store-conditional may find
+    its reservation; else the loop around it is executed, which would come to it for ever.
     """
     unit: sequences.Sequence | None = None
     if instruction.begins_sequence and code is not None and not guest_traces(instruction, state):
         unit = sequences.atomic_sequence(pc, state, code)
+    if code is not None and not reserved and not guest_traces(instruction, state):
+        unit = unit or sequences.retried(pc, state, code)
     planned = Plan(unit.exits) if unit else _by_kind(instruction, pc, state, read, vector)
     if planned.state is None and (
         pc in planned.stops or (planned.trace is not None and not traceable)

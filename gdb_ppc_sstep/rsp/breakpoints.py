@@ -19,6 +19,16 @@ class Breakpoint(NamedTuple):
     length: int
 
     @property
+    def counts_loads(self) -> bool:
+        """Of a watchpoint: whether it is hit by an access that reads."""
+        return self.kind in (3, 4)
+
+    @property
+    def counts_stores(self) -> bool:
+        """The same for an access that writes."""
+        return self.kind in (2, 4)
+
+    @property
     def stops_code(self) -> bool:
         """Whether it stops a vCPU before it executes an instruction."""
         return self.kind <= 1
@@ -35,11 +45,15 @@ class Breakpoint(NamedTuple):
 
 
 class GdbBreakpoints:
-    """Those that gdb has planted in the stub.  Questions by address take no longer with many."""
+    """Those that gdb has planted in the stub.  Questions by address take no longer with many.
+
+    watched: the watchpoints among them, in the order in which they came.
+    """
 
     def __init__(self, planted: Iterable[Breakpoint] = ()) -> None:
         self._at: dict[int, list[Breakpoint]] = {}
         self._last: int | None = None
+        self.watched: tuple[Breakpoint, ...] = ()
         for one in planted:
             self.insert(one)
 
@@ -67,6 +81,8 @@ class GdbBreakpoints:
         planted = self._at.setdefault(one.address, [])
         if one not in planted:
             planted.append(one)
+            if not one.stops_code:
+                self.watched = (*self.watched, one)
         self._last = one.address
 
     def remove(self, one: Breakpoint) -> None:
@@ -74,9 +90,11 @@ class GdbBreakpoints:
         planted = self._at.get(one.address, [])
         if one in planted:
             planted.remove(one)
+            self.watched = tuple(other for other in self.watched if other != one)
         if not planted:
             self._at.pop(one.address, None)
 
     def clear(self) -> None:
         """All are gone."""
+        self.watched = ()
         self._at.clear()

@@ -77,6 +77,8 @@ class _Info(gdb.Command):
                         for each step.
     LPCR[AIL]           where the guest's interrupts go while MSR[IR] and MSR[DR] are on.
     Byte order          that of the guest's code now.
+    Watchpoints         only if there are some that the stub does not have itself: how they are seen
+                        (see "help set ppc-sstep watchpoints").
     Steps done          instructions stepped on this connection.
     Outstanding         steps that were interrupted within a handler of the guest, by vCPU; each
                         ends when the guest returns to it."""
@@ -155,6 +157,8 @@ def _details(session: Session) -> Iterator[str]:
         by_hand = "" if SETTINGS.options.ail is None else " (set by hand)"
         yield f"LPCR[AIL]: {status['ail']}{by_hand}"
         yield f"Byte order: {status['order']}-endian (MSR[LE])"
+    if status["watchpoints"]:
+        yield f"Watchpoints: {status['watchpoints']}"
     yield f"Steps done: {status['steps']}"
     outstanding = [
         f"{one['thread'] or 'the vCPU'} from {one['pc']:#x}" for one in status["outstanding"]

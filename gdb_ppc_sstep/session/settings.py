@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import gdb
 
-from ..options import AIL, Interrupts, Options
+from ..options import AIL, Interrupts, Options, Watchpoints
 from .groups import Group
 
 
@@ -36,7 +36,10 @@ class _ShowGroup(gdb.Command):
         super().__init__("show ppc-sstep", gdb.COMMAND_RUNNING, prefix=True)
 
     def invoke(self, _argument: str, _from_tty: bool) -> None:
-        for name in ("mode", "door", "ail", "interrupts", "mask-interrupts", "debug-file"):
+        for name in (
+            *("mode", "door", "ail", "interrupts", "mask-interrupts", "watchpoints"),
+            "debug-file",
+        ):
             gdb.execute(f"show ppc-sstep {name}")
 
 
@@ -182,6 +185,36 @@ class _MaskInterrupts(_Told):
         return f"Masking of interrupts while an instruction is stepped is {value}."
 
 
+class _Watchpoints(_Told):
+    """auto  by the stub where it has watchpoints; where it has none, as under KVM HV, by the CPU's
+          own watchpoint register (DAWR), at the guest's full speed; where the host has that off
+          or it is not long enough, by steps.  This is the default.
+    dawr  by DAWR, or not at all.
+    step  by steps: exact, and slow.
+    off   by the stub, or not at all.
+
+    This is about what "watch", "rwatch" and "awatch" insert, at the wire door."""
+
+    set_doc = "Set how watchpoints are seen where the stub has none."
+    show_doc = "Show how watchpoints are seen where the stub has none."
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        super().__init__(
+            "ppc-sstep watchpoints",
+            gdb.COMMAND_RUNNING,
+            gdb.PARAM_ENUM,
+            [choice.value for choice in Watchpoints],
+        )
+        self.value = SETTINGS.options.watchpoints.value
+
+    def get_set_string(self) -> str:
+        return self._set_option("watchpoints", str(self.value))
+
+    def get_show_string(self, value: str) -> str:
+        return f"Watchpoints are seen by: {value}."
+
+
 class _Debug(_Told):
     """When on, each packet and decision of the step layer is logged.
 
@@ -247,5 +280,5 @@ def register(decide_again: Callable[[], None], changed: Callable[[], None]) -> N
     _ShowGroup()
     _Mode(decide_again)
     _Door()
-    for kind in (_Ail, _Interrupts, _MaskInterrupts, _Debug, _DebugFile):
+    for kind in (_Ail, _Interrupts, _MaskInterrupts, _Watchpoints, _Debug, _DebugFile):
         kind(changed)

@@ -16,6 +16,11 @@ from .stub import Stub
 from .view import Reach, View, Written
 from .words import BREAKPOINT, Words, place_of
 
+_NOT_MAPPED = (
+    b"E.ppc-sstep.under KVM a hardware breakpoint is one in memory, and %#x cannot be written now; "
+    b"set it where the guest has that mapped"
+)
+
 
 class KvmStub(Stub):
     """The stub of QEMU with KVM HV or KVM PR (seen with QEMU 7.2, 10.0 and 11.1).
@@ -27,6 +32,7 @@ class KvmStub(Stub):
       the MSR is written.
     - A breakpoint is a word in memory (see `words`).  Ours may still be there at a stop, when its
       removal is queued: who asks for memory where it may show has it removed first.
+    - It has no hardware breakpoints (`Z1` is E22): a word does what one would.
     - KVM HV takes a step request for a continue.
     """
 
@@ -187,6 +193,7 @@ class KvmStub(Stub):
     # -- breakpoints
 
     def _plant(self, payload: bytes, what: str, refused: Refused | None) -> None:
+        payload = _as_word(payload)
         state = self._state()
         through = msr.reaching(state, place_of(payload))
         self._view.plan(payload, Reach(self._writing(through), self._writing(state)))
@@ -212,6 +219,7 @@ class KvmStub(Stub):
         address that is not mapped would name memory that has nothing to do with it.
         """
         self.send_queued()
+        hardware, payload = payload[:2] == b"Z1", _as_word(payload)
         state, place = self._state(), place_of(payload)
         tries = [msr.reaching(state, place), state]
         if msr.relocates(state):
@@ -235,7 +243,12 @@ class KvmStub(Stub):
                 own = self._put_back(self._writing(state).packet)
                 self._pipeline.put(self._writes["msr"], own)
                 self.send_queued()
-        return reply
+        # gdb prints what is behind the second dot (13.1 remote.c remote_insert_hw_breakpoint).
+        return reply if reply == b"OK" or not hardware else _NOT_MAPPED % place
+
+    def keeps_breakpoint(self, payload: bytes) -> bool:
+        """See `Stub`."""
+        return super().keeps_breakpoint(_as_word(payload))
 
     def _put_back(self, packet: bytes) -> Queued:
         """What writes the thread's own MSR again.  If it is refused it has to be done later."""
@@ -245,3 +258,8 @@ class KvmStub(Stub):
             return True
 
         return Queued(packet, "to write msr", later)
+
+
+def _as_word(payload: bytes) -> bytes:
+    """A Z or z packet for the breakpoint in memory that stands for a hardware breakpoint."""
+    return payload[:1] + b"0" + payload[2:] if payload[1:2] == b"1" else payload

@@ -35,7 +35,7 @@ class View:
     def __init__(self, decode: Callable[[bytes], int | None]) -> None:
         """decode: the MSR that a packet writes, None for another packet."""
         self._decode = decode
-        self._last: dict[bytes | None, int] = {}  # by thread, what was written last
+        self._last: dict[bytes | None, Written] = {}  # by thread, what was written last
         self._since_stop = False  # whether it was since the selected thread has stopped
         self._planting: bytes | None = None  # the thread that breakpoints are planted by
         self._reach: dict[bytes, Reach] = {}  # by the packets that are queued
@@ -64,7 +64,7 @@ class View:
     def shows(self, thread: bytes | None, state: int) -> bool:
         """Whether memory of the selected thread is seen as by this MSR."""
         last = self._last.get(thread)
-        return last is not None and not (last ^ state) & msr.VIEW
+        return last is not None and _same(last.state, state)
 
     def reaches(self, thread: bytes | None, state: int) -> bool:
         """The same for what a breakpoint comes or goes by: it was written since the stop."""
@@ -102,7 +102,8 @@ class View:
         """
         arranged: list[Queued] = []
         now = self._last.get(thread) if self._since_stop else None
-        own: Written | None = None  # the thread's, where it is known from the queue
+        # The thread's, where it is known: of a step that was armed ahead the queue says no more.
+        own = now
         away: Written | None = None  # the thread's, while another one is written
         writes = [one for one in queue if self._decode(one.payload) is not None]
         early: list[Queued] = []
@@ -112,34 +113,44 @@ class View:
             state = self._decode(one.payload)
             if state is not None:
                 writes.remove(one)
-                now, own, away = state, Written(state, one.payload), None
+                now = own = Written(state, one.payload)
+                away = None
             reach = self._reach.pop(one.payload, None)
             if reach is not None:
                 sent(one.payload)
                 selection = self.selection(thread)
                 if selection is not None:
                     arranged.append(Queued(selection, "", _ignored))
-                if not _same(now, reach.through.state) and writes:
+                if not _reached(now, reach) and writes:
                     last = self._decode(writes[-1].payload)
                     if last is not None and _same(last, reach.through.state):
                         # It is written anyway, and does as well.
-                        now, own, away = last, Written(last, writes[-1].payload), None
+                        now = own = Written(last, writes[-1].payload)
+                        away = None
                         early.append(writes.pop())
                         arranged.append(early[-1])
-                if not _same(now, reach.through.state):
-                    now, away = reach.through.state, own or reach.back
-                    arranged.append(Queued(reach.through.packet, "to write msr"))
+                if not _reached(now, reach):
+                    back, through = own or reach.back, reach.through
+                    if away is not None and through.state == back.state:
+                        arranged.append(put_back(through.packet))  # if refused, it matters later
+                    else:
+                        arranged.append(Queued(through.packet, "to write msr"))
+                    now, away = through, back
             arranged.append(one)
-        if away is not None and now != away.state:
-            now = away.state
+        if away is not None and now != away:
+            now = away
             arranged.append(put_back(away.packet))
         if now is not None:
             self._last[thread], self._since_stop = now, True
         return arranged
 
 
-def _same(one: int | None, other: int) -> bool:
-    return one is not None and not (one ^ other) & msr.VIEW
+def _same(one: int, other: int) -> bool:
+    return not (one ^ other) & msr.VIEW
+
+
+def _reached(now: Written | None, reach: Reach) -> bool:
+    return now is not None and _same(now.state, reach.through.state)
 
 
 def _ignored(_error: StubRefused) -> bool:

@@ -31,10 +31,12 @@ class Forwarder:
         let_go: Callable[[], None],
         log: Callable[[str], None],
         *,
+        watch: Callable[..., bytes],
         may_wait: bool,
     ) -> None:
-        """let_go: called before the guest is detached from.  may_wait: what need not be done at
-        once is done when gdb asks for nothing.
+        """let_go: called before the guest is detached from.  watch: see `Engine.watch`.
+
+        may_wait: what need not be done at once is done when gdb asks for nothing.
         """
         self._link = link
         self._wire = link.wire
@@ -42,6 +44,7 @@ class Forwarder:
         self._gdbs = gdbs
         self._let_go = let_go
         self._log = log
+        self._watch = watch
         self._may_wait = may_wait
         self.gdb_thread: bytes | None = None
         self.pending: Request | None = None
@@ -70,7 +73,7 @@ class Forwarder:
                 stub.changed(self.gdb_thread)
             if isinstance(meaning, Writes) and not stub.keeps(meaning.register):
                 return request.error(NOT_KEPT)
-        if isinstance(meaning, Changes) and meaning.breakpoint.kind == 0:
+        if isinstance(meaning, Changes):
             return self._replied(request, self._changed(payload, meaning))
         if keeps:
             return self._replied(request, stub.query(payload))
@@ -89,6 +92,8 @@ class Forwarder:
         removed when something could see it.
         """
         stub, one = self._stub, changes.breakpoint
+        if not one.stops_code:
+            return self._watch(payload, one, inserts=changes.inserts)
         if changes.inserts:
             there = payload == one.insertion and stub.keeps_breakpoint(one.removal)
             return b"OK" if there else stub.breakpoint(payload)

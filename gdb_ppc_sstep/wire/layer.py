@@ -8,11 +8,10 @@ died.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from ..engine.engine import NOT_HOME, RELEASE_TIME, Engine
+from ..engine.engine import Engine
 from ..engine.ledger import Snapshot
 from ..engine.salvage import Leftover
 from ..engine.temporary import Undo
@@ -25,6 +24,7 @@ from ..rsp.framing import INTERRUPT, Byte, Item
 from ..rsp.resume import Resume, StopReply, stopped
 from ..stub.stub import Stub
 from . import link as links
+from .ending import Ending
 from .forward import Forwarder
 from .late import LateInterrupt
 from .link import WireLink
@@ -55,14 +55,27 @@ class Layer:
         self._link = link
         self._wire = wire = link.wire
         self._stub = stub
-        self._gdbs = gdbs
         self._log = log
         wire.enable_polling()
         undo = Undo.DEFER if wire.polls and wire.bursts else Undo.AT_ONCE
-        self._engine = Engine(stub, log.decided, breakpoints=gdbs, journal=journal, undo=undo)
+        self._engine = Engine(
+            stub,
+            log.decided,
+            breakpoints=gdbs,
+            journal=journal,
+            undo=undo,
+            tell=self._tell,
+        )
         self._requests = Requests(self._engine, stub, wire, log, options)
+        self._ending = Ending(link, stub, self._engine, gdbs, log)
         self._forwarder = Forwarder(
-            link, stub, gdbs, self._let_go, log.line, may_wait=undo is Undo.DEFER
+            link,
+            stub,
+            gdbs,
+            self._ending.let_go,
+            log.line,
+            watch=self._engine.watch,
+            may_wait=undo is Undo.DEFER,
         )
         self._late = LateInterrupt()
         self._working: Request | None = None  # what gdb has sent, and is not answered or forwarded
@@ -208,6 +221,14 @@ class Layer:
         self._working = None
         self._wire.to_gdb(payload)
 
+    def _tell(self, line: str) -> None:
+        """Print a line for the user; while the guest runs for gdb, as output of the guest."""
+        if self._working is not None and isinstance(self._working.meaning, Resume):
+            self._log.line(line)
+            self._wire.to_gdb(b"O" + f"ppc-sstep: {line}\n".encode().hex().encode())
+        else:
+            self._log.say(f"ppc-sstep: {line}")
+
     # -- resuming
 
     def _resume(self, request: Resume) -> None:
@@ -252,38 +273,13 @@ class Layer:
 
     # -- the end
 
-    def _let_go(self) -> None:
-        """gdb detaches: from now on the guest is nobody's."""
-        self._collect()
-        self._engine.disown()
-
-    def _collect(self) -> None:
-        """Before the guest is left alone: bring interrupted steps home, or say that it failed."""
-        end = time.monotonic() + RELEASE_TIME
-        try:
-            with self._link.interrupting_at(end):
-                home = self._engine.release(lambda: time.monotonic() < end)
-        except SstepError as error:
-            self._log.line(str(error))
-            home = False
-        if not home:
-            self._log.say(NOT_HOME)
-
     def _gdb_went(self) -> None:
-        """gdb closed its end or died: the guest is left with no breakpoint and no armed step.
-
-        As with a stub alone, a guest that was stopped stays stopped and one that ran runs on.
-        """
+        """gdb closed its end or died."""
         self._log.line("gdb is gone")
         try:
             if self._forwarder.pending is not None:
                 self._link.reply()  # that gdb did not wait for
             self._idle()
-            for one in self._gdbs:
-                self._stub.breakpoint(one.removal)
-            self._gdbs.clear()
-            self._collect()
-            if self._to_continue:
-                self._wire.stub.send(b"c")
+            self._ending.gdb_went(runs=self._to_continue)
         except SstepError as error:
             self._log.line(str(error))

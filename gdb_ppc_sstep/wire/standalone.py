@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import SstepError
-from ..options import SWITCH, Interrupts, Options
+from ..options import SWITCH, Interrupts, Options, Watchpoints
 from .addresses import Address, is_local, listening, parse_address, reason, same, shown
 from .companion import accompany, with_address
 from .service import Service, say
@@ -115,6 +115,13 @@ def _parser() -> argparse.ArgumentParser:
         "of its handler (default), or what that returns to",
     )
     add(
+        "--watchpoints",
+        choices=[choice.value for choice in Watchpoints],
+        default=Watchpoints.AUTO.value,
+        help="how watchpoints are seen where the stub has none: by the CPU's own register, or by "
+        "steps (default: auto)",
+    )
+    parser.add_argument(
         "--mask-interrupts",
         choices=list(SWITCH),
         default="on",
@@ -186,7 +193,10 @@ def main(arguments: list[str] | None = None) -> int:
     service = Service(
         options.connect,
         options=Options(
-            options.ail, Interrupts(options.interrupts), SWITCH[options.mask_interrupts]
+            options.ail,
+            Interrupts(options.interrupts),
+            SWITCH[options.mask_interrupts],
+            Watchpoints(options.watchpoints),
         ),
         debug=options.debug,
         idle=options.idle,

@@ -16,8 +16,10 @@ class Case(NamedTuple):
 
     times: how often.  per: how many of what that is, for the time of one.  linux: in a Linux guest,
     where the paths of two guests differ, and so the registers.  kvm: under KVM HV.  ours: which
-    doors can do it.  least: what the floor does, None where there is none.  as_long_as: what native
-    takes is computed, so many times that of another case; it gets to the same place by `instead`.
+    doors can do it.  row: of the host (see fixtures.rows), empty for the default.  seconds: for how
+    long a Linux guest runs, whose rounds of work are counted (see `progress`).  least: what the
+    floor does, None where there is none.  as_long_as: what native takes is computed, so many times
+    that of another case; it gets to the same place by `instead`.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Case(NamedTuple):
     as_long_as: tuple[int, str] | None = None
     instead: tuple[str, ...] = ()
     ours: tuple[str, ...] = OURS
+    row: str = ""
+    seconds: int = 0
     least: Least | None = None
 
     @property
@@ -193,12 +197,45 @@ def _linux(smp: int) -> list[Case]:
     ]
 
 
+def _watched() -> list[Case]:
+    """Watchpoints by DAWR, which a POWER10 host has on: what a hit costs, and what one costs that
+    is not hit.  For these the floor is the guest without it.
+    """
+    case = Case("", "straight", ("continue",), kvm=True, ours=("wire",), row="power10")
+    return [
+        case._replace(
+            name="watchpoint hit 20 times on POWER10", prepare=("watch total",), times=20, per=20
+        ),
+        case._replace(
+            name="watchpoint hit 20 times in Linux on POWER10",
+            at="do_sys_openat2",
+            prepare=("watch *(long *)&total_forks",),
+            times=20,
+            per=20,
+            linux=True,
+        ),
+        case._replace(
+            name="loop of 3000000 with a watchpoint that is not hit on POWER10",
+            at="loop",
+            measured=("finish",),
+            prepare=("set var rounds = 3000000", "watch never"),
+            least=Return(),
+        ),
+        case._replace(
+            name="round of work in Linux with a watchpoint that is not hit on POWER10",
+            prepare=("watch *(long *)&linux_banner",),
+            linux=True,
+            seconds=20,
+        ),
+    ]
+
+
 def _all() -> list[Case]:
     emulated = [
         *bare(few=False),
         Case("stepi 2000 in Linux", "sys_openat", ("stepi 2000",), per=2000, linux=True),
     ]
-    hypervised = [*bare(few=True), *_linux(1), *_linux(2)]
+    hypervised = [*bare(few=True), *_linux(1), *_linux(2), *_watched()]
     return emulated + [
         case._replace(name=f"{case.name} under KVM HV", kvm=True) for case in hypervised
     ]

@@ -3,11 +3,13 @@
 
 Native: QEMU TCG with Qqemu.sstep=7 and plain gdb.  Ours: the same QEMU with Qqemu.sstep=0 and the
 extension.  After every command the output, the registers and the breakpoint list must be the same.
+That both give the same error proves nothing, so it is a failure unless the test says it must come.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,17 @@ REGISTERS = " ".join(
 )
 
 HANGS = "(no prompt)"
+# How the lines begin in which gdb says that it has not done what it was told.
+_ERROR = re.compile(
+    r"^(?:A (?:parse|syntax) error|Argument |Attempt |Bad |Can't |Cannot |Could not |Couldn't |"
+    r"Error |Function .* not defined|Illegal |Insufficient |Invalid |Junk |Left |"
+    r"No (?:breakpoint|default|function|line|skiplist|source file|struct|symbol|thread) |Non-|"
+    r"Not a |Python Exception|Right |\"finish\" not|"
+    r"The (?:history|program is)|Traceback |Unable |Undefined |Unknown |Value can't |"
+    r".* = (?:void|<error)).*",
+    re.MULTILINE,
+)
+
 # At the wire door it is, and the oracle's stub does not know it.
 NO_RANGES = "warning: Range stepping is not supported by the current target\n"
 
@@ -30,6 +43,17 @@ NO_RANGES = "warning: Range stepping is not supported by the current target\n"
 def variant_name(variant: dict[str, Any]) -> str:
     """A program's variant as pytest shows it."""
     return "-".join(f"{key}={value}" for key, value in variant.items())
+
+
+def complaint(command: str, output: str) -> str:
+    """The line in which gdb says that a command has failed, "" if there is none.
+
+    A `set` says nothing where all is well.
+    """
+    if command.startswith("set ") and output.strip():
+        return output.strip()
+    found = _ERROR.search(output)
+    return found[0] if found else ""
 
 
 class Oracle:
@@ -43,18 +67,35 @@ class Oracle:
         self.commands: list[str] = []
         self.agreeing = True
 
-    def both(self, command: str, timeout: float = 20) -> str:
-        """Give a command to both; its output, which is the same, as is the state after it."""
+    def both(self, command: str, timeout: float = 20, *, fails: str | None = "") -> str:
+        """Give a command to both; its output, which is the same, as is the state after it.
+
+        fails: a part of the error with which both have to refuse it; None: they may do.
+        """
         self.commands.append(command)
         output = self._same(command, timeout)
+        if fails is not None:
+            said = complaint(command, output)
+            assert bool(said) == bool(fails) and fails in said, (
+                f"{command!r} on both sides: {said or 'no error'!r}, expected: {fails or 'none'!r}"
+            )
         self._same(f"info registers {REGISTERS}", timeout)
         self._same("info breakpoints", timeout)
         return output
 
     def run(self, script: str) -> str:
-        """Give both the commands of a script, one a line; all their output."""
-        lines = [line.strip() for line in script.splitlines()]
-        return "".join(self.both(line) for line in lines if line and not line.startswith("#"))
+        """Give both the commands of a script, one a line; all their output.
+
+        `COMMAND  # fails: TEXT` is one that gdb must refuse so, `COMMAND  # may fail` one that it
+        may.
+        """
+        output = ""
+        for line in script.splitlines():
+            command, _, comment = line.strip().partition("  # ")
+            if command and not command.startswith("#"):
+                fails = None if comment == "may fail" else comment.partition("fails: ")[2]
+                output += self.both(command, fails=fails)
+        return output
 
     def block(self, *lines: str) -> None:
         """Commands with bodies (`commands`, `define`): only the last one gives a prompt."""

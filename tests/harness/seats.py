@@ -11,6 +11,7 @@ from fixtures import bare_metal, linux
 from fixtures.closing import Closing
 from fixtures.kvm_hv import Host
 from fixtures.qemu import QUIET, Guest, Qemu, QemuError
+from fixtures.rows import DEFAULT, ROWS
 
 from .cases import Case
 
@@ -36,13 +37,16 @@ class KvmGuests(Closing):
         self._folder = folder
         self._host = host
         self._stack = ExitStack()
+        self._row = "" if host is None else host.row.name
         self._current: tuple[bool, int] | None = None
         self._seat: tuple[Guest, Path] | None = None
 
     def give(self, case: Case) -> tuple[Guest, Path]:
         """The guest for a case, and its program."""
-        if self._host is None:
-            self._host = self._stack.enter_context(Host())
+        row = ROWS[case.row] if case.row else DEFAULT
+        if self._host is None or self._row != row.name:
+            self.close()
+            self._host, self._row = self._stack.enter_context(Host(row=row)), row.name
         wanted = (case.linux, case.smp)
         if self._seat is None or self._current != wanted:
             self._end()

@@ -13,6 +13,7 @@ from fixtures.kvm_hv import Host
 from fixtures.linux import LinuxImage
 from fixtures.qemu import QUIET, Qemu
 from tests.harness.driver import Gdb
+from tests.row import row_of
 
 
 @pytest.fixture(scope="session")
@@ -21,9 +22,9 @@ def image() -> LinuxImage:
 
 
 @pytest.fixture(scope="session")
-def host() -> Iterator[Host]:
-    """The host of KVM HV guests, which has one at a time."""
-    with Host() as host:
+def host(request: pytest.FixtureRequest) -> Iterator[Host]:
+    """The host of KVM HV guests, which has one at a time; of the row that was asked for."""
+    with Host(row=row_of(request.config)) as host:
         yield host
 
 

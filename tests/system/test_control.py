@@ -12,7 +12,7 @@ from tests.harness.driver import Gdb
 
 pytestmark = pytest.mark.bare
 
-SETTINGS = ("ail", "debug-file", "door", "interrupts", "mask-interrupts", "mode")
+SETTINGS = ("ail", "debug-file", "door", "interrupts", "mask-interrupts", "mode", "watchpoints")
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ CASES: dict[str, tuple[int, list[str]]] = {
     "rfid, other MSR": (0x4C000024, ["set $srr0 = $pc + 8", "set $srr1 = $msr ^ 0x2002"]),
     "rfid to a 32-bit state": (
         0x4C000024,
-        ["set $srr0 = $pc + 8 | 0x100000000", "set $srr1 = $msr & 0x7fffffffffffffff"],
+        ["set $srr0 = (long)$pc + 8 | 0x100000000", "set $srr1 = $msr & 0x7fffffffffffffff"],
     ),
     "rfid with the guest's own SE": (
         0x4C000024,
@@ -125,7 +125,7 @@ def step_over(pair: Oracle, where: str, name: str, word: int, before: list[str])
     pair.both("stepi")
 
 
-def _base(pair: Oracle) -> str:
+def vector_base(pair: Oracle) -> str:
     """Where the vectors are."""
     return "0xc000000000004000" if "004d00" in pair.ours.status() else "0"
 
@@ -133,7 +133,7 @@ def _base(pair: Oracle) -> str:
 def test_every_case(pair: Oracle) -> None:
     """All in one guest: each starts with the registers that it is given and a few nops after it."""
     pair.both("set $old = $msr")
-    pair.both(f"set $trace = {_base(pair)} + 0xd00")
+    pair.both(f"set $trace = {vector_base(pair)} + 0xd00")
     for name, (word, before) in CASES.items():
         pair.both("set $msr = $old")
         step_over(pair, HERE, name, word, before)
@@ -238,7 +238,7 @@ def test_faults_of_problem_state(pair: Oracle) -> None:
 
 def test_at_the_vector_of_their_own_interrupt(pair: Oracle) -> None:
     """The instruction comes to where it is: with a breakpoint there it would not get away."""
-    base = _base(pair)
+    base = vector_base(pair)
     cases = {
         "trap": ("0x700", 0x7FE00008, []),
         "sc": ("0xc00", 0x44000002, []),
@@ -479,7 +479,7 @@ def test_prefixed_instructions_at_a_64_byte_boundary(
 
 
 def _base_of(pair: Oracle) -> int:
-    return int(_base(pair), 16) & 0xFFFFFF
+    return int(vector_base(pair), 16) & 0xFFFFFF
 
 
 DECREMENTER = 0x4000000  # an eighth of a second
@@ -488,7 +488,7 @@ DECREMENTER = 0x4000000  # an eighth of a second
 def test_over_a_hypercall_that_sleeps(pair: Oracle) -> None:
     """H_CEDE: until the decrementer's interrupt, whose handler then runs; or until Ctrl-C."""
     gdb = pair.ours
-    vector = int(_base(pair), 16) + 0x900
+    vector = int(vector_base(pair), 16) + 0x900
     # mtsprg 0,20; lis 20,0x7fff; mtdec 20; mfsprg 20,0; rfid
     handler = (0x7E9043A6, 0x3E807FFF, 0x7E9603A6, 0x7E9042A6, 0x4C000024)
     for place, word in enumerate(handler):

@@ -90,7 +90,7 @@ def test_recursion_within_a_line(
             continue
             """
         )
-        for command in ("next", "step", "step", "step", "next", "next", "finish", "next"):
+        for command in ("finish", "next", "step", "step", "step", "next", "next", "next"):
             pair.both(command)
         pair.run(
             """

@@ -326,7 +326,8 @@ def test_info(gdb: Gdb, guest: Qemu, demo: Program) -> None:
     gdb.command("continue")
     gdb.command("stepi 5")
     assert gdb.status() == (
-        "Settings: mode auto, door auto, ail auto, interrupts into, mask-interrupts on\n"
+        "Settings: mode auto, door auto, ail auto, interrupts into, mask-interrupts on, "
+        "watchpoints auto\n"
         f"Connection 1 (remote {guest.target}): taken\n"
         "Stub steps: no (Qqemu.sstep=0x0)\n"
         "Trace vector now: 0xd00 (MSR[IR] and MSR[DR] not both on)\n"

@@ -44,9 +44,18 @@ NUMBERS = {f"r{n}": n for n in range(32)} | {
     "sprg3": 0xC3,
     "pvr": 0xD1,
     "lpcr": 0xE3,
+    # Those that only `dawr_machine` shows, with the numbers that POWER9 has in QEMU 7.2.
+    "dsisr": 0xAF,
+    "dar": 0xB0,
+    "dawr0": 0xC4,
+    "dawrx0": 0xC7,
+    "sprg1": 0xCE,
+    "sprg2": 0xCF,
 }
-SPRS = {"srr0": 26, "srr1": 27, "lr": 8, "ctr": 9, "sprg3": 275}
-FIRST_ONLY = ("srr0", "srr1", "sprg3", "pid", "pvr", "lpcr")  # in QEMU 7.2
+OF_WATCHPOINTS = ("dsisr", "dar", "dawr0", "dawrx0", "sprg1", "sprg2")
+SPRS = {"srr0": 26, "srr1": 27, "lr": 8, "ctr": 9, "xer": 1, "sprg3": 275}
+SPRS |= {"dsisr": 18, "dar": 19, "sprg1": 273, "sprg2": 274}
+FIRST_ONLY = ("srr0", "srr1", "sprg3", "pid", "pvr", "lpcr", *OF_WATCHPOINTS)  # in QEMU 7.2
 
 NOP = 0x60000000
 LWARX, STWCX = 0x7C601828, 0x7C60192D  # lwarx r3,0,r3 and stwcx. r3,0,r3
@@ -62,9 +71,9 @@ def addi(rt: int, ra: int, value: int) -> int:
     return 14 << 26 | rt << 21 | ra << 16 | value & 0xFFFF
 
 
-def lbz(rt: int, ra: int) -> int:
-    """lbz rt,0(ra)."""
-    return 34 << 26 | rt << 21 | ra << 16
+def lbz(rt: int, ra: int, offset: int = 0) -> int:
+    """lbz rt,offset(ra); an offset other than 0 is known to `dawr_machine` only."""
+    return 34 << 26 | rt << 21 | ra << 16 | offset & 0xFFFF
 
 
 def b(offset: int, link: bool = False) -> int:
@@ -160,7 +169,8 @@ class Machine:
         self._stale: dict[int, Registers] = {}
         self._translating: dict[int, int] = {}
         self.se_after = False
-        self.absent: set[str] = {"cfar"}  # as in QEMU 7.2; it is not simulated
+        # The first as in QEMU 7.2; it is not simulated.
+        self.absent: set[str] = {"cfar", *OF_WATCHPOINTS}
 
     # -- for tests
 
@@ -179,6 +189,17 @@ class Machine:
         for n, word in enumerate(words):
             raw = word.to_bytes(4, "little" if order == "little" else "big")
             self.memory[self._physical(address + 4 * n)] = raw
+
+    def put_bytes(self, address: int, raw: bytes) -> None:
+        """Data from an address on; what is not yet there of its words is 0x5A, as lbz reads it."""
+        for place, byte in enumerate(raw, address):
+            word = bytearray(self.word_at(place) or b"ZZZZ")
+            word[place & 3] = byte
+            self.memory[self._physical(place) & ~3] = bytes(word)
+
+    def word_at(self, address: int) -> bytes | None:
+        """The 4 bytes that an address is in, None if nothing is there."""
+        return self.memory.get(self._physical(address) & ~3)
 
     def state(self) -> list[Registers]:
         """A copy of all registers."""
@@ -253,6 +274,11 @@ class Machine:
         if kind == b"m":
             address, length = (int(part, 16) for part in rest.split(b","))
             return self._memory(address, length)
+        if kind == b"M":
+            place, _, data = rest.partition(b":")
+            return self._put_memory(int(place.split(b",")[0], 16), bytes.fromhex(data.decode()))
+        if kind in (b"Z", b"z") and payload[1:2] in (b"1", b"2", b"3", b"4") and self.kvm:
+            return b"E22"  # KVM HV has none of these
         if payload[:3] in (b"Z0,", b"z0,"):
             return self._breakpoint(payload[:1] == b"Z", int(payload.split(b",")[1], 16))
         return b""
@@ -382,14 +408,25 @@ class Machine:
         if not self._translates(address, self.selected):
             return b"E14"
         while len(raw) < length:
-            piece = self.memory.get(self._physical(address + len(raw)) & ~3)
+            place = address + len(raw)
+            piece = self.word_at(place)
             if piece is None:
                 return b"E14"
-            if self.kvm and self.breakpoints[address + len(raw) & ~3]:
+            if self.kvm and self.breakpoints[place & ~3]:
                 little = self._order() == "little"
                 piece = bytes.fromhex("00dddd00")[:: -1 if little else 1]  # what QEMU writes there
-            raw += piece
+            raw += piece[place & 3 :]
         return raw[:length].hex().encode()
+
+    def _put_memory(self, address: int, raw: bytes) -> bytes:
+        if not self._translates(address, self.selected):
+            return b"E14"
+        places = range(address, address + len(raw))
+        if any(self.word_at(place) is None for place in places):
+            return b"E14"
+        assert not any(self.breakpoints[place & ~3] for place in places), "it would be overwritten"
+        self.put_bytes(address, raw)
+        return b"OK"
 
     def _breakpoint(self, insert: bool, address: int) -> bytes:
         if not self._translates(address, self.resumed):
@@ -432,7 +469,7 @@ class Machine:
         if offset is not None:
             self.interrupt(n, offset, pc)
             return
-        raw = self.memory.get(self._physical(pc))
+        raw = self.word_at(pc)
         if raw is None:
             self.interrupt(n, 0x400, pc, 0x40000000)
             return

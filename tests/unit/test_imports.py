@@ -35,7 +35,7 @@ PURE_IMPORTS = {"__future__", "collections.abc", "enum", "functools", "re", "typ
 IMPORT_GDB = ("", "session", "commands")
 OPEN_SOCKETS = ("wire", "session.takeover")
 IO = {"socket", "select", "subprocess"}
-RESUME = {"engine.runner", "engine.past", "engine.borrowed", "wire.layer"}
+RESUME = {"engine.runner", "engine.past", "engine.alone", "wire.layer"}
 """The rooms that call `Stub.run`: the layer only where it is switched off."""
 
 LONGEST = 300

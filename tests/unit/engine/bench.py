@@ -11,7 +11,7 @@ import pytest
 from gdb_ppc_sstep.engine import record
 from gdb_ppc_sstep.engine.engine import Engine
 from gdb_ppc_sstep.engine.temporary import Undo
-from gdb_ppc_sstep.errors import SstepError, StubRefused
+from gdb_ppc_sstep.errors import SstepError, StubGone, StubRefused
 from gdb_ppc_sstep.options import Interrupts, Options
 from gdb_ppc_sstep.rsp.breakpoints import Breakpoint, GdbBreakpoints
 from gdb_ppc_sstep.rsp.resume import StopReply, parse_resume
@@ -32,6 +32,7 @@ class Bench:
     """An engine and what it works on.
 
     records: of what is in the guest, one after another, as the engine tells its journal.
+    told: the lines for the user.
     """
 
     def __init__(self, machine: Machine, *, hv: bool = False) -> None:
@@ -44,6 +45,7 @@ class Bench:
         self.stub.select(b"p1.1")
         self.log: list[str] = []
         self.records = [""]
+        self.told: list[str] = []
         self.breakpoints = GdbBreakpoints()
         self._options = Options()
         self.set()
@@ -57,6 +59,7 @@ class Bench:
             breakpoints=self.breakpoints,
             journal=lambda snapshot: self.records.append(record.written(snapshot)),
             undo=undo,
+            tell=self.told.append,
         )
         self.engine.apply(self._options)
 
@@ -70,10 +73,14 @@ class Bench:
         """What a resume packet from gdb ends with."""
         request = parse_resume(payload)
         assert request is not None
+        gone = False
         try:
             return self.engine.resume(request).stop
+        except StubGone:
+            gone = True
+            raise
         finally:
-            assert self.records[-1] == record.written(self.engine.snapshot)
+            assert gone or self.records[-1] == record.written(self.engine.snapshot)
 
     def step(self, payload: bytes = STEP) -> StopReply:
         """A step that ends as one does."""

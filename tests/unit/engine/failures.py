@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import pytest
@@ -12,7 +12,7 @@ from gdb_ppc_sstep.engine.temporary import Undo
 from gdb_ppc_sstep.errors import StubGone, StubRefused
 
 from .. import machine as m
-from ..machine import KERNEL, REAL, USER, Machine
+from ..machine import KERNEL, REAL, USER, FakeLink, Machine
 from .bench import Bench
 
 FAILING = {
@@ -54,6 +54,38 @@ def failing_at(machine: Machine, number: int, failure: Callable[[], bytes]) -> l
         return failure()
 
     machine.call = fails  # type: ignore[method-assign]
+    return failed
+
+
+def dead_from(link: FakeLink, number: int) -> list[bytes]:
+    """Have the connection end at one packet of those that do not resume; it is put into the list.
+
+    What is sent with it, in one write, still arrives.  From then on nothing reaches the stub,
+    whoever still tries.
+    """
+    call, resume, failed = link.call, link.resume, list[bytes]()
+    seen = 0
+
+    def begins(payloads: Sequence[bytes]) -> Callable[[], list[bytes]]:
+        nonlocal seen
+        if failed:
+            cut_off()
+        count = len(payloads)
+        seen += count
+        if seen < number:
+            replies = [call(one) for one in payloads]
+            return lambda: replies
+        if count > 1:
+            for one in payloads:
+                call(one)
+        failed.append(payloads[0])
+        raise StubGone("gone")
+
+    def resumes(payload: bytes) -> bytes:
+        return cut_off() if failed else resume(payload)
+
+    link.begin, link.resume = begins, resumes  # type: ignore[method-assign]
+    link.call = lambda payload: begins([payload])()[0]  # type: ignore[method-assign]
     return failed
 
 

@@ -7,8 +7,18 @@ from collections.abc import Callable
 
 import pytest
 
-from gdb_ppc_sstep.engine.ledger import Change, Ledger, Phase, Settle, Snapshot, Unarm
-from gdb_ppc_sstep.engine.steps import Armed, Found
+from gdb_ppc_sstep.engine.ledger import (
+    Change,
+    Ledger,
+    Phase,
+    Settle,
+    Snapshot,
+    Unarm,
+    Watched,
+    steps_of,
+)
+from gdb_ppc_sstep.engine.steps import Armed, Found, Lent
+from gdb_ppc_sstep.ppc.dawr import Window
 from gdb_ppc_sstep.ppc.isa import decode
 from gdb_ppc_sstep.rsp.resume import stopped
 
@@ -103,7 +113,7 @@ def test_equal_steps_are_told_apart() -> None:
     one, _ = in_phase(Phase.QUEUED, first)
     one.arm_ahead(second)
     one.sent(second, True)
-    assert [change.phase for change in one.snapshot] == [Phase.QUEUED]
+    assert [change.phase for change in steps_of(one.snapshot)] == [Phase.QUEUED]
 
 
 def test_what_is_refused_of_a_deferred_undoing_is_redone_and_not_counted_twice() -> None:
@@ -179,7 +189,30 @@ def test_a_guest_that_is_gone_leaves_nothing() -> None:
 def test_changes_of_a_killed_session_are_adopted() -> None:
     here, away = armed(), armed()
     one, told = ledger()
-    one.adopt([Change(here, Phase.ARMED, FOUND), Change(away, Phase.ARMED)])
+    one.adopt((Change(here, Phase.ARMED, FOUND), Change(away, Phase.ARMED)))
     assert one.outstanding == [here, away]
     assert one.collecting == Change(here, Phase.COLLECTING, FOUND)
     assert told[-1] == one.snapshot
+
+
+def test_windows_and_lent_threads_are_told_before_and_after() -> None:
+    one, told = ledger()
+    window = Watched(b"p1.1", Window(0x1000, 0x4B))
+    lent = Lent(b"p1.2", (("pc", 4),), (8, 12))
+
+    def last() -> list[object]:
+        return [*told[-1]]
+
+    one.watch(*window)
+    assert last() == [window]
+    one.lend(lent)
+    assert last() == [window, lent]
+    one.given_back(lent, False)
+    assert last() == [window, lent]
+    assert one.redo == [lent]
+    one.given_back(lent, True)
+    one.watch(b"p1.1", Window(0x1000, 0))
+    assert last() == []
+    one.lend(lent)
+    one.gone()
+    assert last() == []

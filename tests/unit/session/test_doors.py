@@ -59,6 +59,7 @@ def test_all_settings_are_told(open_door: Callable[[Reply], Any]) -> None:
         "Qppc-sstep.ail=3",
         "Qppc-sstep.interrupts=into",
         "Qppc-sstep.mask-interrupts=off",
+        "Qppc-sstep.watchpoints=auto",
         "Qppc-sstep.log-file=2f78",
         "Qppc-sstep.log=on",
         "Qppc-sstep.active=off",

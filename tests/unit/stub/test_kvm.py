@@ -295,3 +295,26 @@ def test_kvm_hv_is_sent_steps(hv: bool) -> None:
     assert request is not None
     stub.run(request)
     assert [packet[:7] for packet in machine.resumes] == [b"vCont;s" if hv else b"vCont;c"]
+
+
+def test_hardware_breakpoint_is_a_word_in_memory() -> None:
+    machine = program(m.NOP)
+    stub, _ = fresh(machine)
+    hardware = b"1,%x,4" % TEXT
+    assert stub.breakpoint(b"Z" + hardware) == b"OK"
+    assert machine.planted == {TEXT: 1}
+    stub.remove_later(b"z" + hardware, lambda error: False)
+    assert stub.keeps_breakpoint(b"z" + hardware)
+    assert machine.planted == {TEXT: 1}
+    assert stub.breakpoint(b"z" + hardware) == b"OK"
+    assert machine.planted == {}
+
+
+def test_hardware_breakpoint_where_nothing_is_mapped_says_what_to_do() -> None:
+    """As gdb shows it: what is behind the second dot."""
+    machine = program(m.NOP)
+    stub, _ = fresh(machine)
+    machine.reply[b"Z0,1000,"] = b"E22"
+    reply = stub.breakpoint(b"Z1,1000,4")
+    assert reply.split(b".", 2)[2].startswith(b"under KVM a hardware breakpoint is one in memory")
+    assert stub.breakpoint(b"Z0,1000,4") == b"E22"

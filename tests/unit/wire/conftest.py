@@ -10,24 +10,30 @@ from pathlib import Path
 import pytest
 
 from gdb_ppc_sstep.rsp.breakpoints import GdbBreakpoints
-from gdb_ppc_sstep.wire import layer as layer_module
+from gdb_ppc_sstep.wire import ending
 from gdb_ppc_sstep.wire.link import WireLink
 from gdb_ppc_sstep.wire.wire import Wire
 
 from ..machine import Machine
-from .rig import TIMEOUT, Rig, Start
+from .rig import TIMEOUT, Rig, Start, StubServer
 
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Starts a rig whose layer has greeted the stub; all is ended with the test."""
     rigs: list[Rig] = []
-    monkeypatch.setattr(layer_module, "RELEASE_TIME", 0.2)
+    monkeypatch.setattr(ending, "RELEASE_TIME", 0.2)
 
     def starting(
-        machine: Machine, *, acks: bool = True, ready: bool = True, qemu: bool = True
+        machine: Machine,
+        *,
+        acks: bool = True,
+        ready: bool = True,
+        qemu: bool = True,
+        server: type[StubServer] = StubServer,
     ) -> Rig:
-        rig = Rig(machine, tmp_path / f"log{len(rigs)}", acks=acks, qemu=qemu)
+        log = tmp_path / f"log{len(rigs)}"
+        rig = Rig(machine, log, acks=acks, qemu=qemu, server=server)
         rigs.append(rig)
         if ready:
             assert rig.start() == "ok"

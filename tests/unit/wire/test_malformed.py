@@ -21,7 +21,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gdb_ppc_sstep.wire import layer as layer_module
+from gdb_ppc_sstep.wire import ending
 
 from .. import machine as m
 from ..machine import NUMBERS, SE, TEXT, VIRTUAL, Machine
@@ -340,7 +340,7 @@ Begin = Callable[..., Session]
 def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Begin]:
     """begin(variant): a session whose layer has greeted the stub, which has played its tricks."""
     monkeypatch.chdir(tmp_path)  # for logs that a packet names
-    monkeypatch.setattr(layer_module, "RELEASE_TIME", 0.05)
+    monkeypatch.setattr(ending, "RELEASE_TIME", 0.05)
     sessions: list[Session] = []
 
     def beginning(variant: str, tricks: Sequence[Trick] = ()) -> Session:

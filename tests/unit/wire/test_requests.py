@@ -32,6 +32,7 @@ def test_status_tells_what_the_layer_knows(start: Start) -> None:
         "order": "little",
         "ail": 3,
         "vector": TRACE,
+        "watchpoints": "",
     }
 
 

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: MIT
+"""gdb's watchpoints where the stub has none: by the DAWR of each vCPU, or by steps.
+
+What gdb inserts is applied when the guest is resumed, to the vCPUs that run: gdb takes its
+watchpoints out at each stop, and to step over an access.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..errors import SstepError, StubRefused, Unsettled
+from ..options import Options, Watchpoints
+from ..ppc import dawr, isa, ranges
+from ..ppc.access import Access, access, may_access
+from ..ppc.dawr import OFF, Watch
+from ..ppc.isa import Instruction
+from ..ppc.sequences import atomic_sequence
+from ..rsp.breakpoints import Breakpoint, GdbBreakpoints
+from ..rsp.resume import Resume, StopReply, stopped
+from ..stub.known import PAGE
+from ..stub.stub import Stub
+from .steps import thread_name
+from .vectors import Vectors
+from .windows import Windows
+
+_NAMES = {2: b"watch", 3: b"rwatch", 4: b"awatch"}
+
+
+class Said:
+    """Lines for the user, each of them once until it is `over`."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._told: set[str] = set()
+
+    def say(self, line: str) -> None:
+        """Tell it, if it was not told lately."""
+        if line not in self._told:
+            self._told.add(line)
+            self._tell(line)
+
+    def over(self) -> None:
+        """What was told may be told again."""
+        self._told.clear()
+
+
+class Watching:
+    """The watchpoints of one engine.
+
+    by_steps: whether they are seen by steps alone.  over: the thread and the address of the access
+    that gdb was told of, where it now steps over that; else None.  how: how those were seen with
+    which gdb has resumed last, in words; empty for none.
+    """
+
+    def __init__(
+        self,
+        stub: Stub,
+        vectors: Vectors,
+        gdbs: GdbBreakpoints,
+        windows: Windows,
+        log: Callable[..., None],
+        said: Said,
+    ) -> None:
+        self._stub = stub
+        self._vectors = vectors
+        self._gdbs = gdbs
+        self._windows = windows
+        self._log = log
+        self._said = said
+        self._option = Watchpoints.AUTO
+        self._stub_takes: bool | None = None  # whether the stub has watchpoints of its own
+        self.by_steps = False
+        self.how = ""
+        self.over: tuple[bytes | None, int] | None = None
+        self._shown: tuple[bytes | None, int] | None = None  # the access that gdb was told of last
+        self._spaces: dict[Breakpoint, int | None] = {}  # the PID register, when it was inserted
+
+    def apply(self, options: Options) -> None:
+        """Watch as the user wants it from now on."""
+        self._option = options.watchpoints
+
+    # -- what gdb asks for
+
+    def answer(self, payload: bytes, one: Breakpoint, *, inserts: bool) -> bytes:
+        """The reply to a `Z` or `z` packet about a watchpoint."""
+        own = self._option in (Watchpoints.DAWR, Watchpoints.STEP)
+        if not own and (self._option is Watchpoints.OFF or self._stub_takes is not False):
+            reply = self._stub.call(payload)
+            if reply == b"OK":
+                self._stub_takes = True
+            if reply == b"OK" or self._option is Watchpoints.OFF or self._stub_takes:
+                return reply
+            self._stub_takes = False
+        if inserts and one not in self._spaces:
+            # An address of a program is one of this process, as far as the MMU tells them apart.
+            user = one.address >> 62 == 0
+            self._spaces[one] = self._stub.read_optional("pid") if user else None
+        return b"OK"
+
+    @property
+    def watches(self) -> tuple[Breakpoint, ...]:
+        """Those that are ours to see, of what gdb has inserted."""
+        watched = self._gdbs.watched
+        if not watched or self._option is Watchpoints.OFF:
+            return ()
+        return () if self._option is Watchpoints.AUTO and self._stub_takes else watched
+
+    # -- before the guest runs
+
+    def begin(self, request: Resume) -> None:
+        """gdb resumes: decide how its watchpoints are seen.  SstepError: they cannot be."""
+        watches, freely = self.watches, request.stepping is None
+        shown, self._shown = self._shown, None
+        self.over = None if watches or freely else shown
+        self.by_steps = False
+        self._windows.begin(OFF)
+        if not watches:
+            if freely:
+                self._spaces.clear()
+                self._said.over()
+                self.how = ""
+            return
+        if freely:
+            self._windows.look()
+        reason = self._reason(watches)
+        if reason is None:
+            return
+        if self._option is Watchpoints.DAWR:
+            raise SstepError(f"{reason}; use `set ppc-sstep watchpoints auto`")
+        self.by_steps, self.how = True, f"by steps ({reason})"
+        if self._option is not Watchpoints.STEP:
+            self._said.say(f"{reason}: watching by steps, which is slow")
+
+    def _reason(self, watches: tuple[Breakpoint, ...]) -> str | None:
+        """Why they cannot be seen by DAWR; None if they are from now on."""
+        if self._option is Watchpoints.STEP:
+            return "as it was set"
+        wanted = dawr.window(map(_watch, watches), self._vectors.processor())
+        if wanted is None:
+            return "the watchpoints do not fit into the one window of 512 bytes that the CPU has"
+        try:
+            if not self._windows.honours(wanted):
+                return f"this host does not honour a DAWR of {wanted.length} bytes"
+        except Unsettled:
+            raise
+        except StubRefused as refused:
+            return str(refused)
+        self._windows.begin(wanted)
+        self.how = f"by DAWR, {wanted.length} bytes at {wanted.address:#x}"
+        return None
+
+    # -- at an access
+
+    def look(self, thread: bytes | None) -> StopReply | None:
+        """Whether the next step of a thread, which is selected, is an access that is watched: the
+        stop for gdb.
+
+        Else the thread may be resumed for this step, and no match comes of it.
+        """
+        self._windows.spare(None)
+        if not self.watches:
+            return None
+        accesses = self._accesses()
+        for done in accesses:
+            hit = self._hit(thread, done)
+            if hit is not None:
+                return hit
+        if any(map(self._is_in_window, accesses)):
+            self._windows.spare(thread)  # in the window, and not what is watched in it
+        return None
+
+    def hit(self, thread: bytes | None, dar: int) -> StopReply | None:
+        """At a match, which is undone: the stop for gdb if the instruction at pc accesses what is
+        watched.
+
+        dar: an address of the access, as the match has told it.
+        """
+        stub = self._stub
+        pc = stub.read("pc")
+        done = self._access(pc, stub.instruction(pc), stub.read("msr"))
+        return self._hit(thread, done or Access(dar, 1, loads=True, stores=True))
+
+    def would_match(self, pc: int, state: int) -> bool:
+        """Whether the instruction at `pc` of the selected thread would match with the MSR `state`,
+        or would have before its window was taken away.
+        """
+        done = self._access(pc, self._stub.instruction(pc), state)
+        return done is not None and self._windows.has_had(self._stub.thread, done)
+
+    def accesses(self) -> list[int]:
+        """Where the selected thread may access memory, of the next instructions."""
+        stub = self._stub
+        pc = stub.read("pc")
+        count = min(ranges.STRAIGHT, (-pc % PAGE or PAGE) // 4)
+        try:
+            words = stub.code(pc, count)
+        except StubRefused:
+            return [pc]
+        return [
+            pc + 4 * n
+            for n, word in enumerate(words)
+            if word >> 26 == 1 or may_access(isa.decode(word), 0)
+        ]
+
+    def _is_in_window(self, done: Access | None) -> bool:
+        return done is not None and self._windows.now.has(done.address, done.length)
+
+    def _accesses(self) -> list[Access]:
+        """Those of the next step of the selected thread: of an atomic sequence, which is stepped as
+        one, all of them, with the registers as they are before it.
+        """
+        stub = self._stub
+        pc = stub.read("pc")
+        code = {pc: stub.instruction(pc)}
+        if code[pc].begins_sequence:
+            sequence = atomic_sequence(pc, stub.read("msr"), stub.instruction)
+            code = code if sequence is None else sequence.code
+        state = stub.read("msr")
+        accesses = (self._access(place, one, state) for place, one in code.items())
+        return [done for done in accesses if done is not None]
+
+    def _access(self, place: int, instruction: Instruction, state: int) -> Access | None:
+        stub = self._stub
+        suffix = stub.instruction(place + 4).word if instruction.length == 8 else 0
+        return access(instruction, suffix, place, state, stub.read)
+
+    def _hit(self, thread: bytes | None, done: Access | None) -> StopReply | None:
+        if done is None:
+            return None
+        at, length, loads, stores = done
+        for one in self.watches:
+            if _watch(one).touches(at, length, loads=loads, stores=stores) and self._is_here(one):
+                self._log("{} hits the watchpoint at {:#x}", thread_name(thread), one.address)
+                self._shown = thread, self._stub.read("pc")
+                stop = stopped(thread)
+                start = b"T05%s:%x;" % (_NAMES[one.kind], max(at, one.address))
+                return stop._replace(payload=start + stop.payload[3:])
+        return None
+
+    def _is_here(self, one: Breakpoint) -> bool:
+        """Whether the selected thread is in the process in which it was set."""
+        space = self._spaces.get(one)
+        if space is None:
+            return True
+        return self._stub.read_optional("pid") in (None, space)
+
+
+def _watch(one: Breakpoint) -> Watch:
+    return Watch(one.address, one.length, loads=one.counts_loads, stores=one.counts_stores)

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+"""The rooms of the watchpoints of one engine, and what is done in several of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..ppc.dawr import OFF
+from ..rsp.breakpoints import GdbBreakpoints
+from ..rsp.resume import Resume
+from ..stub.stub import Stub
+from .alone import Alone
+from .dawr import Dawr
+from .hypercall import Hypercalls
+from .ledger import Ledger
+from .matches import Matches
+from .past import Past
+from .vcpu import Vcpu
+from .vectors import Vectors
+from .watching import Said, Watching
+from .windows import Windows
+
+
+class Watchpoints:
+    """watching: what gdb asks for.  windows: the DAWR of each vCPU.  matches: what comes of it."""
+
+    def __init__(
+        self,
+        stub: Stub,
+        vcpu: Vcpu,
+        vectors: Vectors,
+        gdbs: GdbBreakpoints,
+        ledger: Ledger,
+        past: Past,
+        alone: Alone,
+        log: Callable[..., None],
+        tell: Callable[[str], None],
+    ) -> None:
+        """tell: takes a line for the user."""
+        said = Said(tell)
+        hypercalls = Hypercalls(stub, past, alone)
+        dawr = Dawr(stub, vectors, alone, hypercalls, log)
+        self.windows = Windows(stub, ledger, dawr, log, said.say)
+        self.watching = Watching(stub, vectors, gdbs, self.windows, log, said)
+        self.matches = Matches(
+            stub,
+            vcpu,
+            vectors,
+            ledger,
+            self.watching,
+            self.windows,
+            past,
+            hypercalls,
+            alone,
+            log,
+            said,
+        )
+
+    @property
+    def how(self) -> str:
+        """How watchpoints are seen where the stub has none, in words; empty: there are none."""
+        how = self.watching.how
+        if not how or self.watching.by_steps:
+            return how
+        return f"{how} on {', '.join(self.windows.threads)}, caught at {self.matches.how}"
+
+    def begin(self, request: Resume) -> None:
+        """gdb resumes.  SstepError: its watchpoints cannot be seen."""
+        self.watching.begin(request)
+        self.matches.begin(freely=request.stepping is None)
+
+    def let_go(self) -> bool:
+        """Take the windows away before the guest is let go; whether it may be.
+
+        If not, a match is on the way to where it is caught, or a vCPU cannot be reached: the guest
+        has to run on a little.
+        """
+        self.windows.begin(OFF)  # whatever gdb has inserted
+        self.windows.disarm()
+        self.matches.begin(freely=True)
+        return not (self.windows.expect_matches or self.matches.are_coming)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+"""The end of a session: the guest is left without anything of ours, or of a gdb that died."""
+
+from __future__ import annotations
+
+import time
+
+from ..engine.engine import Engine
+from ..engine.steps import NOT_HOME, RELEASE_TIME
+from ..errors import SstepError
+from ..rsp.breakpoints import GdbBreakpoints
+from ..stub.stub import Stub
+from .link import WireLink
+from .log import DebugLog
+
+
+class Ending:
+    """Of one layer."""
+
+    def __init__(
+        self, link: WireLink, stub: Stub, engine: Engine, gdbs: GdbBreakpoints, log: DebugLog
+    ) -> None:
+        self._link = link
+        self._stub = stub
+        self._engine = engine
+        self._gdbs = gdbs
+        self._log = log
+
+    def let_go(self) -> None:
+        """gdb detaches: from now on the guest is nobody's."""
+        self._collect()
+        self._engine.disown()
+
+    def gdb_went(self, *, runs: bool) -> None:
+        """gdb closed its end or died: the guest is left with no breakpoint and no armed step.
+
+        runs: whether it ran when that happened.  As with a stub alone it runs on then, and else
+        stays stopped.  SstepError: not all of it can be done.
+        """
+        for one in self._gdbs:
+            if one.stops_code:
+                self._stub.breakpoint(one.removal)
+            else:
+                self._engine.watch(one.removal, one, inserts=False)
+        self._gdbs.clear()
+        self._collect()
+        if runs:
+            self._link.wire.stub.send(b"c")
+
+    def _collect(self) -> None:
+        """Before the guest is left alone: bring interrupted steps home, or say that it failed."""
+        end = time.monotonic() + RELEASE_TIME
+        try:
+            with self._link.interrupting_at(end):
+                home = self._engine.release(lambda: time.monotonic() < end)
+        except SstepError as error:
+            self._log.line(str(error))
+            home = False
+        if not home:
+            self._log.say(NOT_HOME)

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: MIT
+"""tests/run --matrix: the KVM HV tests on every row of fixtures/rows.py, and what that proves.
+
+A row that cannot be made or that fails does not end it.  Of what ran, a line for each row goes into
+the table of docs/support.md; lines of rows that were not asked for stay.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fixtures.rows import ROWS
+
+ROOT = Path(__file__).parents[1]
+SUPPORT = ROOT / "docs" / "support.md"
+BEGIN = "<!-- written by tests/run --matrix -->"
+END = "<!-- end of what it writes -->"
+HEAD = (
+    "| row | host | QEMU in it | Linux guest | gdb | date | run | passed | failed, skipped |",
+    "|---|---|---|---|---|---|---|---|---|",
+)
+UNKNOWN = "?"
+
+
+@dataclass
+class Result:
+    """What a row has come to."""
+
+    row: str
+    versions: dict[str, str] = field(default_factory=dict)
+    """What the row's own test has read from the running host and guest."""
+    passed: int = 0
+    failed: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    reason: str = ""
+    """Why no test was run, if that is so."""
+    seconds: float = 0
+
+    @property
+    def good(self) -> bool:
+        """Whether tests have passed and none has failed."""
+        return bool(self.passed) and not self.failed and not self.reason
+
+    def line(self, date: str, gdb: str) -> str:
+        """That of the table."""
+        known = (self.versions.get(name, UNKNOWN) for name in ("host", "QEMU", "guest"))
+        run = self.passed + len(self.failed)
+        others = [f"failed: {name}" for name in self.failed]
+        others += [f"skipped: {name}" for name in self.skipped]
+        said = self.reason or "; ".join(others) or "none"
+        cells = (f"`{self.row}`", *known, gdb, date, str(run), str(self.passed), said)
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def read(row: str, report: Path) -> Result:
+    """From pytest's JUnit report."""
+    result = Result(row)
+    for case in ET.parse(report).getroot().iter("testcase"):
+        name = f"{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}"
+        for one in case.iter("property"):
+            result.versions[one.get("name", "")] = one.get("value", "")
+        skipped = case.find("skipped")
+        if case.find("failure") is not None or case.find("error") is not None:
+            # Of a test that fails and whose end fails as well there may be two.
+            result.failed.append(name)
+        elif skipped is not None:
+            result.skipped.append(f"{name} ({skipped.get('message', '')})")
+        else:
+            result.passed += 1
+    result.failed = list(dict.fromkeys(result.failed))
+    return result
+
+
+def replaced(text: str, lines: Iterable[str]) -> str:
+    """docs/support.md with these lines of its table, in place of those of the same rows.
+
+    The table is in the order of fixtures/rows.py; a row that is there no more goes.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    written, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"no place between {BEGIN} and {END}")
+    known = {
+        found[1]: line
+        for line in (*written.splitlines(), *lines)
+        if (found := re.match(r"\| `([^`]+)` \|", line))
+    }
+    table = [*HEAD, *(known[row] for row in ROWS if row in known)]
+    return before + BEGIN + "\n\n" + "\n".join(table) + "\n\n" + END + after
+
+
+def run(row: str, folder: Path, arguments: Sequence[str]) -> Result:
+    """The tests of one row."""
+    print(f"\n--- row {row} ---", flush=True)
+    begin = time.monotonic()
+    made = subprocess.run(
+        [sys.executable, "-m", "fixtures.kvm_hv_image", row],
+        cwd=ROOT,
+        check=False,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    if made.returncode:
+        why = (made.stderr.strip().splitlines() or [UNKNOWN])[-1]
+        return Result(row, reason=f"not run: {why}")
+    report = folder / f"{row}.xml"
+    command = [
+        *(sys.executable, "-m", "pytest", "--tiers=kvm", "--each-tier", "--row", row),
+        *(f"--junitxml={report}", "--override-ini=junit_family=xunit1", "tests/system"),
+        *arguments,
+    ]
+    status = subprocess.run(command, cwd=ROOT, check=False).returncode
+    if not report.exists():
+        return Result(row, reason=f"not run: pytest's status {status}")
+    result = read(row, report)
+    if status and not result.failed:
+        result.failed.append(f"pytest, status {status}")
+    result.seconds = time.monotonic() - begin
+    return result
+
+
+def table(results: Iterable[Result]) -> str:
+    """For the terminal."""
+    lines = []
+    for result in results:
+        skipped = f", {len(result.skipped)} skipped" if result.skipped else ""
+        said = result.reason or f"{result.passed} passed, {len(result.failed)} failed{skipped}"
+        lines.append(f"{result.row:16} {said}, {result.seconds:.0f} s")
+        lines += [f"    {name}: {value}" for name, value in result.versions.items()]
+        lines += [f"    failed: {name}" for name in result.failed]
+        lines += [f"    skipped: {name}" for name in result.skipped]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str]) -> int:
+    """ROW..., all if none is named; what begins with - and what follows it is for pytest."""
+    options = next((i for i, one in enumerate(arguments) if one.startswith("-")), len(arguments))
+    names, rest = arguments[:options] or list(ROWS), arguments[options:]
+    if unknown := [name for name in names if name not in ROWS]:
+        print(f"no row {' '.join(unknown)}: {' '.join(ROWS)}", file=sys.stderr)
+        return 2
+    from tests.harness.driver import gdb_version
+
+    date, gdb = time.strftime("%Y-%m-%d"), gdb_version()
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            results.append(run(name, Path(folder), rest))
+            if not rest:  # a part of the tests proves less
+                line = results[-1].line(date, str(gdb))
+                SUPPORT.write_text(replaced(SUPPORT.read_text("utf-8"), [line]), "utf-8")
+    print("\n" + table(results))
+    return 0 if all(result.good for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

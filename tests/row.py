@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""The row that tests under KVM HV run on (see fixtures/rows.py), and which of them fit it.
+
+A pytest plugin, with two options:
+
+  --row NAME   the host, its kernel and QEMU, and the guests'; the row of CI's tier kvm if not given
+  --short      of tier kvm only what SHORT names, and what is for the row's CPU alone
+
+The mark `cpu(NAME)` is of tests for hosts of one CPU: on other rows they are skipped, by name.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from fixtures.rows import DEFAULT, ROWS, Row
+
+SHORT: dict[str, tuple[str, ...]] = {
+    "test_kvm.py::test_instructions": ("endian=be",),
+    "test_kvm.py::test_mode_auto_knows_it": (),
+    "test_kvm.py::test_the_row_is_what_it_says": (),
+    "test_kvm.py::test_500_steps_in_kernel_code": (),
+    "test_kvm.py::test_system_call": ("scv",),
+    "test_kvm.py::test_page_fault": (),
+    "test_kvm.py::test_interrupting": ("2",),
+    "test_kvm.py::test_500_steps_on_each_vcpu": (),
+    "test_kvm.py::test_breakpoints_on_both_vcpus": (),
+}
+"""What --short keeps of tier kvm, for CI's second row, by how the names begin: of each the cases
+whose parameters begin as given here, all if none is."""
+
+_SYSTEM = "tests/system/"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--row",
+        default=DEFAULT.name,
+        choices=list(ROWS),
+        metavar="NAME",
+        help=f"the KVM HV host: {', '.join(ROWS)}",
+    )
+    parser.addoption("--short", action="store_true", help="of tier kvm only what SHORT names")
+
+
+def row_of(config: pytest.Config) -> Row:
+    """The one that was asked for."""
+    return ROWS[config.getoption("row")]
+
+
+def _cpu(item: pytest.Item) -> str | None:
+    """The only CPU that a test is for, if that is so."""
+    mark = item.get_closest_marker("cpu")
+    return str(mark.args[0]) if mark else None
+
+
+def _fits(item: pytest.Item, name: str, kept: tuple[str, ...]) -> bool:
+    test, _, parameters = item.nodeid.removeprefix(_SYSTEM).partition("[")
+    return test == name and (not kept or parameters.startswith(kept))
+
+
+def _in_short(item: pytest.Item) -> bool:
+    return any(_fits(item, name, kept) for name, kept in SHORT.items())
+
+
+def _stale(items: list[pytest.Item]) -> list[str]:
+    """What SHORT says and no test fits."""
+    return [
+        f"{name} {case}".strip()
+        for name, kept in SHORT.items()
+        for case in kept or ("",)
+        if not any(_fits(item, name, (case,)) for item in items)
+    ]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    row = row_of(config)
+    whole = config.getoption("each_tier")  # all of tests/system was collected
+    if config.getoption("short") and whole and (stale := _stale(items)):
+        raise pytest.UsageError(f"tests/row.py: SHORT names what does not exist: {stale}")
+    left_out = []
+    for item in items:
+        cpu = _cpu(item)
+        if cpu not in (None, row.cpu):
+            item.add_marker(pytest.mark.skip(reason=f"{cpu} hosts only, row {row.name} has none"))
+        kvm = item.get_closest_marker("kvm") is not None
+        if config.getoption("short") and kvm and cpu != row.cpu and not _in_short(item):
+            left_out.append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"row: {row_of(config).name}"

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+"""What tests/run --matrix makes of pytest's reports, and of docs/support.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fixtures.rows import DEFAULT, ROWS
+from tests import matrix
+
+REPORT = """<?xml version="1.0"?>
+<testsuites><testsuite name="pytest" tests="4">
+<testcase classname="tests.system.test_kvm" name="test_a"/>
+<testcase classname="tests.system.test_kvm" name="test_row">
+  <properties><property name="host" value="POWER9, Linux 6.1"/></properties></testcase>
+<testcase classname="tests.system.test_kvm" name="test_b[2]"><failure message="no"/></testcase>
+<testcase classname="tests.system.test_kvm" name="test_b[2]"><error message="no"/></testcase>
+<testcase classname="tests.system.test_watch_kvm" name="test_c">
+  <skipped message="POWER10 hosts only"/></testcase>
+</testsuite></testsuites>
+"""
+
+
+def test_a_report_is_read(tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    report.write_text(REPORT, "utf-8")
+    result = matrix.read("power9", report)
+    assert result.passed == 2
+    assert result.failed == ["test_kvm::test_b[2]"]
+    assert result.skipped == ["test_watch_kvm::test_c (POWER10 hosts only)"]
+    assert result.versions == {"host": "POWER9, Linux 6.1"}
+    assert not result.good
+    assert result.line("2026-11-28", "13.1") == (
+        "| `power9` | POWER9, Linux 6.1 | ? | ? | 13.1 | 2026-11-28 | 3 | 2 |"
+        " failed: test_kvm::test_b[2]; skipped: test_watch_kvm::test_c (POWER10 hosts only) |"
+    )
+
+
+def test_a_row_that_was_not_run_is_no_success() -> None:
+    result = matrix.Result("power9", reason="not run: no mirror")
+    assert not result.good
+    assert "| 0 | 0 | not run: no mirror |" in result.line("today", "13.1")
+    assert "not run: no mirror" in matrix.table([result])
+    assert not matrix.Result("power9", skipped=["all"]).good, "a row that has skipped everything"
+
+
+def test_lines_of_other_rows_stay() -> None:
+    first, second = list(ROWS)[:2]
+    empty = f"before\n{matrix.BEGIN}\n{matrix.END}\nafter\n"
+    one = matrix.replaced(empty, [f"| `{second}` | old |", "| `no row of today` | old |"])
+    both = matrix.replaced(one, [f"| `{first}` | new |"])
+    again = matrix.replaced(both, [f"| `{second}` | newer |"])
+    assert both.startswith("before\n") and both.endswith("\nafter\n")
+    assert [line for line in again.splitlines() if line.startswith("| `")] == [
+        f"| `{first}` | new |",
+        f"| `{second}` | newer |",
+    ]
+    with pytest.raises(ValueError, match="no place"):
+        matrix.replaced("nothing here", [])
+
+
+def test_it_has_a_place_in_the_page() -> None:
+    assert matrix.replaced(matrix.SUPPORT.read_text("utf-8"), []).count(matrix.BEGIN) == 1
+    assert DEFAULT.name in ROWS and all(name == row.name for name, row in ROWS.items())
