@@ -47,13 +47,16 @@
   (settle)
   (show))
 
+(defun enter (text)
+  "Type TEXT at the prompt."
+  (goto-char (point-max))
+  (insert text)
+  (comint-send-input))
+
 (defun types (text)
-  "Type TEXT at the prompt, which does not resume."
+  "Type TEXT, which does not resume."
   (princ (format "%s\n" text))
-  (with-current-buffer gud-comint-buffer
-    (goto-char (point-max))
-    (insert text)
-    (comint-send-input))
+  (with-current-buffer gud-comint-buffer (enter text))
   (accept-process-output nil 0.1)
   (settle))
 
@@ -62,7 +65,7 @@
 (dolist (type '(gdb-breakpoints-buffer gdb-stack-buffer gdb-locals-buffer))
   (gdb-get-buffer-create type))
 (types (concat "file " (getenv "ELF")))
-(types (concat "target remote " (getenv "TARGET")))
+(resumes "connect" (lambda () (enter (concat "target remote " (getenv "TARGET")))))
 (types "break work")
 (resumes "cont" (lambda () (gud-cont 1)))
 (resumes "stepi" (lambda () (gud-stepi 1)))
