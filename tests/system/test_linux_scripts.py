@@ -30,8 +30,11 @@ def session(gdb: Gdb, guest: Qemu, image: LinuxImage) -> list[str]:
     gdb.command("break do_exit")
     gdb.command("disable 2")
     said = [gdb.command("continue", 90)]
-    for step in ("stepi", "stepi 3", "nexti", "nexti 5"):
-        said += [gdb.command(step), gdb.command("x/i $pc")]
+    gdb.command("stepi")  # a call by the module's table, which has four straight instructions
+    here = gdb.pc
+    gdb.command("stepi 3")
+    # Of QEMU's own steps one may stay where it is (seen once), so this is not compared.
+    assert gdb.name == "native" or gdb.pc == here + 12
     said += [gdb.command("info breakpoints"), gdb.command("continue", 60)]
     loaded = gdb.command("python print(loads.seen)")
     assert re.fullmatch(rf"\[\('{linux.MODULE}', \d+\)\]\n", loaded), loaded
