@@ -143,10 +143,16 @@ class Undoing:
         self._stub.send_queued()
 
     def _put_srrs_back(self, armed: Armed, thread: bytes | None) -> bool:
-        """If SRR0 and SRR1 are as the Trace interrupt of the step before has left them; whether."""
+        """If SRR0 and SRR1 are as the Trace interrupt of the step before has left them; whether.
+
+        Where the stub has refused one of them, the other is back already.
+        """
         if not armed.overwrites_srrs or thread != armed.thread or self._last is None:
             return False
-        left = self._vcpu.given_srrs() == self._last[1:]
+        srrs, before = self._vcpu.given_srrs(), (armed.srr0, armed.srr1)
+        if srrs is None or srrs == before:
+            return False
+        left = all(now in both for now, *both in zip(srrs, self._last[1:], before))
         if left:
             self._write_srrs(armed)
         return left

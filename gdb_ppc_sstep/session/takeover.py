@@ -101,7 +101,8 @@ def _sockets() -> Iterator[int]:
     try:
         fds = sorted(int(name) for name in os.listdir("/proc/self/fd"))
     except OSError as error:
-        raise SstepError(f"gdb's file descriptors cannot be listed ({error})") from error
+        why = f"gdb's file descriptors are not to be seen in /proc ({error.strerror})"
+        raise SstepError(why) from error
     for fd in fds:
         try:
             if fd <= 2 or not stat.S_ISSOCK(os.fstat(fd).st_mode):

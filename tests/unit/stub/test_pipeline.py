@@ -197,3 +197,14 @@ def test_stub_gone_while_one_waits() -> None:
     machine.call = real  # type: ignore[method-assign]
     assert stub.call(b"qC") == b"QCp01.01"
     assert stub.unanswered == []
+
+
+def test_what_one_thread_was_written_is_not_taken_for_anothers() -> None:
+    """It goes out with the packet that selects the other, which then gets the same."""
+    machine = program(m.NOP, vcpus=2)
+    stub, _ = started(machine)
+    for thread in (b"p1.1", b"p1.2"):
+        stub.select(thread)
+        stub.write("r3", 1, reads_back=True)
+    stub.send_queued()
+    assert [cpu["r3"] for cpu in machine.vcpus] == [1, 1]
