@@ -25,7 +25,7 @@ from gdb_ppc_sstep.rsp.breakpoints import Breakpoint
 from gdb_ppc_sstep.rsp.resume import StopReply, parse_resume
 
 from .. import machine as m
-from ..machine import SE, TEXT, VIRTUAL, Machine
+from ..machine import KERNEL, SE, TEXT, VIRTUAL, Machine
 from .bench import CTRL_C, Bench
 from .failures import cut_off, failing_at, refused
 
@@ -36,6 +36,7 @@ LOOP, CALLED = 24, TEXT + 0x4000
 ROOM = 0x100000  # between the code of two vCPUs
 HANDLERS = (0x300, 0x400, 0x500, 0x700, 0x900, 0xC00)
 ADDRESS = 0x1234
+IN_HANDLER = KERNEL & ~(m.EE | m.RI)
 
 
 def code(vcpu: int) -> int:
@@ -263,7 +264,8 @@ class Day:
         machine, outstanding = self.machine, self.on.engine.outstanding
         assert machine.planted == dict.fromkeys(self.gdbs, 1)
         for vcpu, cpu in enumerate(machine.vcpus):
-            assert not cpu["msr"] & SE, (vcpu, hex(cpu["pc"]))
+            state = IN_HANDLER if cpu["pc"] < TEXT else KERNEL
+            assert cpu["msr"] == state, (vcpu, hex(cpu["pc"]), hex(cpu["msr"]))
             assert cpu["pc"] != VIRTUAL | 0xD00
             assert outstanding or not cpu["srr1"] & SE
         self.done["outstanding"] += bool(outstanding)
