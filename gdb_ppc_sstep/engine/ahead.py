@@ -42,6 +42,8 @@ class Ahead:
         action = request.stepping
         if action is None or action.verb != b"s" or action.thread != self._stub.thread:
             return
+        if self._ledger.redo:
+            return  # registers are not yet as the step has them
         try:
             if self._gdbs.code_at(self._stub.read("pc")):
                 return  # gdb will have it out of the way first
@@ -58,7 +60,7 @@ class Ahead:
         armed, target, stub = step.target.armed, step.target, self._stub
         if armed is None or armed.vector is None or step.blocking:
             return
-        if self._ledger.outstanding or self._ledger.redo:
+        if self._ledger.outstanding:
             return
         with self._temporary.planted(target.must, target.may):
             stub.write("msr", armed.written, reads_back=True)

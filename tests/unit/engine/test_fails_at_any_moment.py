@@ -95,3 +95,21 @@ def test_srr_that_is_refused_where_a_step_ahead_is_taken_back(register: bytes) -
     on.engine.quiesce()
     assert machine.changed(native) == {}
     on.clean()
+
+
+def test_nothing_is_planned_while_a_step_is_half_undone() -> None:
+    """Its MSR was refused, as it may be when a breakpoint of gdb's is put back behind it."""
+    machine = program(*[m.addi(4, 4, 1)] * 40)
+    native = machine.native(steps=2)
+    on = bench(machine)
+    on.set(undo=Undo.DEFER)
+    on.step()
+    machine.reply[b"P41="] = b"E22"
+    with pytest.raises(StubRefused):
+        on.engine.quiesce()
+    machine.reply.clear()
+    on.ahead(True)
+    on.step()
+    on.engine.quiesce()
+    assert machine.changed(native) == {}
+    on.clean()
