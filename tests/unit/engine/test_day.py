@@ -224,15 +224,12 @@ class Day:
     def killed(self) -> None:
         """The session; the next one has its record, and gdb plants its breakpoints again."""
         failed = failing_at(self.machine, self.random.randrange(1, 40), cut_off)
-        one, resume = self.machine.call, self.machine.resume
 
-        def gone(payload: bytes) -> bytes:
-            return cut_off() if failed else one(payload)
+        def gone(obeyed: Callable[..., bytes]) -> Callable[..., bytes]:
+            return lambda payload: cut_off() if failed else obeyed(payload)
 
-        self.machine.call = gone  # type: ignore[method-assign]
-        self.machine.resume = (  # type: ignore[method-assign]
-            lambda payload: cut_off() if failed else resume(payload)
-        )
+        self.machine.call = gone(self.machine.call)  # type: ignore[method-assign]
+        self.machine.resume = gone(self.machine.resume)  # type: ignore[method-assign]
         with suppress(StubGone):
             self.step()
         known = record.read(self.on.records[-1])
