@@ -128,7 +128,11 @@ class Undoing:
         found: the Trace interrupt that was being undone when it was killed, if any.
         """
         self._stub.select(armed.thread if found is None else found.thread)
-        if found is None and self._stub.read("pc") == armed.vector:
+        pc = self._stub.read("pc")
+        if armed.vector is None and msr.is_vector(pc) and self.clean_srr1(armed, pc):
+            self._ledger.disarm(armed)  # its instruction took an interrupt, with MSR[EE] masked
+            return
+        if found is None and pc == armed.vector:
             srrs = self._vcpu.given_srrs()
             found = None if srrs is None else Found(armed.thread, *srrs)
         if found is not None:

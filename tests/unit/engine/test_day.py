@@ -78,6 +78,7 @@ class Day:
         self.done: Counter[str] = Counter()
         self.last = ""
         self.gdbs: set[int] = set()
+        self.gone = False
         self.verbs: list[tuple[int, Callable[[], None]]] = [
             (40, self.step),
             (8, self.range),
@@ -138,7 +139,7 @@ class Day:
                 request = parse_resume(self.payload(b"s", vcpu))
                 assert request is not None
                 self.on.engine.prepare(request, arm=self.random.random() < 0.7)
-        if native and self.on.options.interrupts is Interrupts.INTO:
+        if native and not self.gone and self.on.options.interrupts is Interrupts.INTO:
             self.on.engine.quiesce()
             self.on.engine.recover()  # something may have been refused that was sent ahead
             self.on.engine.quiesce()
@@ -228,12 +229,15 @@ class Day:
         def gone(obeyed: Callable[..., bytes]) -> Callable[..., bytes]:
             return lambda payload: cut_off() if failed else obeyed(payload)
 
+        self.gone = True  # at any moment
         self.machine.call = gone(self.machine.call)  # type: ignore[method-assign]
         self.machine.resume = gone(self.machine.resume)  # type: ignore[method-assign]
         with suppress(StubGone):
             self.step()
         known = record.read(self.on.records[-1])
+        self.complete_return()
         del self.machine.call, self.machine.resume
+        self.gone = False
         self.done["sessions killed"] += len(failed)
         self.machine.breakpoints.clear()  # as QEMU does at the next connect
         self.on.breakpoints.clear()
@@ -242,6 +246,14 @@ class Day:
         self.done["taken back"] += len(self.on.engine.clean(known))
         for address in self.gdbs:
             self.plant(address, insert=True)
+
+    def complete_return(self) -> None:
+        """An emulated return is in no record: what writes pc and MSR leaves the layer at once."""
+        for cpu in self.machine.vcpus:
+            if cpu["pc"] >= TEXT and cpu["msr"] == IN_HANDLER:
+                assert ": emulate" in self.on.log[-1]
+                cpu["msr"] = KERNEL
+                self.done["killed in half a return"] += 1
 
     def calm_down(self) -> None:
         with suppress(AttributeError):
