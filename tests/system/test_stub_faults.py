@@ -169,9 +169,9 @@ def cpu_time(pid: int) -> float:
     ("door", "who", "command"),
     [
         ("wire", "gdb", "stepi 1000000"),
-        ("wire", "gdb", "next 1000000"),
+        pytest.param("wire", "gdb", "next 1000000", marks=pytest.mark.soak),
         ("wire", "layer", "stepi 1000000"),
-        ("commands", "gdb", "stepi 1000000"),
+        pytest.param("commands", "gdb", "stepi 1000000", marks=pytest.mark.soak),
     ],
 )
 def test_stopped_in_mid_step(

@@ -146,7 +146,7 @@ def test_who_runs_during_steps(gdb: Gdb, locking: str) -> None:
 
 
 @pytest.mark.parametrize("door", ["wire", "commands"])
-@pytest.mark.parametrize("smp", [2, 4, 8])
+@pytest.mark.parametrize("smp", [2, 4, pytest.param(8, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("command", ["continue", "stepi", "stepi 3"])
 def test_no_hit_is_lost_and_none_counted_twice(gdb: Gdb, smp: int, command: str) -> None:
     """All vCPUs come to one breakpoint, again and again: each of its rounds is told once."""
@@ -166,6 +166,22 @@ def test_no_hit_is_lost_and_none_counted_twice(gdb: Gdb, smp: int, command: str)
         assert numbers == list(range(1, len(numbers) + 1)), rounds
     counted = re.search(r"already hit (\d+) times", gdb.command("info breakpoints"))
     assert counted is not None and int(counted[1]) == hits + 1
+
+
+@pytest.mark.parametrize("smp", [8])
+def test_each_of_eight_is_stepped(gdb: Gdb, smp: int) -> None:
+    """And nothing of a step is left on any."""
+    gdb.command("set var go = 1")
+    gdb.command("break meet")
+    gdb.command("continue")
+    for thread in range(1, smp + 1):
+        gdb.command(f"thread {thread}")
+        gdb.command("stepi 3")
+        gdb.command("next")
+    assert "Outstanding: none" in gdb.status()
+    for thread in range(1, smp + 1):
+        gdb.command(f"thread {thread}")
+        assert gdb.value("$msr") & 0x400 == 0
 
 
 @pytest.mark.parametrize("variant", VARIANTS[1:2], ids=variant_name)
