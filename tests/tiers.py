@@ -37,6 +37,8 @@ QUICK: dict[str, tuple[str, ...]] = {
     "test_sessions.py::test_interrupts": ("stepi", "continue"),
     "test_sessions.py::test_other_extensions": ("ours first-gef", "ours last-gdb-dashboard"),
     "test_shapes.py::test_transcripts": ("endian=le-opt=O2",),
+    "test_stub_faults.py::test_a_reply_is_too_late": ("never",),
+    "test_stub_faults.py::test_stopped_in_mid_step": ("wire-gdb-stepi",),
     "test_vcpus.py::test_every_register_of_every_vcpu": ("be-2-wire", "le-1-commands"),
     "test_vcpus.py::test_no_hit_is_lost": ("stepi-4-wire", "continue-2-commands"),
     "test_watch_steps.py::test_every_access": ("endian=be",),
