@@ -241,7 +241,7 @@ def test_by_steps(pair: Oracle) -> None:
         gdb.command("watch *(int *)&word")
     assert values(pair, "continue") and values(pair, "continue")
     assert ours.pc == ours.value("(long)&x_word") + 4
-    assert "by steps (as it was set)" in ours.status()
+    assert "by steps (as it was set)\n" in ours.status()
     ours.command("set ppc-sstep watchpoints auto")
     for other, why in (
         ("*(long *)&rounds", "this host does not honour a DAWR of"),
