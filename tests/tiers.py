@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: MIT
 """The tiers of the tests: which test is of which, which are run, and what each has come to.
 
-A pytest plugin, with three options that tests/run uses:
+A pytest plugin, with four options that tests/run uses:
 
   --tiers=A,B   only tests of these tiers
   --each-tier   it is a failure if one of them has run no test
   --quick       of the tests that QUICK names only the cases that it keeps (and of each property
                 fewer examples: tests/conftest.py)
+  --skips=FILE  write why tests were skipped there, a line `TIER: REASON` for each reason
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from pathlib import Path
 
 import pytest
 
-MARKED = ("lldb", "kvm", "linux", "bare")
+MARKED = ("clients", "lldb", "kvm", "linux", "bare")
 """Tiers that a test is of by the mark of that name, the first that it has; else `unit`."""
 
 SYSTEM = "tests/system/"
@@ -36,6 +37,8 @@ QUICK: dict[str, tuple[str, ...]] = {
     "test_sessions.py::test_interrupts": ("stepi", "continue"),
     "test_sessions.py::test_other_extensions": ("ours first-gef", "ours last-gdb-dashboard"),
     "test_shapes.py::test_transcripts": ("endian=le-opt=O2",),
+    "test_stub_faults.py::test_a_reply_is_too_late": ("never",),
+    "test_stub_faults.py::test_stopped_in_mid_step": ("wire-gdb-stepi",),
     "test_vcpus.py::test_every_register_of_every_vcpu": ("be-2-wire", "le-1-commands"),
     "test_vcpus.py::test_no_hit_is_lost": ("stepi-4-wire", "continue-2-commands"),
     "test_watch_steps.py::test_every_access": ("endian=be",),
@@ -45,15 +48,20 @@ QUICK: dict[str, tuple[str, ...]] = {
 it keeps the cases whose parameters begin as given here; with none it keeps nothing of the test."""
 
 
-def tier_of(keywords: Collection[str]) -> str:
-    """The tier of a test that has these keywords (its marks are among them)."""
-    return next((tier for tier in MARKED if tier in keywords), "unit")
+def tier_of(item: pytest.Item) -> str:
+    """The tier of a test.
+
+    By its marks alone: among its keywords are the names of the folders that it is in.
+    """
+    marks = {mark.name for mark in item.iter_markers()}
+    return next((tier for tier in MARKED if tier in marks), "unit")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--tiers", metavar="A,B", help="only tests of these tiers")
     parser.addoption("--each-tier", action="store_true", help="each of them must run a test")
     parser.addoption("--quick", action="store_true", help="leave out what takes long")
+    parser.addoption("--skips", metavar="FILE", type=Path, help="write there why tests are skipped")
 
 
 def _tiers(config: pytest.Config) -> list[str]:
@@ -89,7 +97,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         raise pytest.UsageError(f"tests/tiers.py: QUICK names what does not exist: {stale}")
     wanted, left_out = [], []
     for item in items:
-        tier = tier_of(item.keywords)
+        tier = tier_of(item)
+        item.user_properties.append(("tier", tier))  # which its reports have as well
         if tier not in tiers or (quick and _left_out_of_quick(item)):
             left_out.append(item)
             continue
@@ -104,14 +113,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = wanted
 
 
+def _reported_tier(report: pytest.TestReport) -> str:
+    return str(dict(report.user_properties)["tier"])
+
+
 def _results(reporter: pytest.TerminalReporter) -> dict[str, Counter[str]]:
     """By tier, how many tests have passed, failed and so on."""
     found: dict[str, Counter[str]] = {}
     for outcome in ("passed", "failed", "error", "skipped"):
         for report in reporter.stats.get(outcome, []):
             if isinstance(report, pytest.TestReport):
-                found.setdefault(tier_of(report.keywords), Counter())[outcome] += 1
+                found.setdefault(_reported_tier(report), Counter())[outcome] += 1
     return found
+
+
+def _skips(reporter: pytest.TerminalReporter) -> list[str]:
+    """Why tests were skipped, by their tiers; each reason once."""
+    found = []
+    for report in reporter.stats.get("skipped", []):
+        if isinstance(report, pytest.TestReport) and isinstance(report.longrepr, tuple):
+            reason = str(report.longrepr[2]).removeprefix("Skipped: ")
+            found.append(f"{_reported_tier(report)}: {reason}")
+    return sorted(set(found))
 
 
 @pytest.hookimpl(trylast=True)
@@ -136,3 +159,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         counts = results.get(tier, Counter())
         said = ", ".join(f"{number} {outcome}" for outcome, number in counts.items())
         terminalreporter.line(f"tier {tier}: {said or 'no test was run'}")
+    skips = _skips(terminalreporter)
+    for line in skips:
+        terminalreporter.line(f"skipped in {line}")
+    if (file := config.getoption("skips")) is not None:
+        file.write_text("".join(f"{line}\n" for line in skips))

@@ -9,6 +9,7 @@ sets LR and goes elsewhere, and it has returned when pc and r1 are what they wer
 from __future__ import annotations
 
 import enum
+import re
 
 import gdb
 
@@ -54,6 +55,12 @@ class _Frame:
 
     def _is_same_call(self, other: _Frame) -> bool:
         return (self._function, self._left) == (other._function, other._left)
+
+
+def _compares_inlined() -> bool:
+    """Whether this gdb shows the frame where a step has left an inlined call for its function."""
+    version = re.search(r"\d+", gdb.VERSION)
+    return version is not None and int(version[0]) >= 18
 
 
 class Reported(Exception):
@@ -108,7 +115,7 @@ class Stepping:
     def _begin(self) -> None:
         """gdb/infcmd.c prepare_one_step."""
         pc = self._door.pc
-        self._function = source.function_at(pc)
+        self._function = self._function_at(pc)
         self._frame = self._frame_at(pc)
         self._symbol = None
         self._line = source.line_at(pc)
@@ -138,7 +145,12 @@ class Stepping:
         """gdb/infrun.c print_stop_location."""
         pc = self._door.pc
         same = self._frame_at(pc).is_same(self._frame)
-        return same and source.function_at(pc) == self._function
+        return same and self._function_at(pc) == self._function
+
+    def _function_at(self, pc: int) -> Inlined | str | None:
+        """What `_shows_line` compares: from gdb 18 on a call that is inlined and shown counts."""
+        shown = source.inlined_at(pc)[self._hidden :] if _compares_inlined() else ()
+        return shown[0] if shown else source.function_at(pc)
 
     def _goes_straight(self, limit: int) -> int:
         """How many steps are done at once: of instructions, up to `limit`."""

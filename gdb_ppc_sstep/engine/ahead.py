@@ -47,6 +47,8 @@ class Ahead:
             return
         if self._watching.over is not None:
             return  # gdb goes on by something else
+        if self._ledger.redo:
+            return  # registers are not yet as the step has them
         try:
             if self._gdbs.code_at(self._stub.read("pc")):
                 return  # gdb will have it out of the way first
@@ -63,7 +65,7 @@ class Ahead:
         armed, target, stub = step.target.armed, step.target, self._stub
         if armed is None or armed.vector is None or step.blocking:
             return
-        if self._ledger.outstanding or self._ledger.redo:
+        if self._ledger.outstanding:
             return
         with self._temporary.planted(target.must, target.may):
             stub.write("msr", armed.written, reads_back=True)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from ..errors import StubRefused
 from ..ppc import msr, strategy
@@ -67,7 +68,7 @@ class Past:
         return None if stop.is_breakpoint else stop
 
     def emulate(self, plan: strategy.Plan) -> None:
-        """Write what an instruction does instead of running it."""
+        """Write what an instruction does instead of running it.  StubRefused: it is not done."""
         assert plan.state is not None
         pc, new = plan.state
         for armed in reversed(self._ledger.outstanding):
@@ -87,6 +88,14 @@ class Past:
                 if name != "cfar":
                     raise
                 self._log("{}", refused)
-        self._stub.write("pc", pc)
-        self._stub.write("msr", new)
-        self._stub.send_queued()
+        before = [(name, self._stub.read(name)) for name in ("pc", "msr")]
+        try:
+            self._stub.write("pc", pc)
+            self._stub.write("msr", new)
+            self._stub.send_queued()
+        except StubRefused:
+            with suppress(StubRefused):  # one of them, and it may have done the other
+                for name, value in before:
+                    self._stub.write(name, value)
+                self._stub.send_queued()
+            raise

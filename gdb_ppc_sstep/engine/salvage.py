@@ -157,8 +157,11 @@ class Salvage:
                 continue  # another guest
             state, pc = self._stub.read("msr"), self._stub.read("pc")
             srrs = self._vcpu.given_srrs() if pc == armed.vector else None
+            masked = armed.vector is None and msr.is_vector(pc)
+            saved = self._vcpu.saved_by(pc) if masked else None
             if (
-                (found is not None and pc in (armed.vector, found.srr0))
+                (saved is not None and armed.was_interrupted(*saved))
+                or (found is not None and pc in (armed.vector, found.srr0))
                 or (srrs is not None and srrs[0] in armed.successors)
                 or (state == armed.written and armed.is_before(armed.thread, pc, state))
                 or (pc == armed.pc and armed.is_reaching(state))

@@ -128,7 +128,11 @@ class Undoing:
         found: the Trace interrupt that was being undone when it was killed, if any.
         """
         self._stub.select(armed.thread if found is None else found.thread)
-        if found is None and self._stub.read("pc") == armed.vector:
+        pc = self._stub.read("pc")
+        if armed.vector is None and msr.is_vector(pc) and self.clean_srr1(armed, pc):
+            self._ledger.disarm(armed)  # its instruction took an interrupt, with MSR[EE] masked
+            return
+        if found is None and pc == armed.vector:
             srrs = self._vcpu.given_srrs()
             found = None if srrs is None else Found(armed.thread, *srrs)
         if found is not None:
@@ -143,10 +147,16 @@ class Undoing:
         self._stub.send_queued()
 
     def _put_srrs_back(self, armed: Armed, thread: bytes | None) -> bool:
-        """If SRR0 and SRR1 are as the Trace interrupt of the step before has left them; whether."""
+        """If SRR0 and SRR1 are as the Trace interrupt of the step before has left them; whether.
+
+        Where the stub has refused one of them, the other is back already.
+        """
         if not armed.overwrites_srrs or thread != armed.thread or self._last is None:
             return False
-        left = self._vcpu.given_srrs() == self._last[1:]
+        srrs, before = self._vcpu.given_srrs(), (armed.srr0, armed.srr1)
+        if srrs is None or srrs == before:
+            return False
+        left = all(now in both for now, *both in zip(srrs, self._last[1:], before))
         if left:
             self._write_srrs(armed)
         return left

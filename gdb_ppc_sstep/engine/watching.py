@@ -229,14 +229,22 @@ class Watching:
         if done is None:
             return None
         at, length, loads, stores = done
-        for one in self.watches:
-            if _watch(one).touches(at, length, loads=loads, stores=stores) and self._is_here(one):
-                self._log("{} hits the watchpoint at {:#x}", thread_name(thread), one.address)
-                self._shown = thread, self._stub.read("pc")
-                stop = stopped(thread)
-                start = b"T05%s:%x;" % (_NAMES[one.kind], max(at, one.address))
-                return stop._replace(payload=start + stop.payload[3:])
-        return None
+        hit = [
+            one
+            for one in self.watches
+            if _watch(one).touches(at, length, loads=loads, stores=stores) and self._is_here(one)
+        ]
+        if not hit:
+            return None
+        # gdb looks at those that have the address that it is told: one that is in all, if any.
+        place = max(at, *(one.address for one in hit))
+        if any(one.address + one.length <= place for one in hit):
+            place = max(at, hit[0].address)
+        self._log("{} hits the watchpoint at {:#x}", thread_name(thread), place)
+        self._shown = thread, self._stub.read("pc")
+        stop = stopped(thread)
+        start = b"T05%s:%x;" % (_NAMES[hit[0].kind], place)
+        return stop._replace(payload=start + stop.payload[3:])
 
     def _is_here(self, one: Breakpoint) -> bool:
         """Whether the selected thread is in the process in which it was set."""

@@ -38,12 +38,24 @@ def warn(line: str) -> None:
     gdb.write(f"ppc-sstep: {line}\n", gdb.STDERR)
 
 
+_not_logged_to = ""
+"""The file that the last line of the log could not be written to."""
+
+
 def log(line: str) -> None:
-    """A line of a door that runs in gdb itself."""
+    """A line of a door that runs in gdb itself, perhaps in the middle of a step."""
+    global _not_logged_to
     if not SETTINGS.debug:
         return
-    if SETTINGS.debug_file:
-        with open(SETTINGS.debug_file, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
-    else:
+    path = SETTINGS.debug_file
+    if not path:
         gdb.write(line + "\n", gdb.STDLOG)
+        return
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        _not_logged_to = ""
+    except OSError as error:
+        if _not_logged_to != path:
+            warn(f"the log is not written: {error.strerror}")
+        _not_logged_to = path

@@ -101,7 +101,8 @@ def _sockets() -> Iterator[int]:
     try:
         fds = sorted(int(name) for name in os.listdir("/proc/self/fd"))
     except OSError as error:
-        raise SstepError(f"gdb's file descriptors cannot be listed ({error})") from error
+        why = f"gdb's file descriptors are not to be seen in /proc ({error.strerror})"
+        raise SstepError(why) from error
     for fd in fds:
         try:
             if fd <= 2 or not stat.S_ISSOCK(os.fstat(fd).st_mode):
@@ -116,9 +117,11 @@ def _sockets() -> Iterator[int]:
 
 
 def _start(gdb_fd: int, stub_fd: int) -> LayerProcess:
-    log: IO[bytes] = tempfile.TemporaryFile("ab+", buffering=0)  # noqa: SIM115 (kept)
-    record: IO[bytes] = tempfile.TemporaryFile("wb+", buffering=0)  # noqa: SIM115 (kept)
-    ready, says_ready = os.pipe()
+    try:
+        log, record = _file_without_name("log"), _file_without_name("record")
+        ready, says_ready = os.pipe()
+    except OSError as error:
+        raise SstepError(f"the step layer cannot be started: {error}") from error
     fds = (gdb_fd, stub_fd, says_ready, log.fileno(), record.fileno())
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
     code = _RUN.format(root=root, fds=", ".join(map(str, fds)))
@@ -150,6 +153,15 @@ def _start(gdb_fd: int, stub_fd: int) -> LayerProcess:
         reason = said.decode(errors="replace") or "the step layer did not start"
         raise SstepError("\n".join(filter(None, [reason, layer_said.rstrip()])))
     return LayerProcess(process, log, record)
+
+
+def _file_without_name(what: str) -> IO[bytes]:
+    """A file that lasts as long as somebody has it open; in memory, as disks may be full."""
+    try:
+        fd = os.memfd_create(f"ppc-sstep {what}")
+    except (AttributeError, OSError):  # an older libc or kernel, or a sandbox
+        return tempfile.TemporaryFile("wb+", buffering=0)
+    return os.fdopen(fd, "wb+", buffering=0)
 
 
 def _command(code: str) -> list[str]:

@@ -153,8 +153,10 @@ class Known:
 
         That is checked once, by where pc and MSR are in it: a stub does not change it.
         """
-        general = self.replies.get(b"g")
-        if general is None or self._laid_out is not None:
+        if not self.has_general:
+            return None  # a refusal has nothing in it
+        general = self.replies[b"g"]
+        if self._laid_out is not None:
             return general if self._laid_out else None
         if "msr" not in self._asks or "pc" not in self._asks:
             return None

@@ -181,6 +181,7 @@ class Pipeline:
         for one, reply in zip(batch.queued, replies):
             if reply == b"OK":
                 continue
+            self._written.pop(one.payload.partition(b"=")[0], None)
             refused = StubRefused(f"the stub refused {one.what} (reply {shown(reply)})")
             if one.refused is None or not one.refused(refused):
                 first = first or refused

@@ -262,6 +262,7 @@ class Stub:
             return
         self.forget()
         self._done(b"Hg" + thread, f"to select thread {thread.decode('latin-1')}")
+        self._pipeline.forget_written()  # what went out before that was the other thread's
         self.thread = thread
         self._order = None
 

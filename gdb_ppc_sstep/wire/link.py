@@ -26,6 +26,7 @@ class WireLink:
         self._gdbs = gdbs
         self._interrupt_at: float | None = None
         self._interrupted = False
+        self._silent: StubSilent | None = None  # from the first time on
 
     @contextmanager
     def interrupting_at(self, end: float) -> Iterator[None]:
@@ -86,6 +87,8 @@ class WireLink:
 
     def _outcomes(self, count: int) -> list[Item]:
         """The next so many packets from the stopped stub, or what came in place of one."""
+        if self._silent is not None:  # what puts the guest right was sent, and may be obeyed later
+            raise self._silent
         outcomes: list[Item] = []
         end = time.monotonic() + REPLY_TIMEOUT  # for each
         while True:
@@ -100,7 +103,12 @@ class WireLink:
                 end = time.monotonic() + REPLY_TIMEOUT
             left = max(0.0, end - time.monotonic())
             if not self.wire.wait(left, gdb=False, first=self._stub, packets=count - len(outcomes)):
-                raise StubSilent(f"the stub did not answer within {REPLY_TIMEOUT:g} seconds")
+                raise self._silence(f"the stub did not answer within {REPLY_TIMEOUT:g} seconds")
+
+    def _silence(self, why: str) -> StubSilent:
+        """The error of a stub that does not answer, which nobody waits for any more."""
+        self._silent = StubSilent(why)
+        return self._silent
 
     def resume(self, payload: bytes) -> bytes:
         """See `stub.link.Link`.  When gdb goes away the guest is stopped."""
@@ -130,9 +138,9 @@ class WireLink:
                 self._stub.send_raw(INTERRUPT)
                 asked = now
             if asked is not None and now > asked + REPLY_TIMEOUT:
-                raise StubSilent("the guest did not stop")
+                raise self._silence("the guest did not stop")
             if not self._stub.acknowledged and now > sent + REPLY_TIMEOUT:
-                raise StubSilent(f"the stub did not answer within {REPLY_TIMEOUT:g} seconds")
+                raise self._silence(f"the stub did not answer within {REPLY_TIMEOUT:g} seconds")
             self._stub.acknowledge()
             pending = not (asked is None and self._interrupt_at is None and self._stub.acknowledged)
             soon -= 1

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TextIO
+from typing import BinaryIO
 
 
 class DebugLog:
@@ -13,7 +13,8 @@ class DebugLog:
     def __init__(self, say: Callable[[str], None], *, logs: bool = False) -> None:
         self.say = say
         self._logs = logs
-        self._file: TextIO | None = None
+        self._file: BinaryIO | None = None
+        self._failed = False
 
     @property
     def logs(self) -> bool:
@@ -31,7 +32,7 @@ class DebugLog:
             self._file = None
         if path:
             try:
-                self._file = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115
+                self._file = open(path, "ab", buffering=0)  # noqa: SIM115 (kept)
             except (OSError, ValueError) as error:
                 self.say(f"ppc-sstep: no log is written: {error}")
 
@@ -50,5 +51,11 @@ class DebugLog:
             return
         if self._file is None:
             self.say(line)
-        else:
-            print(line, file=self._file)
+            return
+        try:
+            self._file.write(line.encode(errors="replace") + b"\n")
+            self._failed = False
+        except OSError as error:  # such as a full disk: a step is not to fail for that
+            if not self._failed:
+                self.say(f"ppc-sstep: the log is not written: {error.strerror}")
+            self._failed = True

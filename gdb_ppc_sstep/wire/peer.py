@@ -65,6 +65,8 @@ class Peer:
         self._burst = self._replies = self._acks = 0  # packets sent at once, and what came for them
         self._polls = False
         self._owed = 0  # packets that are to be acknowledged, with what is sent next
+        self._unacknowledged: bytes | None = None  # the last of these
+        self._answer: bytes | None = None  # the last to what was sent last
 
     @property
     def acknowledged(self) -> bool:
@@ -77,7 +79,7 @@ class Peer:
             self.log(f"{self._name} <- ", payload)
         self._last = frame(payload, start)
         if start == b"$":
-            self._burst, self._replies, self._acks = 1, 0, 0
+            self._burst, self._replies, self._acks, self._answer = 1, 0, 0, None
         self.send_raw(self._last)
 
     def send_all(self, payloads: Sequence[bytes]) -> None:
@@ -91,13 +93,13 @@ class Peer:
                 self.log(f"{self._name} <- ", payload)
         frames = [frame(payload) for payload in payloads]
         self._last = frames[-1]
-        self._burst, self._replies, self._acks = len(frames), 0, 0
+        self._burst, self._replies, self._acks, self._answer = len(frames), 0, 0, None
         self.send_raw(b"".join(frames))
 
     def send_raw(self, data: bytes) -> None:
         """Send bytes that are no packet of their own, or one that is framed already."""
         if self._owed:
-            data, self._owed = self._owed * ACK + data, 0
+            data, self._owed, self._unacknowledged = self._owed * ACK + data, 0, None
         try:
             self.sock.sendall(data)
         except OSError as error:
@@ -173,11 +175,8 @@ class Peer:
         """Note an item; whether it is to be acknowledged."""
         among = self._replies < self._burst - 1
         if isinstance(item, Packet):
-            if self._is_server and self.acks and self._acks <= min(self._replies, self._burst - 1):
-                # Sent before our request came: a reply that we have had, again (as gdb does).
-                if self.log:
-                    self.log(f"{self._name} -> ignored, no acknowledgement came before", b"")
-                return True
+            if self.acks and self._came_again(item.payload):
+                return self._is_server
             if not among:
                 self._last = None  # a NAK from now on is not about what we sent before
             self._replies += 1
@@ -200,3 +199,23 @@ class Peer:
             return False
         self.items.append(item)
         return isinstance(item, (Packet, Bad))
+
+    def _came_again(self, payload: bytes) -> bool:
+        """Whether a packet is one that we have had, sent again; if not, it is noted."""
+        if not self._is_server:
+            # By one that has waited for our `+` for too long, as while we were stopped: an answer
+            # to each would be one too many.
+            again = payload == self._unacknowledged
+            self._unacknowledged = payload
+            why = "it came twice"
+        elif self._acks <= min(self._replies, self._burst - 1):
+            again, why = True, "no acknowledgement came before"  # nor our request (as gdb does)
+        else:
+            # gdb would take it for the answer to what it asks next.  Output may well be repeated.
+            again = payload == self._answer and self._replies >= self._burst
+            if payload[:1] != b"O" or payload == b"OK":
+                self._answer = payload
+            why = "it came twice"
+        if again and self.log:
+            self.log(f"{self._name} -> ignored, {why}", b"")
+        return again

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 
 from ..errors import SstepError
 from ..rsp.breakpoints import GdbBreakpoints
@@ -26,7 +27,8 @@ def main(
     """
 
     def say(line: str) -> None:
-        os.write(log_fd, f"{line}\n".encode())
+        with suppress(OSError):  # a full disk: there is nobody else to tell
+            os.write(log_fd, f"{line}\n".encode())
 
     def ready(line: str) -> None:
         os.write(ready_fd, line.encode())
@@ -41,4 +43,4 @@ def main(
             ready(str(error))
             return
         ready("ok")
-        Layer(link, stub, gdbs, DebugLog(say), journal=Journal(record_fd)).run()
+        Layer(link, stub, gdbs, DebugLog(say), journal=Journal(record_fd, say)).run()

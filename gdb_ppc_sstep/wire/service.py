@@ -46,11 +46,12 @@ AGAIN = 0.5
 
 def say(line: str) -> None:
     """Tell whoever has started the service."""
-    print(f"gdb-ppc-sstep: {line}", file=sys.stderr, flush=True)
+    _log(f"gdb-ppc-sstep: {line}")
 
 
 def _log(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    with suppress(OSError):  # where that goes the disk may be full; clients are served all the same
+        print(line, file=sys.stderr, flush=True)
 
 
 def start_thread(run: Callable[[], object], *, daemon: bool = True) -> threading.Thread:

@@ -18,14 +18,11 @@ from gdb_ppc_sstep.rsp.framing import Bad, Byte, Notification, Packet, Parser, f
 
 Item = Union[Packet, Notification, Bad, Byte]
 
-DELAY = 0.2
-"""Seconds."""
-
 FAULTS = {
     "request": ("drop", "delay", "corrupt", "refuse", "close"),
     "reply": ("drop", "delay", "corrupt", "cut", "duplicate", "close"),
 }
-"""What `Faulty.strike` can do to a packet on its way to the stub, and from it."""
+"""What `Faulty.strike` can do to a packet on its way to the stub, and from it; and `kill`."""
 
 
 class Faulty(Closing):
@@ -34,7 +31,8 @@ class Faulty(Closing):
     answers: requests that match a pattern get a reply and never reach the stub.  hangs_up_at: the
     pattern of a request at which gdb's end is closed.  replaced: text in the stub's replies, and
     what it becomes.  mangle: what is done to the bytes that go to gdb, given the number of the
-    reply.  struck: the packet that had the fault that `strike` asked for, if it came.
+    reply.  delay: seconds by which `strike` has a packet come late.  kill: ends the stub, for
+    `strike`.  struck: the packet that had the fault that `strike` asked for, if it came.
     """
 
     def __init__(self, stub: str, directory: Path) -> None:
@@ -43,6 +41,8 @@ class Faulty(Closing):
         self.replaced: dict[str, str] = {}
         self.hangs_up_at: str | None = None
         self.mangle: Callable[[int, bytes], list[bytes]] = lambda _number, data: [data]
+        self.delay = 0.2
+        self.kill: Callable[[], None] = lambda: None
         self.struck: str | None = None
         self._strike: tuple[str, str, int, str] | None = None
         self._pending: deque[bytes] = deque()  # what the stub has been asked; it keeps the order
@@ -80,9 +80,11 @@ class Faulty(Closing):
         if way == "reply":
             self.struck += " to " + request.decode("latin-1")
         if strike[1] == "delay":
-            time.sleep(DELAY)
+            time.sleep(self.delay)
             return ""
-        if strike[1] == "close":
+        if strike[1] == "kill":
+            self.kill()
+        if strike[1] in ("kill", "close"):
             self._hang_up()
         return strike[1]
 
@@ -126,7 +128,7 @@ class Faulty(Closing):
                     self._reply_for_stub(client, b"E22")
                 elif fault == "corrupt":
                     stub.sendall(_corrupt(frame(item.payload)))
-                elif fault not in ("drop", "close"):
+                elif fault not in ("drop", "close", "kill"):
                     self._pending.append(item.payload)
                     stub.sendall(frame(item.payload))
 
@@ -170,7 +172,7 @@ class Faulty(Closing):
         self._replies += 1
         self._sent = frame(said)
         fault = self._fault("reply", said, self._pending[0] if self._pending else b"")
-        if fault in ("drop", "close"):
+        if fault in ("drop", "close", "kill"):
             return []
         if fault == "corrupt":
             return [_corrupt(self._sent)]

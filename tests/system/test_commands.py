@@ -534,7 +534,7 @@ def test_where_the_wire_cannot_be_taken(
     guest = boot(demo, steps=False)
     with serial_line(guest.target) as line, Gdb(tmp_path) as gdb:
         gdb.command("set ppc-sstep door wire")
-        assert "this connection is not taken: no socket" in gdb.connect(line, demo.elf)
+        assert "not taken: none of gdb's sockets is this connection" in gdb.connect(line, demo.elf)
         gdb.command("set ppc-sstep door auto")
         assert REPLACED in gdb.command("ppc-sstep probe")
         gdb.command("tbreak work")

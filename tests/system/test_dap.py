@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import json
-import re
-import subprocess
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +11,7 @@ import pytest
 
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu
+from tests.harness.dap import Dap
 from tests.harness.driver import EXTENSION, GDB, gdb_version
 
 pytestmark = [
@@ -22,78 +20,10 @@ pytestmark = [
 ]
 
 
-class Dap:
-    """A client of `gdb -i dap`, ended with the `with` block."""
-
-    def __init__(self, *, extension: bool) -> None:
-        self.process = subprocess.Popen(
-            [GDB, "-nx", "-q", "-i=dap", "-d", str(SOURCES)]
-            + ([f"-iex=source {EXTENSION}"] if extension else []),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        self._number = 0
-        self._ahead: list[dict[str, Any]] = []
-
-    def send(self, command: str, **arguments: Any) -> None:
-        self._number += 1
-        request = {
-            "seq": self._number,
-            "type": "request",
-            "command": command,
-            "arguments": arguments,
-        }
-        body = json.dumps(request).encode()
-        assert self.process.stdin is not None
-        self.process.stdin.write(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
-        self.process.stdin.flush()
-
-    def until(self, kind: str, name: str) -> dict[str, Any]:
-        """The next message of a kind ("event", "response") and name; others may come before."""
-
-        def wanted(message: dict[str, Any]) -> bool:
-            said = message.get("event", message.get("command"))
-            return message["type"] == kind and bool(said == name)
-
-        for message in self._ahead:
-            if wanted(message):
-                self._ahead.remove(message)
-                return message
-        while not wanted(message := self._next()):
-            self._ahead.append(message)
-        return message
-
-    def _next(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        length = None
-        while length is None:
-            header = self.process.stdout.readline()
-            assert header, "gdb has ended"
-            length = re.match(rb"Content-Length: (\d+)", header)
-        self.process.stdout.readline()
-        message: dict[str, Any] = json.loads(self.process.stdout.read(int(length[1])))
-        return message
-
-    def ask(self, command: str, **arguments: Any) -> Any:
-        """The body of the response to a request, which must succeed."""
-        self.send(command, **arguments)
-        response = self.until("response", command)
-        assert response["success"], response
-        return response.get("body")
-
-    def where(self) -> list[str]:
-        """Why the guest has stopped, once it has, and its frames."""
-        reason = self.until("event", "stopped")["body"]["reason"]
-        frames = self.ask("stackTrace", threadId=1)["stackFrames"]
-        return [reason, *(f"{frame['name']}:{frame.get('line')}" for frame in frames)]
-
-    def __enter__(self) -> Dap:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.process.kill()
-        self.process.wait()
+def server(*, extension: bool) -> Dap:
+    """A client of `gdb -i dap`."""
+    loaded = (f"-iex=source {EXTENSION}",) if extension else ()
+    return Dap(GDB, "-nx", "-q", "-i=dap", "-d", str(SOURCES), *loaded)
 
 
 RESUMES: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -133,9 +63,9 @@ def session(dap: Dap, guest: Qemu, program: Program) -> list[list[str]]:
 
 def test_the_same_places(programs: Callable[..., Program], boot: Callable[..., Qemu]) -> None:
     program = programs("demo")
-    with Dap(extension=False) as dap:
+    with server(extension=False) as dap:
         native = session(dap, boot(program, steps=True), program)
-    with Dap(extension=True) as dap:
+    with server(extension=True) as dap:
         assert session(dap, boot(program, steps=False), program) == native
         assert len({tuple(place[1:]) for place in native}) > 8, native
 

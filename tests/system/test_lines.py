@@ -19,7 +19,7 @@ from fixtures.qemu import Qemu
 from tests.harness.driver import Gdb, gdb_version
 from tests.harness.oracle import oracle
 
-from .test_dap import Dap
+from .test_dap import server
 from .test_mi import Mi
 
 pytestmark = pytest.mark.bare
@@ -174,7 +174,7 @@ def test_mi(asynchronous: bool, boot: Callable[..., Qemu], program: Program) -> 
 
 @hooks
 def test_dap(boot: Callable[..., Qemu], program: Program) -> None:
-    with Dap(extension=True) as dap:
+    with server(extension=True) as dap:
         dap.ask("initialize", adapterID="test")
         target = boot(program, steps=False).target
         dap.send("attach", target=target, program=str(program.elf))

@@ -31,6 +31,7 @@ OPTIMISED_SCRIPTS = (
     "hardware watchpoint",
     "display and hooks",
     "no line information",
+    "out of inlined calls",
 )
 
 SCRIPTS = {
@@ -189,6 +190,22 @@ SCRIPTS = {
         next
         undisplay 1
         stepi 5
+    """,
+    "out of inlined calls": """
+        break work
+        continue
+        step
+        next
+        step
+        next
+        stepi 5
+        next
+        continue
+        stepi 4
+        step
+        next 2
+        stepi 3
+        next
     """,
     "consecutive breakpoints": """
         break square

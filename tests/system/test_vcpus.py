@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Many vCPUs (fixtures/bare/smp.c on 1, 2 and 4), against the oracle: who runs, who is stepped.
+"""Many vCPUs (fixtures/bare/smp.c on 1, 2, 4 and 8), against the oracle: who runs, who is stepped.
 
 With QEMU 7.2 the stub gives SPRs of the first vCPU only, so the others are stepped in another way.
 """
@@ -77,8 +77,13 @@ def select(pair: Oracle, thread: int) -> None:
 @pytest.mark.parametrize("door", ["wire", "commands"])
 @pytest.mark.parametrize(
     ("variant", "smp"),
-    [(VARIANTS[0], 1), (VARIANTS[0], 4), (VARIANTS[1], 2), (VARIANTS[2], 2)],
-    ids=["le-1", "le-4", "be-2", "le-ail=3-2"],
+    [
+        pytest.param(VARIANTS[0], 1, id="le-1"),
+        pytest.param(VARIANTS[0], 4, id="le-4"),
+        pytest.param(VARIANTS[1], 2, id="be-2"),
+        pytest.param(VARIANTS[2], 2, id="le-ail=3-2"),
+        pytest.param(VARIANTS[2], 8, id="le-ail=3-8", marks=pytest.mark.soak),
+    ],
 )
 def test_every_register_of_every_vcpu(pair: Oracle, smp: int) -> None:
     """Each alone through plain code, a trap, a return from interrupt and an atomic sequence."""
@@ -142,7 +147,7 @@ def test_who_runs_during_steps(gdb: Gdb, locking: str) -> None:
 
 
 @pytest.mark.parametrize("door", ["wire", "commands"])
-@pytest.mark.parametrize("smp", [2, 4])
+@pytest.mark.parametrize("smp", [2, 4, pytest.param(8, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("command", ["continue", "stepi", "stepi 3"])
 def test_no_hit_is_lost_and_none_counted_twice(gdb: Gdb, smp: int, command: str) -> None:
     """All vCPUs come to one breakpoint, again and again: each of its rounds is told once."""
@@ -165,6 +170,22 @@ def test_no_hit_is_lost_and_none_counted_twice(gdb: Gdb, smp: int, command: str)
         assert numbers == list(range(1, len(numbers) + 1)), rounds
     counted = re.search(r"already hit (\d+) times", gdb.command("info breakpoints"))
     assert counted is not None and int(counted[1]) == hits + 1
+
+
+@pytest.mark.parametrize("smp", [8])
+def test_each_of_eight_is_stepped(gdb: Gdb, smp: int) -> None:
+    """And nothing of a step is left on any."""
+    gdb.command("set var go = 1")
+    gdb.command("break meet")
+    gdb.command("continue")
+    for thread in range(1, smp + 1):
+        gdb.command(f"thread {thread}")
+        gdb.command("stepi 3")
+        gdb.command("next")
+    assert "Outstanding: none" in gdb.status()
+    for thread in range(1, smp + 1):
+        gdb.command(f"thread {thread}")
+        assert gdb.value("$msr") & 0x400 == 0
 
 
 @pytest.mark.parametrize("variant", VARIANTS[1:2], ids=variant_name)

@@ -47,12 +47,12 @@ class Bench:
         self.records = [""]
         self.told: list[str] = []
         self.breakpoints = GdbBreakpoints()
-        self._options = Options()
+        self.options = Options()
         self.set()
 
     def set(self, *, undo: Undo = Undo.AT_ONCE, **options: Any) -> None:
         """Begin again with an engine that steps so.  options: some of `Options`."""
-        self._options = self._options._replace(**options)
+        self.options = self.options._replace(**options)
         self.engine = Engine(
             self.stub,
             lambda line, *values: self.log.append(line.format(*values)),
@@ -61,7 +61,7 @@ class Bench:
             undo=undo,
             tell=self.told.append,
         )
-        self.engine.apply(self._options)
+        self.engine.apply(self.options)
 
     def gdb_plants(self, *addresses: int) -> None:
         """gdb has breakpoints here, and nowhere else, that the engine is to know of."""

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pytest
 
+from gdb_ppc_sstep.engine.temporary import Undo
 from gdb_ppc_sstep.errors import StubRefused
 
 from .. import machine as m
@@ -74,3 +75,41 @@ def test_one_packet_of_steps_that_are_undone_later_is_refused(
         on.clean()
         assert on.engine.steps == 2
     assert number > 12
+
+
+@pytest.mark.parametrize("register", [b"Pb2", b"Pb3"])
+def test_srr_that_is_refused_where_a_step_ahead_is_taken_back(register: bytes) -> None:
+    """The other of SRR0 and SRR1 has been put back by then."""
+    machine = program(*[m.addi(4, 4, 1)] * 40)
+    native = machine.native(steps=2)
+    on = bench(machine)
+    on.set(undo=Undo.DEFER)
+    for _ in range(2):
+        on.step()
+        on.ahead(True)
+    machine.reply[register] = b"E22"
+    with pytest.raises(StubRefused):
+        on.engine.quiesce()
+    machine.reply.clear()
+    on.engine.recover()
+    on.engine.quiesce()
+    assert machine.changed(native) == {}
+    on.clean()
+
+
+def test_nothing_is_planned_while_a_step_is_half_undone() -> None:
+    """Its MSR was refused, as it may be when a breakpoint of gdb's is put back behind it."""
+    machine = program(*[m.addi(4, 4, 1)] * 40)
+    native = machine.native(steps=2)
+    on = bench(machine)
+    on.set(undo=Undo.DEFER)
+    on.step()
+    machine.reply[b"P41="] = b"E22"
+    with pytest.raises(StubRefused):
+        on.engine.quiesce()
+    machine.reply.clear()
+    on.ahead(True)
+    on.step()
+    on.engine.quiesce()
+    assert machine.changed(native) == {}
+    on.clean()

@@ -133,3 +133,14 @@ def test_pc_that_is_no_multiple_of_4_is_an_error() -> None:
     machine = program(m.NOP)
     machine.cpu["pc"] = TEXT + 2
     assert f"{TEXT + 2:#x} is not a multiple of 4" in unchanged(bench(machine), error=SstepError)
+
+
+@pytest.mark.parametrize("register", ["pc", "msr"])
+def test_half_of_an_emulated_return(register: str) -> None:
+    """The other half was written, and is taken back."""
+    machine = program(m.RFID)
+    machine.cpu.update(srr0=TEXT + 0x100, srr1=KERNEL & ~m.EE)
+    machine.reply[b"P%x=" % m.NUMBERS[register]] = b"E22"
+    on = bench(machine)
+    assert f"refused to write {register}" in unchanged(on)
+    on.clean()

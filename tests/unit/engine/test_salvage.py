@@ -15,6 +15,8 @@ from ..machine import KERNEL, REAL, SE, TEXT, TRACE, USER
 from .bench import CONTINUE, OTHER, bench, faulting, interrupted_in_handler, program, two_vcpus
 from .failures import COMPLETING, FAILING, at_home, cut_off, failing_at, reached, two_steps
 
+ALONE = b"vCont;s:p1.1"
+
 
 @pytest.mark.parametrize("kvm", [False, True], ids=["", "KVM"])
 @pytest.mark.parametrize("ahead", [False, True], ids=["", "ahead"])
@@ -117,3 +119,25 @@ def test_the_guests_own_trace_interrupts_are_told_too() -> None:
     ]
     assert machine.vcpus[0]["msr"] & SE
     assert on.stub.thread == b"p1.1"
+
+
+def test_what_a_session_leaves_that_is_killed_in_a_step_that_only_masks_interrupts() -> None:
+    """After whichever packet.  It is to land on the next instruction, and faults: MSR[EE] is then
+    masked in SRR1."""
+    found = 0
+    for number in range(1, 100):
+        machine = faulting()
+        killed = bench(machine)
+        failed = failing_at(machine, number, cut_off)
+        with suppress(StubGone):
+            killed.step(ALONE)
+        assert not killed.log or "land on" in killed.log[0]
+        if not failed:
+            break
+        machine.breakpoints.clear()
+        later = bench(machine)
+        found += bool(later.engine.clean(record.read(killed.records[-1])))
+        kept = "msr" if machine.cpu["pc"] == TEXT else "srr1"
+        assert machine.cpu[kept] == KERNEL, (number, failed)
+        later.clean()
+    assert found > 1

@@ -51,4 +51,4 @@ def test_packets_of_a_fault_that_passes() -> None:
         packets = len(machine.packets)
         on.hit()
         needed.append(len(machine.packets) - packets)
-    assert needed[1] - needed[0] == 11
+    assert needed[1] - needed[0] == 8

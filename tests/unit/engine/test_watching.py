@@ -261,6 +261,17 @@ def test_several_in_one_window(what: str) -> None:
     assert on.told == []
 
 
+def test_an_access_of_several_tells_an_address_that_is_in_all_of_them() -> None:
+    """gdb looks at those watchpoints that have the address which it is told."""
+    machine, _, data, _, _ = Kind().guest()
+    on = Watcher(machine)
+    on.watch(data, 8, WATCH)
+    on.watch(data + 4, 4, AWATCH)
+    on.hit()  # the load, which only the second one is about
+    on.past()
+    assert on.hit().payload == named(WATCH, data + 4)
+
+
 @pytest.mark.parametrize("kind", [WATCH, AWATCH])
 @pytest.mark.parametrize("what", ["B", "A", "bare"])
 def test_store_conditional(what: str, kind: int) -> None:

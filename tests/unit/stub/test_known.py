@@ -57,6 +57,18 @@ def test_written_and_read_back(name: str, at: int) -> None:
     assert one.reply(b"g") == GENERAL[:at] + ONE + GENERAL[at + 16 :]
 
 
+def test_written_where_the_general_reply_was_refused() -> None:
+    """The refusal has no place for it, and tells nothing of other registers."""
+    one = known()
+    one.register("r3")  # the layout is checked
+    one.forget()
+    one.replies.update({b"g": b"E22", b"p40": PC, b"p41": MSR})
+    one.wrote("pc", ONE, 1, reads_back=True)
+    one.wrote("msr", ONE, 1, reads_back=True)
+    assert one.register("r3") is None
+    assert one.reply(b"g") is None
+
+
 def test_written_and_not_in_the_general_reply() -> None:
     """SRR0 is not in it, so it stays; of others that is not known, so it goes."""
     one = known()

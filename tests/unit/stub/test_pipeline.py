@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from gdb_ppc_sstep.errors import StubGone, StubRefused
+from gdb_ppc_sstep.stub.pipeline import Pipeline, Queued
 from gdb_ppc_sstep.stub.stub import Stub
 
 from .. import machine as m
@@ -197,3 +198,30 @@ def test_stub_gone_while_one_waits() -> None:
     machine.call = real  # type: ignore[method-assign]
     assert stub.call(b"qC") == b"QCp01.01"
     assert stub.unanswered == []
+
+
+def test_what_one_thread_was_written_is_not_taken_for_anothers() -> None:
+    """It goes out with the packet that selects the other, which then gets the same."""
+    machine = program(m.NOP, vcpus=2)
+    stub, _ = started(machine)
+    for thread in (b"p1.1", b"p1.2"):
+        stub.select(thread)
+        stub.write("r3", 1, reads_back=True)
+    stub.send_queued()
+    assert [cpu["r3"] for cpu in machine.vcpus] == [1, 1]
+
+
+def test_what_was_refused_is_not_taken_for_written() -> None:
+    """Whoever is told of the refusal may not mind; who writes the same again does."""
+    machine = program(m.NOP)
+    _, link = started(machine)
+    machine.reply[b"P3="] = b"E22"
+    minded: list[str] = []
+    pipeline = Pipeline(link, lambda: minded.append("refused"), lambda queue: queue)
+    pipeline.put_value(b"P3", Queued(R3, "to write r3", lambda error: True))
+    pipeline.flush()
+    machine.reply.clear()
+    pipeline.put_value(b"P3", Queued(R3, "to write r3"))
+    pipeline.flush()
+    assert machine.cpu["r3"] == 1
+    assert minded == []

@@ -301,7 +301,9 @@ class Rig:
         acks: bool = True,
         qemu: bool = True,
         server: type[StubServer] = StubServer,
+        record: int | None = None,
     ) -> None:
+        """record: see `main`; the test closes it."""
         gdb, layer_gdb = socket.socketpair()
         layer_stub, stub = socket.socketpair()
         ready, says_ready = os.pipe()
@@ -315,11 +317,11 @@ class Rig:
         self._ready = ready
         self._log_fd = log_fd
         fds = (layer_gdb.detach(), layer_stub.detach(), says_ready, log_fd)
-        self.thread = threading.Thread(target=self._main, args=fds, daemon=True)
+        self.thread = threading.Thread(target=self._main, args=(*fds, record), daemon=True)
 
-    def _main(self, *fds: int) -> None:
+    def _main(self, gdb: int, stub: int, ready: int, log: int, record: int | None) -> None:
         try:
-            main(*fds)
+            main(gdb, stub, ready, log, record)
         except BaseException as error:
             self.error = error
 

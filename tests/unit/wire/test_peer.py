@@ -14,7 +14,7 @@ import pytest
 from gdb_ppc_sstep.rsp.framing import LONGEST, Byte, Packet
 from gdb_ppc_sstep.wire.peer import GdbGone, Peer
 
-from .rig import TIMEOUT
+from .rig import TIMEOUT, framed
 
 
 @pytest.fixture
@@ -46,6 +46,37 @@ def test_peer_acknowledges_only_if_that_is_agreed(pair: tuple[Peer, socket.socke
     peer.fill()
     assert list(peer.items) == [Packet(b"OK")]
     assert not select.select([other], [], [], 0)[0]
+
+
+def test_peer_takes_what_is_sent_again_once(pair: tuple[Peer, socket.socket]) -> None:
+    """By one that had no acknowledgement in time.  Later the same may be asked again."""
+    peer, other = pair
+    for _ in range(2):
+        for data in (b"$OK#9a", b"$OK#9a$OK#9a"):
+            other.sendall(data)
+            peer.fill()
+        assert list(peer.items) == [Packet(b"OK")]
+        peer.items.clear()
+        peer.acknowledge()
+        assert other.recv(100) == b"+"
+
+
+def test_peer_takes_an_answer_that_is_sent_again_once() -> None:
+    """By a server.  What a monitor command or the guest prints may well be twice the same."""
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(TIMEOUT)
+    with ours, theirs:
+        peer = Peer(ours, "stub", GdbGone(), is_server=True)
+        peer.send(b"c")
+        theirs.sendall(b"+" + 2 * framed(b"O41") + 2 * framed(b"T05"))
+        peer.fill()
+        theirs.sendall(b"$T05#b9")
+        peer.fill()
+        assert list(peer.items) == [Packet(b"O41"), Packet(b"O41"), Packet(b"T05")]
+        peer.send(b"s")
+        theirs.sendall(b"+$T05#b9")
+        peer.fill()
+        assert list(peer.items)[3:] == [Packet(b"T05")]
 
 
 def test_peer_answers_a_bad_checksum(pair: tuple[Peer, socket.socket]) -> None:

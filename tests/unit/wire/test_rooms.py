@@ -39,7 +39,7 @@ def test_the_journal_is_the_first_line_of_its_file(tmp_path: Path) -> None:
     path = tmp_path / "record"
     fd = os.open(path, os.O_RDWR | os.O_CREAT)
     try:
-        journal = Journal(fd)
+        journal = Journal(fd, print)
         step = Armed(b"p1.1", decode(m.NOP), TEXT, KERNEL, KERNEL | SE, 1, 2, TRACE, (TEXT + 4,))
         journal((Change(step, Phase.ARMED),))
         first = path.read_text().partition("\n")[0]
@@ -54,7 +54,7 @@ def test_the_journal_is_the_first_line_of_its_file(tmp_path: Path) -> None:
 
 
 def test_a_journal_without_a_file_keeps_nothing() -> None:
-    Journal(None)(())
+    Journal(None, print)(())
 
 
 def test_the_log_is_silent_until_it_is_switched_on(tmp_path: Path) -> None:
