@@ -60,25 +60,34 @@ class Runner:
         not run, and is as it was.
         """
         must, may = (target.must, target.may) if target else ((), ())
-        arming = True
+        arming, ran = True, False
         while True:
-            self._windows.arm(request)
-            needed = must + self._ledger.guarded + self._matches.must
-            with self._temporary.planted(needed, may + self._matches.may) as wanted:
-                if arming and target is not None and target.armed is not None:
-                    armed = self._arm(target.armed, wanted)
-                    if armed is not target.armed:
-                        target = target.with_armed(armed)
-                arming = False
-                stop = self._stub.run(request)
+            try:
+                self._windows.arm(request)
+                needed = must + self._ledger.guarded + self._matches.must
+                with self._temporary.planted(needed, may + self._matches.may) as wanted:
+                    if arming and target is not None and target.armed is not None:
+                        armed = self._arm(target.armed, wanted)
+                        if armed is not target.armed:
+                            target = target.with_armed(armed)
+                    arming = False
+                    stop = self._stub.run(request)
+            except StubRefused as refused:
+                armed = target.armed if target else None
+                if armed is not None and armed in self._ledger.outstanding:
+                    self._settle(_not_going_on(Settle(stopped(armed.thread), target)))
+                if ran:
+                    raise Unsettled(str(refused)) from refused
+                raise
+            ran = True
             self._log("stop {}", stop)
             shown = self._settle(Settle(stop, target))
+            if shown is None and releasing and not self._ledger.outstanding:
+                return stop
+            if shown is None and self._stub.interrupted():
+                shown = self._settle(_not_going_on(Settle(stop, target)))
             if shown is not None:
                 return shown
-            if releasing and not self._ledger.outstanding:
-                return stop
-            if self._stub.interrupted():
-                return stopped(stop.thread, signal=2)
 
     def hold(self, armed: Armed) -> None:
         """Change the MSR of a thread that somebody else is about to resume.  Raises as `_arm`."""
@@ -157,10 +166,20 @@ class Runner:
                 elif isinstance(item, Lent):
                     self._alone.give_back(item)
                 else:
-                    completed = self._settler.settle(item.stop, item.target).completed
+                    shown, completed = self._settler.settle(item.stop, item.target)
+                    if shown is None:
+                        self._settler.settle(*_not_going_on(item)[:2])
                     completed = completed and not item.counted
                 self._stub.send_queued()
             except StubRefused as refused:
                 raise Unsettled(str(refused)) from refused
             self.steps += completed
             self._ledger.redone(item)
+
+
+def _not_going_on(settle: Settle) -> Settle:
+    """The same stop, of which gdb need not know but that the guest does not run on from it.
+
+    So what lies open of a step is undone, as at a Ctrl-C.
+    """
+    return settle._replace(stop=stopped(settle.stop.thread, signal=2))

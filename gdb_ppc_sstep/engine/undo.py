@@ -68,6 +68,9 @@ class Undoing:
         or has arrived without a Trace interrupt, and in SRR1 at the very first instruction of an
         interrupt handler.  Anywhere else it is in a frame that only the handler knows, and stays
         outstanding.
+
+        What it is found by is written last, when the stub has done the rest: what is refused is
+        done again at the same stop, where the step has to be found once more.
         """
         for armed in reversed(self._ledger.outstanding):
             arriving = (
@@ -86,10 +89,11 @@ class Undoing:
                 if armed.vector is not None and not self._put_srrs_back(armed, thread):
                     self.clean_srr1(armed)
                 self._write_state(armed, state, armed.without_ours(state, completed=False))
-            elif msr.is_vector(pc) and self.clean_srr1(armed, pc):
+            elif msr.is_vector(pc) and self._saved_of(armed, pc) is not None:
                 how = "disarmed in SRR1"
                 if msr.saved_in(pc) != SRRS:
                     self._put_srrs_back(armed, thread)
+                self.clean_srr1(armed, pc)
             else:
                 continue
             self._stub.send_queued()
@@ -103,14 +107,19 @@ class Undoing:
         vector: of that interrupt; some have registers of their own (HSRR1).  keep: bits of the MSR
         that are not undone.
         """
-        saved = self._vcpu.saved_by(vector)
-        if saved is None or not armed.was_interrupted(*saved):
+        saved = self._saved_of(armed, vector)
+        if saved is None:
             return False
         address, state = saved
         undone = armed.without_ours(state, completed=address != armed.pc)
         self._vcpu.write(msr.saved_in(vector)[1], undone & ~keep | state & keep)
         self._stub.send_queued()
         return True
+
+    def _saved_of(self, armed: Armed, vector: int) -> tuple[int, int] | None:
+        """The address and MSR that an interrupt saved, if it took this step; see `clean_srr1`."""
+        saved = self._vcpu.saved_by(vector)
+        return saved if saved is not None and armed.was_interrupted(*saved) else None
 
     def unarm(self, armed: Armed) -> None:
         """Write the MSR back that was changed for a step which has not been resumed."""
@@ -137,14 +146,15 @@ class Undoing:
             found = None if srrs is None else Found(armed.thread, *srrs)
         if found is not None:
             self.collect(armed, found)
-        else:
-            state = self._stub.read("msr")
-            own = armed.state if armed.is_reaching(state) else state
-            self._write_state(armed, state, armed.without_ours(own, completed=False))
-            if armed.overwrites_srrs:
-                self._write_srrs(armed)
-            self._ledger.disarm(armed)
+            self._stub.send_queued()
+            return
+        if armed.overwrites_srrs:
+            self._write_srrs(armed)
+        state = self._stub.read("msr")  # what the step is found by is written last
+        own = armed.state if armed.is_reaching(state) else state
+        self._write_state(armed, state, armed.without_ours(own, completed=False))
         self._stub.send_queued()
+        self._ledger.disarm(armed)
 
     def _put_srrs_back(self, armed: Armed, thread: bytes | None) -> bool:
         """If SRR0 and SRR1 are as the Trace interrupt of the step before has left them; whether.
@@ -164,6 +174,7 @@ class Undoing:
     def _write_srrs(self, armed: Armed) -> None:
         self._stub.write("srr0", armed.srr0)
         self._stub.write("srr1", armed.srr1)
+        self._stub.send_queued()
 
     def _write_state(self, armed: Armed, old: int, new: int) -> None:
         if new != old:

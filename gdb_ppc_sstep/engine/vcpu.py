@@ -51,13 +51,18 @@ class Vcpu:
         self._stub.write(name, value)
 
     def given_srrs(self) -> tuple[int, int] | None:
-        """SRR0 and SRR1, None where the stub withholds them."""
+        """SRR0 and SRR1, None where the stub withholds them.
+
+        StubRefused: it refuses them this once, and has given them before.
+        """
         for name in ("srr0", "srr1"):
             if not self._stub.has(name):
                 raise StubRefused(f"the stub's target description has no register {name}")
         try:
             given = self._stub.read("srr0"), self._stub.read("srr1")
         except StubRefused:
+            if self._stub.thread in self._giving:
+                raise
             return None  # QEMU 7.2 on every vCPU but the first
         self._giving.add(self._stub.thread)
         return given

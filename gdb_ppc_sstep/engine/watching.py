@@ -50,7 +50,7 @@ class Watching:
 
     by_steps: whether they are seen by steps alone.  over: the thread and the address of the access
     that gdb was told of, where it now steps over that; else None.  how: how those were seen with
-    which gdb has resumed last, in words; empty for none.
+    which gdb has resumed last, in words; empty for none.  by_dawr: whether that was by DAWR.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class Watching:
         self._stub_takes: bool | None = None  # whether the stub has watchpoints of its own
         self.by_steps = False
         self.how = ""
+        self.by_dawr = False
         self.over: tuple[bytes | None, int] | None = None
         self._shown: tuple[bytes | None, int] | None = None  # the access that gdb was told of last
         self._spaces: dict[Breakpoint, int | None] = {}  # the PID register, when it was inserted
@@ -119,7 +120,7 @@ class Watching:
             if freely:
                 self._spaces.clear()
                 self._said.over()
-                self.how = ""
+                self.how, self.by_dawr = "", False
             return
         if freely:
             self._windows.look()
@@ -128,7 +129,7 @@ class Watching:
             return
         if self._option is Watchpoints.DAWR:
             raise SstepError(f"{reason}; use `set ppc-sstep watchpoints auto`")
-        self.by_steps, self.how = True, f"by steps ({reason})"
+        self.by_steps, self.by_dawr, self.how = True, False, f"by steps ({reason})"
         if self._option is not Watchpoints.STEP:
             self._said.say(f"{reason}: watching by steps, which is slow")
 
@@ -147,6 +148,7 @@ class Watching:
         except StubRefused as refused:
             return str(refused)
         self._windows.begin(wanted)
+        self.by_dawr = True
         self.how = f"by DAWR, {wanted.length} bytes at {wanted.address:#x}"
         return None
 

@@ -60,7 +60,7 @@ class Watchpoints:
     def how(self) -> str:
         """How watchpoints are seen where the stub has none, in words; empty: there are none."""
         how = self.watching.how
-        if not how or self.watching.by_steps:
+        if not self.watching.by_dawr:
             return how
         return f"{how} on {', '.join(self.windows.threads)}, caught at {self.matches.how}"
 

@@ -25,8 +25,14 @@ LARGEST = 256
 """Bytes that a register may have; the largest vector registers of any CPU have fewer."""
 
 
+_NAMES = {"pidr": "pid"}  # what QEMU 10.0 and QEMU 7.2 call the same register
+
+
 def parse(fetch: Callable[[str], str]) -> dict[str, Register]:
-    """Registers by name.  fetch(annex) gives the text of `target.xml` and of what it includes."""
+    """Registers, by the names that QEMU 7.2 has for them.
+
+    fetch(annex) gives the text of `target.xml` and of what it includes.
+    """
     registers: dict[str, Register] = {}
     number = 0
     for tag in _tags(fetch, "target.xml", frozenset()):
@@ -36,7 +42,8 @@ def parse(fetch: Callable[[str], str]) -> dict[str, Register]:
             size = -(int(attributes["bitsize"]) // -8)
             if not 0 < size <= LARGEST or not 0 <= number < 1 << 31:
                 raise ValueError
-            registers.setdefault(attributes["name"], Register(number, size))
+            name = attributes["name"]
+            registers.setdefault(_NAMES.get(name, name), Register(number, size))
         except (KeyError, ValueError):
             what = "the stub's target description has a malformed register"
             raise StubRefused(f"{what}: {tag[:80]!r}") from None

@@ -17,7 +17,10 @@ from tests.harness.driver import EXTENSION, GDB, Gdb
 
 pytestmark = pytest.mark.bare
 
-SETTINGS = "Settings: mode auto, door auto, ail auto, interrupts into, mask-interrupts on\n"
+SETTINGS = (
+    "Settings: mode auto, door auto, ail auto, interrupts into, mask-interrupts on, "
+    "watchpoints auto\n"
+)
 LINE = "ppc-sstep: this stub ignores step requests; stepping by the Trace interrupt.\n"
 RUNNING = (
     "ppc-sstep: the guest of inferior 1 is running; interrupt it (Ctrl-C, or `interrupt`): at that "

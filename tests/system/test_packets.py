@@ -57,23 +57,23 @@ PER = {case.name: case.per for case in bare(few=True)}
 
 KVM_HV: dict[str, Row] = {
     "stepi": (10.9, 5.2, 47.6),
-    "stepi 100": (7.22, 3.05, 4.15),
-    "nexti 20": (8.1, 3.25, 6.0),
-    "nexti 20 over 5 calls": (11.45, 5.35, 13.6),
+    "stepi 100": (7.22, 3.05, 4.09),
+    "nexti 20": (8.1, 3.25, 5.7),
+    "nexti 20 over 5 calls": (11.45, 5.35, 13.0),
     "next over 20 lines": (6.4, 3.15, 8.45),
     "next over a loop of 1000": (20.0, 9.0, 57.0),
     "next over a loop of 100000": (20.0, 9.0, 57.0),
-    "step through 10 calls": (45.5, 17.9, 52.3),
+    "step through 10 calls": (45.5, 17.9, 51.9),
     "finish": (9.0, 7.0, 68.0),
     "finish from depth 10": (20.2, 15.8, 111.6),
     "condition false 20 times": (15.0, 8.7, 25.7),
     "stop at a breakpoint 20 times": (17.0, 11.05, 46.0),
     "software watchpoint, 50 instructions": (9.9, 4.82),
-    "stepi 20, 1 breakpoints": (8.25, 3.3, 7.55),
-    "stepi 20, 100 breakpoints": (18.1, 8.25, 21.5),
-    "stepi 20, 1000 breakpoints": (115.2, 61.35, 156.5),
-    "stepi 20, 1 vCPUs": (8.1, 3.25, 6.0),
-    "stepi 20, 2 vCPUs": (8.15, 3.3, 7.05),
+    "stepi 20, 1 breakpoints": (8.25, 3.3, 7.25),
+    "stepi 20, 100 breakpoints": (18.1, 8.25, 21.2),
+    "stepi 20, 1000 breakpoints": (115.2, 61.35, 156.2),
+    "stepi 20, 1 vCPUs": (8.1, 3.25, 5.7),
+    "stepi 20, 2 vCPUs": (8.15, 3.3, 6.75),
 }
 
 

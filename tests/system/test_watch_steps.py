@@ -217,7 +217,7 @@ on_scripts = pytest.mark.parametrize(
 @on("watch")
 def test_every_access(pair: Oracle) -> None:
     every_access(pair)
-    assert "Watchpoints: by steps (as it was set)" in pair.ours.status()
+    assert "Watchpoints: by steps (as it was set)\n" in pair.ours.status()
 
 
 @on("watch")

@@ -75,7 +75,7 @@ class Day:
         self.machine.kvm = kvm
         self.on = Bench(self.machine)
         self.on.set(undo=Undo.DEFER)
-        self.done: Counter[str] = Counter()
+        self.done = Counter[str]()
         self.last = ""
         self.gdbs: set[int] = set()
         self.gone = False
@@ -118,9 +118,7 @@ class Day:
         """The stop, as gdb has it: with what may wait not yet done."""
         request = parse_resume(payload)
         assert request is not None
-        self.machine.turns = self.random.sample(
-            range(len(self.machine.vcpus)), len(self.machine.vcpus)
-        )
+        self.random.shuffle(self.machine.turns)
         return self.on.engine.resume(request).stop.payload
 
     def step(self) -> None:
@@ -184,10 +182,7 @@ class Day:
     def plant(self, address: int, *, insert: bool) -> None:
         one = Breakpoint(0, address, 4)
         assert self.on.stub.breakpoint(one.insertion if insert else one.removal) == b"OK"
-        if insert:
-            self.on.breakpoints.insert(one)
-        else:
-            self.on.breakpoints.remove(one)
+        (self.on.breakpoints.insert if insert else self.on.breakpoints.remove)(one)
 
     def ctrl_c(self) -> None:
         """Wherever a step is: before its instruction, in a handler, at a vector."""
@@ -208,10 +203,8 @@ class Day:
 
     def setting(self) -> None:
         self.on.engine.quiesce()
-        choice = self.random.choice
-        self.on.options = self.on.options._replace(
-            interrupts=choice(list(Interrupts)), mask_interrupts=choice([True, False])
-        )
+        interrupts, mask = self.random.choice(list(Interrupts)), self.random.random() < 0.5
+        self.on.options = self.on.options._replace(interrupts=interrupts, mask_interrupts=mask)
         self.on.engine.apply(self.on.options)
 
     def refused(self) -> None:
@@ -249,10 +242,9 @@ class Day:
 
     def complete_return(self) -> None:
         """An emulated return is in no record: what writes pc and MSR leaves the layer at once."""
-        if not self.on.log or ": emulate" not in self.on.log[-1]:
-            return
+        emulating = ": emulate" in "".join(self.on.log[-1:])
         for cpu in self.machine.vcpus:
-            if cpu["pc"] >= TEXT and cpu["msr"] == IN_HANDLER:
+            if emulating and cpu["pc"] >= TEXT and cpu["msr"] == IN_HANDLER:
                 cpu["msr"] = KERNEL
                 self.done["killed in half a return"] += 1
 
@@ -290,8 +282,6 @@ class Day:
         self.machine.faults.clear()
         for _ in range(20):
             self.go_on()
-            if not self.on.engine.outstanding:
-                break
         self.look()
         assert self.on.engine.outstanding == []
 

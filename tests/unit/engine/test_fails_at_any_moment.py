@@ -11,8 +11,8 @@ from gdb_ppc_sstep.engine.temporary import Undo
 from gdb_ppc_sstep.errors import StubRefused
 
 from .. import machine as m
-from ..machine import KERNEL, REAL, USER
-from .bench import bench, program
+from ..machine import KERNEL, REAL, TEXT, USER
+from .bench import CTRL_C, DSI, OTHER, STEP, bench, faulting, program
 from .failures import COMPLETING, FAILING, at_home, failing_at, reached, refused, two_steps
 
 
@@ -95,6 +95,58 @@ def test_srr_that_is_refused_where_a_step_ahead_is_taken_back(register: bytes) -
     on.engine.quiesce()
     assert machine.changed(native) == {}
     on.clean()
+
+
+@pytest.mark.parametrize("kvm", [False, True], ids=["", "KVM"])
+@pytest.mark.parametrize("ahead", [False, True], ids=["", "ahead"])
+def test_one_packet_is_refused_where_a_step_is_disarmed(ahead: bool, kvm: bool) -> None:
+    """Whichever: the second step is interrupted before its instruction, with SRR0 and SRR1 not put
+    back by the first.  What is done again finds the step by the MSR, even if only SRR0 was refused.
+    """
+    for number in range(1, 100):
+        machine = program(*[m.addi(4, 4, 1)] * 40)
+        machine.kvm = kvm
+        native = machine.native()
+        on = bench(machine)
+        on.set(undo=Undo.DEFER)
+        on.step()
+        on.ahead(ahead)
+        machine.stop_at[0, TEXT + 4] = CTRL_C
+        failed = failing_at(machine, number, refused)
+        with suppress(StubRefused):
+            on.resume(STEP)
+        for _ in range(2):
+            with suppress(StubRefused):
+                on.engine.quiesce()
+        if not failed:
+            break
+        on.engine.recover()
+        on.engine.quiesce()
+        assert machine.changed(native) == {}, (number, failed)
+        on.clean()
+    assert number > 5
+
+
+def test_one_packet_is_refused_where_another_vcpu_passes_a_vector() -> None:
+    """Whichever: gdb is told of an error, so the step is at its end though nobody has stopped."""
+    for number in range(1, 100):
+        machine = faulting(2)
+        machine.put(OTHER, m.lbz(5, 6), m.NOP)
+        machine.vcpus[1].update(pc=OTHER, r6=machine.cpu["r6"])
+        machine.turns = [1] * 40 + [0]
+        machine.stop_at[1, DSI + 8] = b"T02thread:p01.02;"
+        before = machine.state()[0]
+        on = bench(machine)
+        failed = failing_at(machine, number, refused)
+        with suppress(StubRefused):
+            on.resume(STEP)
+        if not failed:
+            break
+        on.engine.recover()
+        if machine.cpu["pc"] == TEXT:
+            assert machine.cpu == before, (number, failed)
+        on.clean()
+    assert number > 20
 
 
 def test_nothing_is_planned_while_a_step_is_half_undone() -> None:

@@ -182,3 +182,9 @@ def test_the_same_file_may_be_included_twice_side_by_side() -> None:
 
 def test_description_without_registers() -> None:
     assert only("<target><architecture>powerpc:common64</architecture></target>") == {}
+
+
+def test_a_register_that_a_later_qemu_names_otherwise() -> None:
+    """PID, by which tasks are told apart: `pidr` in QEMU 10.0."""
+    text = '<target><reg name="pidr" bitsize="64" regnum="180"/></target>'
+    assert only(text) == {"pid": Register(180, 8)}
