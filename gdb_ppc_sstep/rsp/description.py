@@ -42,7 +42,7 @@ def parse(fetch: Callable[[str], str]) -> dict[str, Register]:
             size = -(int(attributes["bitsize"]) // -8)
             if not 0 < size <= LARGEST or not 0 <= number < 1 << 31:
                 raise ValueError
-            name = attributes["name"]
+            name: str = attributes["name"]
             registers.setdefault(_NAMES.get(name, name), Register(number, size))
         except (KeyError, ValueError):
             what = "the stub's target description has a malformed register"
