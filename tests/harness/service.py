@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from pathlib import Path
 from tests.harness.driver import ROOT
 
 COMMAND = (sys.executable, "-m", "gdb_ppc_sstep")
+ENDS = 30  # seconds: with a silent stub it may take two of the link's time-outs
 
 
 @contextmanager
@@ -29,6 +32,7 @@ def service(
         stderr=subprocess.PIPE,
         text=True,
         pass_fds=pass_fds,
+        env={**os.environ, "PYTHONFAULTHANDLER": "1"},  # see `ended`
     ) as process:
         try:
             yield process
@@ -43,6 +47,15 @@ def address(process: subprocess.Popen[str]) -> str:
     found = re.fullmatch(r"listening on (.+)\n", said)
     assert found, (said, process.stderr and process.stderr.read())
     return found[1]
+
+
+def ended(process: subprocess.Popen[str]) -> int:
+    """Its status, when it has ended by itself.  If it does not, where its threads are is told."""
+    try:
+        return process.wait(ENDS)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        raise AssertionError(process.communicate()[1]) from None
 
 
 def says(process: subprocess.Popen[str]) -> str:

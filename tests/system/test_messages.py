@@ -45,7 +45,7 @@ def test_info_without_a_target(gdb: Gdb) -> None:
     gdb.command("set debug ppc-sstep on")
     assert gdb.status().startswith(
         "Settings: mode off, door auto, ail 3, interrupts into, mask-interrupts on, "
-        "debug-file gdb's log\n"
+        "watchpoints auto, debug-file gdb's log\n"
     )
 
 

@@ -19,7 +19,7 @@ from gdb_ppc_sstep.rsp.framing import frame
 from gdb_ppc_sstep.wire.standalone import VERSION
 from tests.harness.driver import ROOT, Gdb
 from tests.harness.oracle import compare
-from tests.harness.service import address, client, service
+from tests.harness.service import address, client, ended, service
 
 pytestmark = pytest.mark.bare
 
@@ -78,7 +78,7 @@ def test_ended_by_a_signal_it_leaves_the_guest_clean(
         gdb.send("stepi 1000000")
         time.sleep(0.2)
         process.send_signal(number)
-        assert process.wait(10) == 0
+        assert ended(process) == 0
         gdb.finish()
     with Gdb(tmp_path, name="after", extension=False) as plain:
         plain.connect(guest.target, demo.elf)
