@@ -19,6 +19,11 @@ COMMAND = (sys.executable, "-m", "gdb_ppc_sstep")
 ENDS = 30  # seconds: with a silent stub it may take two of the link's time-outs
 
 
+def _heeds_hangups() -> None:
+    """SIGHUP as by default: a service leaves it ignored where it was, as with nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @contextmanager
 def service(
     *arguments: str | Path, pass_fds: tuple[int, ...] = ()
@@ -33,6 +38,7 @@ def service(
         text=True,
         pass_fds=pass_fds,
         env={**os.environ, "PYTHONFAULTHANDLER": "1"},  # see `ended`
+        preexec_fn=_heeds_hangups,
     ) as process:
         try:
             yield process

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -300,8 +301,12 @@ def companion(*command: object, connect: str) -> pexpect.spawn[str]:
     )
 
 
-def test_a_gdb_that_it_starts(tmp_path: Path, guest: Qemu, demo: Program) -> None:
-    before = set(Path("/tmp").glob("gdb-ppc-sstep-*"))
+def test_a_gdb_that_it_starts(
+    tmp_path: Path, guest: Qemu, demo: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A folder of its own for what it leaves; a unix socket's path has 107 bytes at the most.
+    folder = tempfile.TemporaryDirectory(prefix="companion-")
+    monkeypatch.setenv("TMPDIR", folder.name)
     settings = ("set debuginfod enabled off", "set confirm off", "set width 0")
     child = companion(
         *(GDB, "-nx", "-q", "-d", SOURCES, *(f"-iex={one}" for one in settings)),
@@ -332,7 +337,8 @@ def test_a_gdb_that_it_starts(tmp_path: Path, guest: Qemu, demo: Program) -> Non
         assert child.exitstatus == 7
     finally:
         child.close(force=True)
-    assert set(Path("/tmp").glob("gdb-ppc-sstep-*")) <= before
+    with folder:
+        assert list(Path(folder.name).glob("gdb-ppc-sstep-*")) == []
 
 
 def test_its_gdb_has_ranges_from_the_start(tmp_path: Path, guest: Qemu, demo: Program) -> None:
