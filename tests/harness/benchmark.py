@@ -26,7 +26,6 @@ from typing import Any
 
 from fixtures.qemu import QemuError
 
-from . import progress
 from .cases import CASES, QUICK, Case
 from .floor import Floor, FloorError
 from .relay import Counts, Relay
@@ -138,10 +137,6 @@ def measure(
         if guests is None:
             guests = stack.enter_context(KvmGuests(folder))
         at = seats(case, folder, guests, stack)
-        if case.seconds:
-            for _ in range(repeats):
-                progress.measure(case, at[0], folder, results)
-            return
         if case.kvm:
             for _ in range(repeats):
                 _measure_in_turn(case, at, folder, results)
