@@ -92,7 +92,7 @@ class Windows:
         selected = self._stub.thread
         try:
             # One whose DAWR the stub gives, if there is one: QEMU 7.2 gives the first one's.
-            for thread in dict.fromkeys([selected, *self._threads]):
+            for thread in dict.fromkeys([selected, *self._all()]):
                 self._stub.select(thread)
                 if self._dawr.given() is not None:
                     break
@@ -109,10 +109,8 @@ class Windows:
         self.now, self._blind = window, None
 
     def look(self) -> None:
-        """Has the guest changed what we have written?  And which vCPUs are there?"""
+        """Has the guest changed what we have written?"""
         selected, self.changed = self._stub.thread, False
-        if selected not in self._threads:
-            self._threads = self._stub.threads()
         try:
             for thread, window in list(self._ledger.windows.items()):
                 self._stub.select(thread)
@@ -166,7 +164,13 @@ class Windows:
     def _running(self, request: Resume) -> list[bytes | None]:
         if request.alone is not None:
             return [request.alone]
-        return [*self._threads] or [self._stub.thread]
+        return [*self._all()] or [self._stub.thread]
+
+    def _all(self) -> list[bytes]:
+        """All threads.  They are asked for when one is selected that was not among them."""
+        if self._stub.thread not in self._threads:
+            self._threads = self._stub.threads()
+        return self._threads
 
     def _write(self, thread: bytes | None, wanted: Window) -> None:
         """Set the selected thread's, or tell why it is not."""

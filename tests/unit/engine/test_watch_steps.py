@@ -186,6 +186,21 @@ def test_a_step_while_another_vcpu_accesses_it() -> None:
     on.let_go()
 
 
+def test_a_first_resume_that_is_a_step_while_another_vcpu_accesses_it() -> None:
+    """All vCPUs that run are watched, also if nothing was continued with the watchpoint before."""
+    machine, _, data, _, _ = Kind(n=1).guest()
+    machine.put(TEXT + 0x400, m.addi(21, 21, 1), m.b(-4))
+    machine.cpu.update(pc=TEXT + 0x400, r21=0)
+    machine.turns = [*[1] * 400, 0]
+    on = Watcher(machine)
+    on.watch()
+    assert on.resume(b"vCont;s:p1.1;c:p1.-1").payload == named(WATCH, data, 2)
+    assert machine.value(data) == 0
+    on.past(b"p1.2")
+    assert machine.value(data) == 1
+    on.let_go()
+
+
 def test_step_of_the_second_vcpu() -> None:
     machine, n, data, _, _ = Kind(n=1, sprs_everywhere=True).guest()
     native = Native(machine, n)
