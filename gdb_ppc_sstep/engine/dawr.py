@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from ..errors import StubRefused
 from ..ppc import dawr, isa, msr
+from ..ppc.access import access
 from ..ppc.dawr import Window
 from ..stub.known import PAGE
 from ..stub.stub import Stub
@@ -111,14 +112,14 @@ class Dawr:
             raise StubRefused("there is no load near pc by which DAWR could be tried")
         place, word = load
         instruction = isa.decode(word)
-        offset = word & (0xFFFC if word >> 26 == _LD else 0xFFFF)
-        offset -= (offset & 0x8000) << 1
+        from_zero = access(instruction, 0, place, msr.SF, lambda name: 0)
+        assert from_zero is not None
         last = place & ~7
         watch = dawr.Watch(last + 8 - length, length, loads=True, stores=False)
         window = dawr.window((watch,), self._vectors.processor())
         assert window is not None
         registers = {
-            instruction.ra: place - offset & msr.MASK64,
+            instruction.ra: place - from_zero.address & msr.MASK64,
             "dawr0": window.address,
             "dawrx0": window.control,
             "dsisr": 0,

@@ -30,7 +30,7 @@ from .temporary import TemporaryBreakpoints, Undo
 from .undo import Undoing
 from .vcpu import Vcpu
 from .vectors import Vectors
-from .watchpoints import Watchpoints
+from .watchpoints import WatchRooms
 
 
 class Engine:
@@ -63,7 +63,7 @@ class Engine:
         self._prefetch = Prefetch(stub, self._vectors, gdbs)
         undoing = Undoing(stub, vcpu, self._vectors, self._ledger, self._prefetch, log)
         past = Past(stub, vcpu, self._vectors, self._temporary, self._ledger, undoing, log)
-        self._watch = watch = Watchpoints(
+        self._watch = watch = WatchRooms(
             stub, vcpu, self._vectors, gdbs, self._ledger, past, alone, log, tell
         )
         settler = Settler(

@@ -15,7 +15,7 @@ from .steps import SRRS, Armed, Lent
 from .targets import Target
 from .temporary import TemporaryBreakpoints, Undo
 from .undo import Undoing
-from .watchpoints import Watchpoints
+from .watchpoints import WatchRooms
 
 
 class Runner:
@@ -30,7 +30,7 @@ class Runner:
         ledger: Ledger,
         temporary: TemporaryBreakpoints,
         settler: Settler,
-        watch: Watchpoints,
+        watch: WatchRooms,
         undoing: Undoing,
         alone: Alone,
         undo: Undo,

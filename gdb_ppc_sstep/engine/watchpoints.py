@@ -21,7 +21,7 @@ from .watching import Said, Watching
 from .windows import Windows
 
 
-class Watchpoints:
+class WatchRooms:
     """watching: what gdb asks for.  windows: the DAWR of each vCPU.  matches: what comes of it."""
 
     def __init__(
