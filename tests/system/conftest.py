@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from fixtures import linux
+from fixtures.bare_metal import Program
 from fixtures.kvm_hv import Host
 from fixtures.linux import LinuxImage
 from fixtures.qemu import QUIET, Qemu
 from tests.harness.driver import Gdb
+from tests.harness.faulty import Faulty
 from tests.row import row_of
 
 
@@ -51,6 +53,13 @@ def start(image: LinuxImage) -> Iterator[Callable[..., Qemu]]:
     yield boot
     for guest in guests:
         guest.close()
+
+
+@pytest.fixture
+def faulty(boot: Callable[..., Qemu], demo: Program, tmp_path: Path) -> Iterator[Faulty]:
+    """A stub that ignores steps, behind what spoils its packets."""
+    with Faulty(boot(demo, steps=False).target, tmp_path) as faulty:
+        yield faulty
 
 
 @pytest.fixture

@@ -23,12 +23,6 @@ def gdb(tmp_path: Path) -> Iterator[Gdb]:
         assert "Traceback" not in (tmp_path / "gdb.transcript").read_text()
 
 
-@pytest.fixture
-def faulty(boot: Callable[..., Qemu], demo: Program, tmp_path: Path) -> Iterator[Faulty]:
-    with Faulty(boot(demo, steps=False).target, tmp_path) as faulty:
-        yield faulty
-
-
 def to_work(gdb: Gdb, target: str, demo: Program) -> None:
     assert "stepping by the Trace interrupt" in gdb.connect(target, demo.elf)
     gdb.command("tbreak work")

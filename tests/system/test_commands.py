@@ -434,40 +434,35 @@ def test_ctrl_c_with_a_false_condition(gdb: Gdb, boot: Callable[..., Qemu], demo
 )
 def test_a_refused_packet_is_one_line(
     gdb: Gdb,
-    boot: Callable[..., Qemu],
+    faulty: Faulty,
     demo: Program,
-    tmp_path: Path,
     request_: str,
     branch: bool,
     message: str,
 ) -> None:
     """branch: at one, which is stepped by the Trace interrupt also where no other vCPU runs."""
-    with Faulty(boot(demo, steps=False).target, tmp_path) as faulty:
-        gdb.connect(faulty.target, demo.elf)
-        gdb.command("tbreak *0x20344" if branch else "tbreak work")
-        gdb.command("continue")
-        state = "info registers r0 r1 r31 pc msr lr ctr srr0 srr1"
-        before = gdb.command(state)
-        for command in ("stepi", "stepi 2", "nexti"):
-            faulty.answers = {request_: "E22"}
-            output = gdb.command(command)
-            faulty.answers = {}
-            assert output.strip() == f"ppc-sstep: {message}", output
-            assert gdb.command(state) == before
-        gdb.command("next")
-        assert gdb.value("$msr") & SE == 0
+    gdb.connect(faulty.target, demo.elf)
+    gdb.command("tbreak *0x20344" if branch else "tbreak work")
+    gdb.command("continue")
+    state = "info registers r0 r1 r31 pc msr lr ctr srr0 srr1"
+    before = gdb.command(state)
+    for command in ("stepi", "stepi 2", "nexti"):
+        faulty.answers = {request_: "E22"}
+        output = gdb.command(command)
+        faulty.answers = {}
+        assert output.strip() == f"ppc-sstep: {message}", output
+        assert gdb.command(state) == before
+    gdb.command("next")
+    assert gdb.value("$msr") & SE == 0
 
 
-def test_a_connection_that_drops(
-    gdb: Gdb, boot: Callable[..., Qemu], demo: Program, tmp_path: Path
-) -> None:
-    with Faulty(boot(demo, steps=False).target, tmp_path) as faulty:
-        gdb.connect(faulty.target, demo.elf)
-        gdb.command("tbreak work")
-        gdb.command("continue")
-        faulty.hangs_up_at = "vCont;c"
-        output = gdb.command("stepi 5")
-        assert "Remote connection closed" in output, output
+def test_a_connection_that_drops(gdb: Gdb, faulty: Faulty, demo: Program) -> None:
+    gdb.connect(faulty.target, demo.elf)
+    gdb.command("tbreak work")
+    gdb.command("continue")
+    faulty.hangs_up_at = "vCont;c"
+    output = gdb.command("stepi 5")
+    assert "Remote connection closed" in output, output
     assert "The program is not being run." in gdb.command("stepi")
 
 

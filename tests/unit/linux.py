@@ -156,17 +156,23 @@ _DO_EITHER = [
     m.b(DO_PAGE_FAULT - (DO_EITHER + 16)),
 ]
 
-_RETURN = [
-    w.ld(11, 1, _at(NIP)),
-    w.ld(12, 1, _at(MSR)),
-    m.lbz(4, 13, SRR_VALID),
-    w.cmpdi(4, 0),
-    w.bne(12),
-    m.mtspr("srr0", 11),
-    m.mtspr("srr1", 12),
-    m.addi(4, 0, 0),
-    w.stb(4, 13, SRR_VALID),
-]
+
+def _srrs(scratch: int) -> list[int]:
+    """SRR0 and SRR1 from `struct pt_regs`, where the kernel does not know that they are right."""
+    return [
+        w.ld(11, 1, _at(NIP)),
+        w.ld(12, 1, _at(MSR)),
+        m.lbz(scratch, 13, SRR_VALID),
+        w.cmpdi(scratch, 0),
+        w.bne(12),
+        m.mtspr("srr0", 11),
+        m.mtspr("srr1", 12),
+        m.addi(scratch, 0, 0),
+        w.stb(scratch, 13, SRR_VALID),
+    ]
+
+
+_RETURN = _srrs(4)
 for _offset, _name in ((CTR, "ctr"), (LINK, "lr"), (XER, "xer")):
     _RETURN += [w.ld(4, 1, _at(_offset)), m.mtspr(_name, 4)]
 _RETURN += [w.ld(4, 1, _at(CCR)), w.mtcr(4)]
@@ -242,15 +248,7 @@ def _system_call(here: int) -> list[int]:
         m.b(SERVICE - (here + 4 * len(saves)), link=True),
         m.addi(10, 0, 0),
         m.mtmsrd(10, 1),
-        w.ld(11, 1, _at(NIP)),
-        w.ld(12, 1, _at(MSR)),
-        m.lbz(10, 13, SRR_VALID),
-        w.cmpdi(10, 0),
-        w.bne(12),
-        m.mtspr("srr0", 11),
-        m.mtspr("srr1", 12),
-        m.addi(10, 0, 0),
-        w.stb(10, 13, SRR_VALID),
+        *_srrs(10),
         w.ld(10, 1, _at(LINK)),
         m.mtspr("lr", 10),
         w.ld(13, 1, _at(GPR + 8 * 13)),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -71,19 +72,20 @@ def watch_for_a_while(on: Watcher, guest: Guest) -> None:
     on.engine.release(lambda: True)
 
 
-@pytest.mark.parametrize(
-    ("kind", "undo"),
-    [
-        pytest.param(
-            kind,
-            undo,
-            id=f"{kind.name}, {undo.name}",
-        )
-        for kind in GUESTS
-        for undo in (Undo.AT_ONCE, Undo.DEFER)
-        if undo is Undo.AT_ONCE or not (kind.n or kind == Kind("A"))
-    ],
-)
+def in_each_guest(*, deferred: Callable[[Kind], bool]) -> pytest.MarkDecorator:
+    """With a step undone at once, and where `deferred` says so later."""
+    return pytest.mark.parametrize(
+        ("kind", "undo"),
+        [
+            pytest.param(kind, undo, id=f"{kind.name}, {undo.name}")
+            for kind in GUESTS
+            for undo in (Undo.AT_ONCE, Undo.DEFER)
+            if undo is Undo.AT_ONCE or deferred(kind)
+        ],
+    )
+
+
+@in_each_guest(deferred=lambda kind: not kind.n and kind != Kind("A"))
 def test_one_packet_is_refused(kind: Kind, undo: Undo) -> None:
     """An error or none; and then the watchpoint works, and all is as without a debugger."""
     refuse(kind, undo, range(1 + 2 * GUESTS.index(kind), 400, STRIDE))
@@ -126,18 +128,7 @@ def refuse(kind: Kind, undo: Undo, numbers: range) -> None:
     assert number > 30
 
 
-@pytest.mark.parametrize(
-    ("kind", "undo"),
-    [
-        pytest.param(
-            kind,
-            undo,
-            id=f"{kind.name}, {undo.name}",
-        )
-        for kind in GUESTS
-        for undo in (Undo.AT_ONCE, Undo.DEFER)
-    ],
-)
+@in_each_guest(deferred=lambda kind: True)
 def test_a_session_is_killed(kind: Kind, undo: Undo) -> None:
     """After whichever packet: the next one finds in the record and in the guest what is to be
     undone, and the guest runs on as without a debugger."""
