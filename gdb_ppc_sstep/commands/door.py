@@ -16,7 +16,7 @@ import gdb
 
 from ..engine import report as engine_report
 from ..engine.engine import Engine
-from ..engine.steps import NOT_HOME, RELEASE_TIME
+from ..engine.release import NOT_HOME, RELEASE_TIME
 from ..engine.temporary import Undo
 from ..errors import SstepError
 from ..options import Options

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from contextlib import suppress
 
-from ..errors import StubGone, StubRefused
+from ..errors import StubGone
 from ..options import Options
 from ..ppc import msr, strategy
 from ..rsp.breakpoints import Breakpoint, GdbBreakpoints
-from ..rsp.resume import Action, Resume, StopReply, stopped
+from ..rsp.resume import Resume, StopReply, stopped
 from ..stub.stub import Stub
 from .ahead import Ahead
 from .alone import Alone
@@ -20,6 +19,7 @@ from .ledger import Ledger, Snapshot
 from .past import Past
 from .planner import Planner
 from .prefetch import Prefetch
+from .release import Release
 from .runner import Runner
 from .salvage import Leftover, Salvage
 from .settle import Settler
@@ -72,6 +72,7 @@ class Engine:
         self._runner = Runner(
             stub, self._ledger, self._temporary, settler, watch, undoing, alone, undo, log
         )
+        self._release = Release(stub, self._ledger, self._temporary, self._runner, watch)
         self._planner = Planner(stub, vcpu, self._vectors, gdbs, self._temporary, self._prefetch)
         self._code_run = CodeRun(stub, vcpu, self._vectors, gdbs, self._planner, self._runner, log)
         self._stepper = Stepper(
@@ -271,21 +272,8 @@ class Engine:
     # -- the end, and what others have left
 
     def release(self, going_on: Callable[[], bool]) -> bool:
-        """Before the stub is let go: run on until no step is outstanding; whether that is so.
-
-        going_on() is asked before each try; to interrupt one is the business of the link.
-        """
-        with suppress(StubRefused):
-            self._stub.send_queued()
-        self._runner.recover()
-        run_on = Resume((Action(b"c"),))
-        while True:
-            quiet = self._watch.let_go()
-            home = not self._ledger.outstanding
-            if (home and quiet) or not going_on():
-                self._temporary.quiesce()
-                return home
-            self._runner.run(run_on, None, releasing=True)
+        """See `Release.release`."""
+        return self._release.release(going_on)
 
     def disown(self) -> None:
         """From now on the guest is somebody else's."""

@@ -60,17 +60,16 @@ class Runner:
         not run, and is as it was.
         """
         must, may = (target.must, target.may) if target else ((), ())
-        arming, ran = True, False
+        ran = False
         while True:
             try:
                 self._windows.arm(request)
                 needed = must + self._ledger.guarded + self._matches.must
                 with self._temporary.planted(needed, may + self._matches.may) as wanted:
-                    if arming and target is not None and target.armed is not None:
+                    if not ran and target is not None and target.armed is not None:
                         armed = self._arm(target.armed, wanted)
                         if armed is not target.armed:
                             target = target.with_armed(armed)
-                    arming = False
                     stop = self._stub.run(request)
             except StubRefused as refused:
                 armed = target.armed if target else None

@@ -14,14 +14,6 @@ CONTEXT = msr.SF | msr.HV | msr.PR | msr.IR | msr.DR | msr.LE
 
 SRRS = tuple(SRR.values())
 
-RELEASE_TIME = 2.0
-"""Seconds that an interrupted step is given to come home when the stub is let go."""
-
-NOT_HOME = (
-    "ppc-sstep: a step was interrupted in a handler of the guest and has not come back; the guest "
-    "may see its Trace interrupt"
-)
-
 
 @functools.lru_cache(maxsize=1024)
 def _is_plain(word: int) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 
 from ..engine.engine import Engine
-from ..engine.steps import NOT_HOME, RELEASE_TIME
+from ..engine.release import NOT_HOME, RELEASE_TIME
 from ..errors import SstepError
 from ..rsp.breakpoints import GdbBreakpoints
 from ..stub.stub import Stub

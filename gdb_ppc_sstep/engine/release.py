@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+"""Before the stub is let go: what is still on its way in the guest comes home."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from ..errors import StubRefused
+from ..rsp.resume import Action, Resume
+from ..stub.stub import Stub
+from .ledger import Ledger
+from .runner import Runner
+from .temporary import TemporaryBreakpoints
+from .watchpoints import WatchRooms
+
+RELEASE_TIME = 2.0
+"""Seconds that an interrupted step is given to come home when the stub is let go."""
+
+NOT_HOME = (
+    "ppc-sstep: a step was interrupted in a handler of the guest and has not come back; the guest "
+    "may see its Trace interrupt"
+)
+
+
+class Release:
+    """Of one engine."""
+
+    def __init__(
+        self,
+        stub: Stub,
+        ledger: Ledger,
+        temporary: TemporaryBreakpoints,
+        runner: Runner,
+        watch: WatchRooms,
+    ) -> None:
+        self._stub = stub
+        self._ledger = ledger
+        self._temporary = temporary
+        self._runner = runner
+        self._watch = watch
+
+    def release(self, going_on: Callable[[], bool]) -> bool:
+        """Run on until no step is outstanding, and no vCPU has a window or a match of ours; whether
+        no step is.
+
+        going_on() is asked before each try; to interrupt one is the business of the link.
+        """
+        with suppress(StubRefused):
+            self._stub.send_queued()
+        self._runner.recover()
+        run_on = Resume((Action(b"c"),))
+        while True:
+            quiet = self._watch.let_go()
+            home = not self._ledger.outstanding
+            if (home and quiet) or not going_on():
+                self._temporary.quiesce()
+                return home
+            self._runner.run(run_on, None, releasing=True)
