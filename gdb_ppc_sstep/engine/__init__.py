@@ -2,8 +2,8 @@
 """One step, and everything else that resumes the guest, on any stub.
 
 No gdb, no sockets: both doors run it, and unit tests run it on a simulated machine.  The state of a
-step is in the ledger; only `runner`, `past` and `borrowed` resume the guest.
+step is in the ledger; only `runner`, `past` and `alone` resume the guest.
 
 Read `steps`, `ledger` and `targets` for what a step is; `planner`, `runner` and `settle` for how it
-goes; then `stepper` and `engine`.
+goes; then `stepper` and `engine`.  Watchpoints are in rooms of their own: `watchpoints` has them.
 """
