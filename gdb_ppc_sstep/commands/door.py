@@ -99,14 +99,17 @@ class CommandsDoor:
     def expect_lines(self, thread: bytes, stretches: Sequence[Stretch]) -> None:
         """See `Door`.  It steps by lines itself."""
 
-    def guard(self, *, at_stop: bool = False, returning: int | None = None) -> None:
+    def guard(
+        self, *, at_stop: bool = False, returning: int | None = None, following: bool = False
+    ) -> None:
         """See `Door`."""
         if at_stop:
-            self.guards.return_address = None  # that has served
-            self.guards.add()
+            self.guards.at_stop()
             return
         if returning is not None:
             self.guards.return_address = returning
+        if following:
+            self.guards.follow()
         self.guards.refresh()
 
     def leaving(self) -> None:
@@ -222,11 +225,12 @@ class CommandsDoor:
 
     # -- for the guards (see `guards.Stepper`)
 
-    def landings(self, among: Container[int]) -> tuple[int, ...]:
+    def landings(self, among: Container[int] | None) -> tuple[int, ...]:
         """See `guards.Stepper`."""
         try:
             with self.behind_gdb():
-                return self._engine.landings() if self.pc in among else ()
+                here = among is None or self.pc in among
+                return self._engine.landings() if here else ()
         except SstepError as error:
             self._log(f"no guards at the next instruction: {error}")
             return ()

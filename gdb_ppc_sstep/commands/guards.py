@@ -64,8 +64,11 @@ class Stepper(Protocol):
         breakpoints of gdb's are.  False for an error.
         """
 
-    def landings(self, among: Container[int]) -> Iterable[int]:
-        """Where the selected thread's next instruction may arrive, if it is at one of `among`."""
+    def landings(self, among: Container[int] | None) -> Iterable[int]:
+        """Where the selected thread's next instruction may arrive, if it is at one of `among`.
+
+        None: wherever it is.
+        """
 
     def vectors(self) -> Iterable[int]:
         """Where interrupted steps will come home."""
@@ -91,14 +94,28 @@ class Guards:
         """Whether Ctrl-C came during the last hit; gdb has then stopped and printed nothing."""
         self.return_address: int | None = None
         """Where a command of gdb's waits for a function to return, and not in every frame."""
+        self._followed: tuple[int, int, int] | None = None
+        """The thread that a command of gdb's steps by itself; see `follow`."""
+        self._places: dict[int, _Guard] = {}
+        """Guards that served to follow, disabled by now: code is often come to again."""
+
+    def follow(self) -> None:
+        """Until the next stop that gdb reports gdb may step the selected thread by itself."""
+        self._followed = _selected()
+
+    def at_stop(self) -> None:
+        """gdb has reported a stop."""
+        self.return_address = self._followed = None  # that has served
+        self.add()
 
     def refresh(self) -> None:
         """Guard what has to be guarded now, and nothing else; for when the target is at rest."""
         self.add()
-        for guard in self._retired:
+        for guard in (*self._retired, *self._places.values()):
             if guard.is_valid():
                 guard.delete()
         self._retired.clear()
+        self._places.clear()
 
     def add(self) -> None:
         """`refresh` without deleting any: other extensions may be looking at those of a stop."""
@@ -106,18 +123,24 @@ class Guards:
         if self.return_address is not None:
             wanted[self.return_address] = frozenset()
         wanted.update(_users())
-        landings = self._stepper.landings(wanted) if wanted else ()
+        if watched() and self._followed is None:
+            self._followed = _selected()
+        follows = self._followed is not None
+        landings = self._stepper.landings(None if follows else wanted) if wanted or follows else ()
         self._landings = frozenset(landings) - wanted.keys()
         wanted.update(dict.fromkeys(self._landings, frozenset[int]()))
         for address, guard in list(self._guards.items()):
             if address not in wanted or not wanted[address] <= guard.users:
                 self._retire(address)
         for address in wanted.keys() - self._guards.keys():
-            try:
-                self._guards[address] = _Guard(self, address, wanted[address])
-            except gdb.error:
-                continue  # no breakpoint of the user's can be there either
+            self._guard(address, wanted[address])
         self._hits = _hits()
+
+    def _guard(self, address: int, users: frozenset[int]) -> None:
+        try:
+            self._guards[address] = _Guard(self, address, users)
+        except gdb.error:
+            pass  # no breakpoint of the user's can be there either
 
     def only_at(self, addresses: frozenset[int]) -> None:
         """Have no guards elsewhere while a command of ours steps: they would show in its stop."""
@@ -146,9 +169,11 @@ class Guards:
         """Remove all guards."""
         for address in list(self._guards):
             self._retire(address)
-        for guard in self._retired:
-            guard.delete()
+        for guard in (*self._retired, *self._places.values()):
+            if guard.is_valid():
+                guard.delete()
         self._retired.clear()
+        self._places.clear()
 
     def hit(self, address: int) -> bool:
         """Whether gdb has to stop because of the guard."""
@@ -164,7 +189,10 @@ class Guards:
         if self.mode is not Mode.FREE:
             return self.mode is Mode.ASK
         users = users_addresses()
-        if address in self._landings and address not in users:
+        if self._followed is not None and self._followed == _selected():
+            if self._follows_on(address, users):
+                return False
+        elif address in self._landings and address not in users:
             # Its step has ended.  Where gdb finds no breakpoint enabled it asks for no other step.
             self._retire(address)
             return False
@@ -174,6 +202,58 @@ class Guards:
         if address in self._stepper.vectors() and self._stepper.comes_home(planted):
             return False
         return not self._stepper.step_off(planted)
+
+
+    def _follows_on(self, address: int, users: frozenset[int]) -> bool:
+        """gdb has come to a guard with the thread that it steps: guard where its next step ends.
+
+        False where it does not step but runs to a place, and has to be got off a breakpoint here.
+        """
+        runs, places = False, []
+        for row in _momentary_rows():
+            if row.kind in _PLACES and not (row.address == address and _in_frame(row)):
+                runs = True
+                places.append(row.address)
+        if runs and not watched():
+            places = [place for place in places if place is not None]
+            if address not in users and address not in places:
+                self._rest(address)
+                self._plant(places)
+                return True
+            self._plant(places)
+            return False
+        self._plant(self._stepper.landings(None))
+        if address not in users:
+            self._rest(address)
+        return True
+
+    def _plant(self, places: Iterable[int]) -> None:
+        for place in places:
+            if place not in self._guards:
+                if place in self._places:
+                    guard = self._guards[place] = self._places.pop(place)
+                    guard.enabled = True
+                else:
+                    self._guard(place, frozenset())
+
+    def _rest(self, address: int) -> None:
+        guard = self._guards.pop(address)
+        guard.enabled = False
+        self._places[address] = guard
+
+
+_PLACES = ("step resume", "hp step resume", "until", "finish")
+"""gdb's breakpoints for where it runs to while a command of its own is not done."""
+
+
+def watched() -> bool:
+    """Whether gdb steps for a watchpoint, instead of running."""
+    return any(one.type == gdb.BP_WATCHPOINT and one.enabled for one in gdb.breakpoints())
+
+
+def _selected() -> tuple[int, int, int] | None:
+    thread = gdb.selected_thread()
+    return thread.ptid if thread is not None else None
 
 
 def users_addresses() -> frozenset[int]:
@@ -197,12 +277,17 @@ def _hits() -> dict[int, tuple[int, int]]:
     }
 
 
+def _momentary_rows() -> Iterator[table.Row]:
+    """gdb's breakpoints for the command that it is about."""
+    text = gdb.execute("maintenance info breakpoints", to_string=True)
+    return (row for row in table.parse(text) if row.number == 0)
+
+
+def _in_frame(row: table.Row) -> bool:
+    # What a gdb.Frame is printed as is its frame id (gdb/frame.c frame_id::to_string).
+    return row.frame is None or f"{{stack={row.frame:#x}," in str(gdb.newest_frame())
+
+
 def _momentary(address: int) -> bool:
     """Whether a breakpoint of a command of gdb's (finish, until, advance) stops at an address."""
-    return any(
-        row.number == 0
-        and row.address == address
-        # What a gdb.Frame is printed as is its frame id (gdb/frame.c frame_id::to_string).
-        and (row.frame is None or f"{{stack={row.frame:#x}," in str(gdb.newest_frame()))
-        for row in table.parse(gdb.execute("maintenance info breakpoints", to_string=True))
-    )
+    return any(row.address == address and _in_frame(row) for row in _momentary_rows())

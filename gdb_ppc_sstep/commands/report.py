@@ -14,6 +14,7 @@ from ..errors import SstepError
 from ..ppc.isa import Kind
 from ..rsp.resume import StopReply
 from ..stub.stub import Stub
+from . import source
 from .guards import Guards, Mode
 from .link import thread_id
 from .view import View
@@ -40,16 +41,22 @@ class Reporter:
             self._view.flush()
             print_location(same_frame=same_frame)
             return
-        if hide:
-            self._report_call_site(pc, same_frame=same_frame)
-            return
         what = f"advance *{pc:#x}"
+        if hide:
+            name = source.inlined_at(pc)[hide].name if hide < source.entered_at(pc) else ""
+            if not name or not source.names_place(name, pc):
+                self._report_call_site(pc, same_frame=same_frame)
+                return
+            what = f"advance {name}"
         if same_frame and gdb.parameter("print frame-info") == "auto":
             what = f"with print frame-info source-line -- {what}"
         self._resume_in_place(pc, what, Mode.SHOW)
 
     def _report_call_site(self, pc: int, *, same_frame: bool) -> None:
-        """`advance` shows the inlined function; a silent stop is at its call, as after a step."""
+        """`advance` to an address shows the innermost inlined function, and to the name of one that
+        begins there that one (gdb/inline-frame.c stopped_by_user_bp_inline_frame); a silent stop is
+        at the outermost call, as after a step.
+        """
         with self._guards.at(pc):
             if not self.stops_at(pc):
                 print_location(same_frame=same_frame)

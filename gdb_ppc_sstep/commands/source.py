@@ -109,6 +109,15 @@ def entered_at(pc: int) -> int:
     return count
 
 
+def names_place(name: str, pc: int) -> bool:
+    """Whether one of the places that gdb knows of a function is pc."""
+    try:
+        found = gdb.decode_line(name)[1] or ()
+    except gdb.error:
+        return False
+    return any(sal.pc == pc for sal in found)
+
+
 def function_at(pc: int) -> str | None:
     """What tells the function with symbols at an address from others; None without."""
     blocks = _blocks(pc)

@@ -113,7 +113,8 @@ class Planner:
         """Where the next instruction of the selected thread may arrive, one after another."""
         state, pc = self._stub.read("msr"), self._stub.read("pc")
         instruction, read = self._stub.instruction(pc), self._vcpu.read
-        plan = strategy.plan(instruction, pc, state, read, self._vectors.at_stop())
+        code, vectors = self._stub.instruction, self._vectors.at_stop()
+        plan = strategy.plan(instruction, pc, state, read, vectors, code=code)
         if plan.state is not None:
             return (plan.state[0],)
         if plan.trace is None:

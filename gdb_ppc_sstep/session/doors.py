@@ -49,11 +49,13 @@ class Door(Protocol):
         thread: its thread-id.  stretches: see `rsp.private.SetLines`.
         """
 
-    def guard(self, *, at_stop: bool = False, returning: int | None = None) -> None:
+    def guard(
+        self, *, at_stop: bool = False, returning: int | None = None, following: bool = False
+    ) -> None:
         """The guest is at rest, and gdb may resume it: see to it that it asks for no step.
 
         at_stop: other extensions may be looking at gdb's breakpoints.  returning: where a command
-        of gdb's will wait for a function to return.
+        of gdb's will wait for a function to return.  following: the command may make steps.
         """
 
     def leaving(self) -> None:
@@ -135,7 +137,9 @@ class WireDoor:
         lines = private.lines_text(thread, stretches) if stretches else private.NO_LINES
         self._set(private.LINES, lines)
 
-    def guard(self, *, at_stop: bool = False, returning: int | None = None) -> None:
+    def guard(
+        self, *, at_stop: bool = False, returning: int | None = None, following: bool = False
+    ) -> None:
         """See `Door`.  gdb may ask: the layer steps."""
 
     def leaving(self) -> None:

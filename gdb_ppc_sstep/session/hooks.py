@@ -26,23 +26,24 @@ def actions(find: Find) -> dict[str, Callable[[], None]]:
     """What to do before commands of gdb's, by their names."""
 
     def before_return() -> None:
-        """It will wait for the function of the selected frame to return."""
+        """It will wait for the function of the selected frame to return.
+
+        From a function that is inlined gdb steps out by itself.
+        """
         door = find()
-        caller = gdb.selected_frame().older() if door is not None else None
-        if door is not None and caller is not None:
-            door.guard(returning=caller.pc())
+        if door is None:
+            return
+        frame = gdb.selected_frame()
+        caller, inlined = frame.older(), frame.type() == gdb.INLINE_FRAME
+        if caller is not None:
+            door.guard(returning=None if inlined else caller.pc(), following=inlined)
 
     def before_until() -> None:
-        """`until` to a place waits for a return as well; without one it needs steps of gdb's own.
-
-        A hook does not learn the arguments; the last line of the history is what was typed.
-        """
-        typed = gdb.execute("show commands", to_string=True).rpartition("\n  ")[2].split()[1:]
-        if find() is not None and len(typed) == 1 and "until".startswith(typed[0]):
-            raise gdb.GdbError(
-                "ppc-sstep: `until` without a place needs `set ppc-sstep door wire`, in a new gdb."
-            )
-        before_return()
+        """`until` without a place steps by itself, and to a place it waits for a return as well."""
+        door = find()
+        if door is not None:
+            caller = gdb.selected_frame().older()
+            door.guard(returning=caller.pc() if caller is not None else None, following=True)
 
     def before_leaving() -> None:
         """The guest is about to be let go."""
