@@ -53,7 +53,9 @@ def add(actions: Mapping[str, Action]) -> None:
 
 
 def _define(command: str) -> None:
+    prefix, _, name = command.rpartition(" ")
+    hook = f"{prefix} hook-{name}".strip()
     try:
-        gdb.execute(f"show user hook-{command}", to_string=True)
+        gdb.execute(f"show user {hook}", to_string=True)
     except gdb.error:  # there is none: a user's own is left alone
-        gdb.execute(f"define hook-{command}\nmaintenance ppc-sstep {command}\nend")
+        gdb.execute(f"define {hook}\nmaintenance ppc-sstep {command}\nend")

@@ -25,10 +25,12 @@ from ..rsp.breakpoints import Breakpoint, GdbBreakpoints
 from ..rsp.private import Stretch
 from ..rsp.resume import Action, Resume, StopReply
 from ..stub.introduce import introduce
+from . import watches
 from .guards import Guards, users_addresses
 from .link import GdbLink, interrupt_pending, interrupts_held, thread_id
 from .report import Reporter
 from .view import View, stopped_at
+from .watches import SoftwareOnly
 
 
 class UnrequestedStop(Exception):
@@ -67,6 +69,8 @@ class CommandsDoor:
         )
         self._view = View(stub, self._engine.quiesce)
         self.guards = Guards(self)
+        self._software_only: SoftwareOnly | None = None
+        self.activate(True)
         self.reporter = Reporter(stub, self._engine, self._view, self.guards)
         self.pc = 0
 
@@ -79,6 +83,11 @@ class CommandsDoor:
 
     def activate(self, active: bool) -> None:
         """See `Door`.  Who finds the door looks whether it is active."""
+        if active and self._software_only is None:
+            self._software_only = SoftwareOnly()
+        elif not active and self._software_only is not None:
+            self._software_only.end()
+            self._software_only = None
 
     def apply(self, options: Options, *, debug: bool, debug_file: str) -> None:
         """See `Door`.  The log is of who made the door."""
@@ -128,6 +137,7 @@ class CommandsDoor:
 
     def closed(self) -> None:
         """See `Door`."""
+        self.activate(False)
         self.guards.clear()
 
     def news(self) -> str:
@@ -241,17 +251,25 @@ class CommandsDoor:
 
     def step_off(self, planted: frozenset[int]) -> bool:
         """See `guards.Stepper`."""
-        try:
-            with self.behind_gdb(planted):
-                self._stub.prefetch((), (self.pc,))
-                if planted.isdisjoint(self._engine.landings()):
-                    self.step()
-        except Interrupted:
-            return False
-        except (SstepError, UnrequestedStop) as error:
-            gdb.write(f"ppc-sstep: stopped at a breakpoint: {error}\n", gdb.STDERR)
-            return False
-        return True
+        # A function that gdb has called meanwhile (a dprintf of the style `call`) makes it take its
+        # breakpoints out of the guest; then the stub refuses to lift them.
+        for lifted in (planted, frozenset[int]()):
+            try:
+                with self.behind_gdb(lifted):
+                    self._stub.prefetch((), (self.pc,))
+                    if planted.isdisjoint(self._engine.landings()):
+                        self.step()
+            except Interrupted:
+                return False
+            except SstepError as error:
+                refused = error
+                continue
+            except UnrequestedStop as unrequested:
+                refused = SstepError(str(unrequested))
+                break
+            return True
+        gdb.write(f"ppc-sstep: stopped at a breakpoint: {refused}\n", gdb.STDERR)
+        return False
 
     def leave_breakpoint(self) -> bool:
         """Before gdb resumes the guest: get off a breakpoint of the user's at which it stands.
@@ -261,6 +279,8 @@ class CommandsDoor:
         stop came, and gdb has reported it.  SstepError: the guest is where it was.
         """
         addresses = users_addresses()
+        if watches.numbers():  # gdb has to see each step
+            return True
         with self.behind_gdb():
             if self.pc not in addresses or self.pc != stopped_at():
                 return True

@@ -18,7 +18,7 @@ from typing import Protocol
 
 import gdb
 
-from . import table
+from . import table, watches
 from .link import interrupt_pending, interrupts_held
 
 
@@ -123,12 +123,12 @@ class Guards:
         if self.return_address is not None:
             wanted[self.return_address] = frozenset()
         wanted.update(_users())
-        if watched() and self._followed is None:
+        if watches.numbers() and self._followed is None:
             self._followed = _selected()
         follows = self._followed is not None
         landings = self._stepper.landings(None if follows else wanted) if wanted or follows else ()
         self._landings = frozenset(landings) - wanted.keys()
-        wanted.update(dict.fromkeys(self._landings, frozenset[int]()))
+        wanted.update(dict.fromkeys(self._landings, watches.numbers()))
         for address, guard in list(self._guards.items()):
             if address not in wanted or not wanted[address] <= guard.users:
                 self._retire(address)
@@ -214,7 +214,7 @@ class Guards:
             if row.kind in _PLACES and not (row.address == address and _in_frame(row)):
                 runs = True
                 places.append(row.address)
-        if runs and not watched():
+        if runs and not watches.numbers():
             places = [place for place in places if place is not None]
             if address not in users and address not in places:
                 self._rest(address)
@@ -246,11 +246,6 @@ _PLACES = ("step resume", "hp step resume", "until", "finish")
 """gdb's breakpoints for where it runs to while a command of its own is not done."""
 
 
-def watched() -> bool:
-    """Whether gdb steps for a watchpoint, instead of running."""
-    return any(one.type == gdb.BP_WATCHPOINT and one.enabled for one in gdb.breakpoints())
-
-
 def _selected() -> tuple[int, int, int] | None:
     thread = gdb.selected_thread()
     return thread.ptid if thread is not None else None
@@ -262,11 +257,12 @@ def users_addresses() -> frozenset[int]:
 
 
 def _users() -> dict[int, frozenset[int]]:
-    """The same, with the numbers of those that are at each address."""
+    """The same, with the numbers of those that are at each address, and of what gdb watches."""
     found: dict[int, frozenset[int]] = {}
+    watching = watches.numbers()
     for row in table.parse(gdb.execute("info breakpoints", to_string=True)):
         if row.enabled and row.address is not None:
-            found[row.address] = found.get(row.address, frozenset()) | {row.number}
+            found[row.address] = found.get(row.address, watching) | {row.number}
     return found
 
 

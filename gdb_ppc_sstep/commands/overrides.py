@@ -7,7 +7,8 @@ needs them.  finish, until and advance stay gdb's own (see `guards`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import gdb
@@ -55,6 +56,17 @@ def _number(expression: str) -> int:
         raise gdb.GdbError("Value can't be converted to integer.") from None
 
 
+@contextmanager
+def _errors_as_gdbs() -> Iterator[None]:
+    """What goes wrong is one line, as where gdb's own command fails."""
+    try:
+        yield
+    except SstepError as error:
+        raise gdb.GdbError(f"ppc-sstep: {error}") from error
+    except gdb.error as error:
+        raise gdb.GdbError(str(error)) from error
+
+
 class _Step(gdb.Command):
     """What the four commands have in common."""
 
@@ -75,14 +87,12 @@ class _Step(gdb.Command):
         # In the background (`stepi &`, MI with mi-async) as well: it is over when this returns.
         argument = argument.strip().rstrip("&")
         count = _number(argument) if argument.strip() else 1
-        door.guards.refresh()
         from .stepping import Stepping
 
-        try:
+        with _errors_as_gdbs():
+            door.guards.refresh()
             Stepping(door, self._calls, count, by_lines=self._by_lines).run()
-        except SstepError as error:
-            raise gdb.GdbError(f"ppc-sstep: {error}") from error
-        door.guards.refresh()
+            door.guards.refresh()
 
 
 class _Stepi(_Step):
@@ -136,15 +146,13 @@ class _Continue(gdb.Command):
         if from_tty:
             gdb.write("Continuing.\n")
         door = self._find()
-        if door is not None:
-            try:
+        with _errors_as_gdbs():
+            if door is not None:
                 if not door.leave_breakpoint():
                     return
-            except SstepError as error:
-                raise gdb.GdbError(f"ppc-sstep: {error}") from error
-            door.guards.refresh()
-        # gdb's own, by another name; it steps off a breakpoint itself (see `guards`).
-        gdb.execute(f"signal {self._signal()}" + (" &" if background else ""))
+                door.guards.refresh()
+            # gdb's own, by another name; it steps off a breakpoint itself (see `guards`).
+            gdb.execute(f"signal {self._signal()}" + (" &" if background else ""))
         if door is not None and not background and door.guards.interrupted:
             door.guards.interrupted = False
             door.reporter.report_interrupted()

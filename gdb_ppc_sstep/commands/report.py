@@ -57,9 +57,8 @@ class Reporter:
         begins there that one (gdb/inline-frame.c stopped_by_user_bp_inline_frame); a silent stop is
         at the outermost call, as after a step.
         """
-        with self._guards.at(pc):
-            if not self.stops_at(pc):
-                print_location(same_frame=same_frame)
+        if not self.stops_at(pc):
+            print_location(same_frame=same_frame)
 
     def report_interrupted(self) -> None:
         """After Ctrl-C where gdb has stopped and printed nothing: where that is."""
@@ -80,7 +79,8 @@ class Reporter:
     def stops_at(self, pc: int) -> bool:
         """Whether a breakpoint of the user's stops at the present pc, as gdb then has reported."""
         thread = self._stub.thread
-        self._resume_in_place(pc, "signal 0", Mode.ASK)
+        with self._guards.at(pc):
+            self._resume_in_place(pc, "signal 0", Mode.ASK)
         if not self._guards.stayed:
             self._view.touched()
             self._stub.select(thread)

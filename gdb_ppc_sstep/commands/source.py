@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import gdb
 
+from . import skips
+
 
 class Line(NamedTuple):
     """An entry of the line table.
@@ -42,6 +44,37 @@ def line_at(pc: int) -> Line:
     return Line(sal.line, sal.pc, sal.last + 1, sal.symtab.fullname())
 
 
+class Skips:
+    """What `step` is to pass by, as it is set when a command begins."""
+
+    def __init__(self) -> None:
+        self._rows = tuple(skips.parse(gdb.execute("info skip", to_string=True)))
+
+    def covers(self, block: gdb.Block) -> bool:
+        """Whether a function, inlined or not, is to be passed by."""
+        function = block.function if self._rows else None
+        if function is None or function.symtab is None:
+            return False
+        files = (function.symtab.filename, function.symtab.fullname())
+        return any(row.covers(str(function), files) for row in self._rows)
+
+    def covers_inlined(self, pc: int, hidden: int, outer: int) -> bool:
+        """Whether one of the inlined calls at pc is to be passed by, but for the innermost ones
+        that are hidden and those that are `outer`.
+
+        gdb/infrun.c inline_frame_is_marked_for_skip.
+        """
+        if not self._rows:
+            return False
+        inlined = _blocks(pc)[:-1]
+        return any(map(self.covers, inlined[hidden : len(inlined) - outer]))
+
+    def covers_function(self, pc: int) -> bool:
+        """Whether the function with the code at pc is to be passed by."""
+        blocks = _blocks(pc) if self._rows else []
+        return bool(blocks) and self.covers(blocks[-1])
+
+
 _statements: dict[str, dict[int, bool]] = {}
 
 
@@ -71,10 +104,15 @@ def is_statement(pc: int) -> bool:
 
 
 def function_blocks(block: gdb.Block | None) -> list[gdb.Block]:
-    """The blocks of functions from a block outwards: inlined ones first, the real one last."""
-    found = []
+    """The blocks of functions from a block outwards: inlined ones first, the real one last.
+
+    A function that is declared within another one, as a lambda is, has code outside of that.
+    """
+    found: list[gdb.Block] = []
     while block is not None and not block.is_static and not block.is_global:
         if block.function is not None:
+            if found and not block.start <= found[-1].start < block.end:
+                break
             found.append(block)
         block = block.superblock
     return found

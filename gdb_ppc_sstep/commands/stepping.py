@@ -14,7 +14,7 @@ import re
 import gdb
 
 from ..ppc.isa import Instruction
-from . import source
+from . import source, watches
 from .door import CommandsDoor, Interrupted, UnrequestedStop
 from .guards import users_addresses
 from .report import print_location
@@ -76,9 +76,12 @@ class Stepping:
         self._count = count
         self._by_lines = by_lines
         self._addresses = users_addresses()
+        self._watches = bool(watches.numbers())  # gdb has to see each step
+        self._skips = source.Skips()
         self._left = 0  # how often the step has gone to another frame
         self._hidden = 0
         """How many inlined calls begin here and are not yet shown as frames."""
+        self._single = not by_lines  # whether the step ends after one instruction
         self._symbol: str | None = None  # of code without lines that is stepped out of
         self._can_unwind = True
 
@@ -124,7 +127,9 @@ class Stepping:
             call = source.inlined_at(pc)[self._hidden - 1]
             self._from = call.call
             self._line = self._line._replace(end=min(self._line.end, call.end))
-        if self._by_lines and not self._line.number and not gdb.parameter("step-mode"):
+        unknown = self._by_lines and not self._line.number
+        self._single = unknown and bool(gdb.parameter("step-mode"))
+        if unknown and not self._single:
             self._symbol = source.symbol_at(pc)
             if self._symbol is None:
                 raise gdb.GdbError("Cannot find bounds of current function")
@@ -152,9 +157,13 @@ class Stepping:
         shown = source.inlined_at(pc)[self._hidden :] if _compares_inlined() else ()
         return shown[0] if shown else source.function_at(pc)
 
+    def _outer(self) -> int:
+        """How many inlined calls around the step's frame are shown."""
+        return len(self._frame.inlined)
+
     def _goes_straight(self, limit: int) -> int:
         """How many steps are done at once: of instructions, up to `limit`."""
-        done = 0 if self._by_lines else self._door.straight(limit, self._addresses)
+        done = 0 if self._by_lines or self._watches else self._door.straight(limit, self._addresses)
         if done:
             self._hidden = 0
             self._let_breakpoints_decide()
@@ -164,7 +173,8 @@ class Stepping:
         """How many steps that was: one."""
         if self._by_lines and self._calls is Calls.BY_LINES and self._hidden:
             self._hidden -= 1  # into an inlined call: that takes no instruction
-            return 1
+            if not self._skips.covers_inlined(self._door.pc, self._hidden, self._outer()):
+                return 1
         ended = False
         while not ended:
             before = self._door.pc
@@ -176,12 +186,13 @@ class Stepping:
 
     def _goes_through(self) -> bool:
         """Run through the rest of a line at once, as far as that can be done."""
-        if not self._by_lines or self._symbol is not None:
+        if not self._by_lines or self._symbol is not None or self._watches:
             return False
         return self._door.run_range(self._line.start, self._line.end, self._addresses)
 
     def _let_breakpoints_decide(self) -> None:
-        if self._door.pc in self._addresses and self._door.reporter.stops_at(self._door.pc):
+        here = self._watches or self._door.pc in self._addresses
+        if here and self._door.reporter.stops_at(self._door.pc):
             raise Reported
 
     def _in_range(self, pc: int) -> bool:
@@ -194,7 +205,7 @@ class Stepping:
         after running over a call.
         """
         pc = self._door.pc
-        self._hidden = source.entered_at(pc) if self._by_lines else 0
+        self._hidden = 0 if self._single else source.entered_at(pc)
         if self._in_range(pc):
             return False
         if instruction is None:  # neither by a call nor by a return
@@ -213,7 +224,8 @@ class Stepping:
 
     def _enters(self, pc: int) -> bool:
         """At the first instruction of a function that was called: whether the step ends in it."""
-        if self._calls is Calls.BY_LINES and source.line_at(pc).number:
+        skipped = self._skips.covers_function(pc)
+        if self._calls is Calls.BY_LINES and source.line_at(pc).number and not skipped:
             body = source.body_of(pc)
             if body != pc:
                 self._run_to(body, None)
@@ -231,20 +243,20 @@ class Stepping:
         self._let_breakpoints_decide()
         stops = (address, *(self._addresses - {address}))
         while True:
-            if door.pc in stops:
+            if self._watches or door.pc in stops:
                 door.step()
             else:
                 door.run_to(stops)
             if door.pc == address and (stack is None or door.stack_pointer() == stack):
                 break
             self._let_breakpoints_decide()
-        self._hidden = source.entered_at(address) if self._by_lines else 0
+        self._hidden = 0 if self._single else source.entered_at(address)
 
     def _ends(self) -> bool:
         """Whether the step ends here, outside of the range that it went through."""
         pc = self._door.pc
         line = source.line_at(pc)
-        if not self._by_lines or not line.number:
+        if self._single or not line.number:
             return True
         frame = self._frame_at(pc)
         same = frame.is_same(self._frame)
@@ -254,9 +266,11 @@ class Stepping:
                 return call != self._from
             if call == self._from:
                 self._hidden -= 1
+                return not self._skips.covers_inlined(pc, self._hidden, self._outer())
             return True
         if frame.is_inside(self._frame):
-            return self._calls is not Calls.OVER
+            skipped = self._skips.covers_inlined(pc, self._hidden, self._outer())
+            return self._calls is not Calls.OVER and not skipped
         number: int = line.number
         if pc == line.start and (number, line.file) != self._from:
             if source.is_statement(pc):

@@ -45,6 +45,13 @@ def actions(find: Find) -> dict[str, Callable[[], None]]:
             caller = gdb.selected_frame().older()
             door.guard(returning=caller.pc() if caller is not None else None, following=True)
 
+    def before_recording() -> None:
+        """gdb's recorder makes each step itself, and asks no breakpoint in between."""
+        if find() is not None:
+            raise gdb.GdbError(
+                "ppc-sstep: `record` needs `set ppc-sstep door wire`, in a new gdb."
+            )
+
     def before_leaving() -> None:
         """The guest is about to be let go."""
         door = find()
@@ -54,15 +61,20 @@ def actions(find: Find) -> dict[str, Callable[[], None]]:
     return {
         **dict.fromkeys(("finish", "advance"), before_return),
         "until": before_until,
+        **dict.fromkeys(("record", "record full"), before_recording),
         **dict.fromkeys(("detach", "disconnect", "kill"), before_leaving),
     }
 
 
 def warn_of(breakpoint: gdb.Breakpoint, find: Find) -> None:
-    """Say that a new breakpoint is one that the commands door cannot do."""
-    if breakpoint.type in _WATCHPOINTS and find() is not None:
-        gdb.write(
-            "ppc-sstep: for a watchpoint gdb makes steps of its own, which this stub ignores; "
-            "watchpoints need `set ppc-sstep door wire`, in a new gdb.\n",
-            gdb.STDERR,
+    """Say of a new watchpoint what the commands door makes of it."""
+    if breakpoint.type not in _WATCHPOINTS or find() is None:
+        return
+    if breakpoint.type == gdb.BP_WATCHPOINT:
+        said = "gdb evaluates this watchpoint after each step, which is slow; it is fast with"
+    else:
+        said = (
+            "for a watchpoint of the stub's gdb makes a step of its own, which this stub ignores; "
+            "it needs"
         )
+    gdb.write(f"ppc-sstep: {said} `set ppc-sstep door wire`, in a new gdb.\n", gdb.STDERR)

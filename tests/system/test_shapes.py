@@ -483,12 +483,15 @@ def pair(
     tmp_path: Path,
     programs: Callable[..., Program],
     boot: Callable[..., Qemu],
+    door: str,
 ) -> Iterator[Oracle]:
     built = programs(program, **variant)
-    with oracle(tmp_path, partial(boot, built), built.elf, ["-d", str(SOURCES)]) as pair:
+    start = partial(boot, built)
+    with oracle(tmp_path, start, built.elf, ["-d", str(SOURCES)], door) as pair:
         yield pair
 
 
+@pytest.mark.parametrize("door", ["wire", "commands"])
 @pytest.mark.parametrize("program", ["shapes", "classes"])
 @pytest.mark.parametrize(
     "variant",

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: MIT
+"""Watchpoints at the commands door: gdb's software watchpoints, evaluated after each step.
+
+For a stub's watchpoint gdb makes a step behind the hit, before any breakpoint of ours is asked; so
+gdb is told that the stub has none.
+"""
+
+from __future__ import annotations
+
+import gdb
+
+_LIMIT = "remote hardware-watchpoint-limit"
+
+
+def numbers() -> frozenset[int]:
+    """The software watchpoints for which gdb steps instead of running the guest."""
+    found = (one for one in gdb.breakpoints() if one.type == gdb.BP_WATCHPOINT and one.enabled)
+    return frozenset(one.number for one in found)
+
+
+class SoftwareOnly:
+    """While it is in force, gdb makes no watchpoint the stub's."""
+
+    def __init__(self) -> None:
+        self._before: object = gdb.parameter(_LIMIT)
+        gdb.execute(f"set {_LIMIT} 0")
+        for one in gdb.breakpoints():
+            if one.type == gdb.BP_HARDWARE_WATCHPOINT and one.enabled:
+                one.enabled = False
+                one.enabled = True  # gdb decides anew which kind it is
+
+    def end(self) -> None:
+        """From now on it is as the user has set it before."""
+        if gdb.parameter(_LIMIT) == 0:
+            gdb.execute(f"set {_LIMIT} {self._before}")
