@@ -203,7 +203,6 @@ class Guards:
             return False
         return not self._stepper.step_off(planted)
 
-
     def _follows_on(self, address: int, users: frozenset[int]) -> bool:
         """gdb has come to a guard with the thread that it steps: guard where its next step ends.
 

@@ -128,7 +128,7 @@ class Stepping:
             self._from = call.call
             self._line = self._line._replace(end=min(self._line.end, call.end))
         unknown = self._by_lines and not self._line.number
-        self._single = unknown and bool(gdb.parameter("step-mode"))
+        self._single = not self._by_lines or (unknown and bool(gdb.parameter("step-mode")))
         if unknown and not self._single:
             self._symbol = source.symbol_at(pc)
             if self._symbol is None:

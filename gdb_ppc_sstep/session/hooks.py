@@ -48,9 +48,7 @@ def actions(find: Find) -> dict[str, Callable[[], None]]:
     def before_recording() -> None:
         """gdb's recorder makes each step itself, and asks no breakpoint in between."""
         if find() is not None:
-            raise gdb.GdbError(
-                "ppc-sstep: `record` needs `set ppc-sstep door wire`, in a new gdb."
-            )
+            raise gdb.GdbError("ppc-sstep: `record` needs `set ppc-sstep door wire`, in a new gdb.")
 
     def before_leaving() -> None:
         """The guest is about to be let go."""
@@ -61,7 +59,7 @@ def actions(find: Find) -> dict[str, Callable[[], None]]:
     return {
         **dict.fromkeys(("finish", "advance"), before_return),
         "until": before_until,
-        **dict.fromkeys(("record", "record full"), before_recording),
+        **dict.fromkeys(("record", "record full", "target record-full"), before_recording),
         **dict.fromkeys(("detach", "disconnect", "kill"), before_leaving),
     }
 
