@@ -25,8 +25,8 @@ from ..rsp.breakpoints import Breakpoint, GdbBreakpoints
 from ..rsp.private import Stretch
 from ..rsp.resume import Action, Resume, StopReply
 from ..stub.introduce import introduce
-from . import watches
-from .guards import Guards, users_addresses
+from . import placed, watches
+from .guards import Guards
 from .link import GdbLink, interrupt_pending, interrupts_held, thread_id
 from .report import Reporter
 from .view import View, stopped_at
@@ -69,8 +69,8 @@ class CommandsDoor:
         )
         self._view = View(stub, self._engine.quiesce)
         self.guards = Guards(self)
-        self._software_only: SoftwareOnly | None = None
-        self.activate(True)
+        self._software_only = SoftwareOnly()
+        self._software_only.switch(True)
         self.reporter = Reporter(stub, self._engine, self._view, self.guards)
         self.pc = 0
 
@@ -83,11 +83,7 @@ class CommandsDoor:
 
     def activate(self, active: bool) -> None:
         """See `Door`.  Who finds the door looks whether it is active."""
-        if active and self._software_only is None:
-            self._software_only = SoftwareOnly()
-        elif not active and self._software_only is not None:
-            self._software_only.end()
-            self._software_only = None
+        self._software_only.switch(active)
 
     def apply(self, options: Options, *, debug: bool, debug_file: str) -> None:
         """See `Door`.  The log is of who made the door."""
@@ -117,9 +113,7 @@ class CommandsDoor:
             return
         if returning is not None:
             self.guards.return_address = returning
-        if following:
-            self.guards.follow()
-        self.guards.refresh()
+        self.guards.refresh(following=following)
 
     def leaving(self) -> None:
         """See `Door`.  Bring interrupted steps home, or say that it failed."""
@@ -137,7 +131,7 @@ class CommandsDoor:
 
     def closed(self) -> None:
         """See `Door`."""
-        self.activate(False)
+        self._software_only.switch(False)
         self.guards.clear()
 
     def news(self) -> str:
@@ -155,14 +149,14 @@ class CommandsDoor:
     # -- behind gdb's back
 
     @contextmanager
-    def behind_gdb(self, planted: frozenset[int] = frozenset()) -> Iterator[None]:
+    def behind_gdb(self, planted: frozenset[int] | None = None) -> Iterator[None]:
         """Move the selected thread by raw packets; gdb sees it afterwards.
 
-        planted: where gdb's own breakpoints are in the guest now.
+        planted: where gdb's own breakpoints are in the guest now; None: gdb is at rest.
         """
         with interrupts_held(), self._view.behind(thread_id(gdb.selected_thread())):
             self._breakpoints.clear()
-            for address in planted:
+            for address in self.guards.inserted_at_rest() if planted is None else planted:
                 self._breakpoints.insert(Breakpoint(0, address, 4))
             # Not by gdb.newest_frame(), which unwinds its caller as well: a dozen packets.
             self._stub.changed(None)
@@ -251,8 +245,7 @@ class CommandsDoor:
 
     def step_off(self, planted: frozenset[int]) -> bool:
         """See `guards.Stepper`."""
-        # A function that gdb has called meanwhile (a dprintf of the style `call`) makes it take its
-        # breakpoints out of the guest; then the stub refuses to lift them.
+        # Where gdb has called a function meanwhile (dprintf-style call) its breakpoints are out.
         for lifted in (planted, frozenset[int]()):
             try:
                 with self.behind_gdb(lifted):
@@ -261,14 +254,13 @@ class CommandsDoor:
                         self.step()
             except Interrupted:
                 return False
-            except SstepError as error:
-                refused = error
-                continue
-            except UnrequestedStop as unrequested:
-                refused = SstepError(str(unrequested))
-                break
-            return True
-        gdb.write(f"ppc-sstep: stopped at a breakpoint: {refused}\n", gdb.STDERR)
+            except (SstepError, UnrequestedStop) as error:
+                said = str(error)
+                if isinstance(error, UnrequestedStop):
+                    break
+            else:
+                return True
+        gdb.write(f"ppc-sstep: stopped at a breakpoint: {said}\n", gdb.STDERR)
         return False
 
     def leave_breakpoint(self) -> bool:
@@ -278,10 +270,10 @@ class CommandsDoor:
         others.  It still does where the instruction may lead to another breakpoint.  False: another
         stop came, and gdb has reported it.  SstepError: the guest is where it was.
         """
-        addresses = users_addresses()
-        if watches.numbers():  # gdb has to see each step
-            return True
+        addresses = placed.users_addresses()
         with self.behind_gdb():
+            if watches.numbers():  # gdb has to see each step
+                return True
             if self.pc not in addresses or self.pc != stopped_at():
                 return True
             self._stub.prefetch((), (self.pc,))

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Container, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 import gdb
 
-from . import table, watches
+from . import placed, watches
 from .link import interrupt_pending, interrupts_held
 
 
@@ -95,37 +95,35 @@ class Guards:
         self.return_address: int | None = None
         """Where a command of gdb's waits for a function to return, and not in every frame."""
         self._followed: tuple[int, int, int] | None = None
-        """The thread that a command of gdb's steps by itself; see `follow`."""
+        """The thread that a command of gdb's, or a watchpoint of its own, makes gdb step itself."""
         self._places: dict[int, _Guard] = {}
         """Guards that served to follow, disabled by now: code is often come to again."""
 
-    def follow(self) -> None:
-        """Until the next stop that gdb reports gdb may step the selected thread by itself."""
-        self._followed = _selected()
-
     def at_stop(self) -> None:
         """gdb has reported a stop."""
-        self.return_address = self._followed = None  # that has served
-        self.add()
+        self.return_address = None  # that has served
+        self._add(following=False)
 
-    def refresh(self) -> None:
-        """Guard what has to be guarded now, and nothing else; for when the target is at rest."""
-        self.add()
+    def refresh(self, *, following: bool = False) -> None:
+        """Guard what has to be guarded now, and nothing else; for when the target is at rest.
+
+        following: the command that comes may make gdb step by itself, until its next stop.
+        """
+        self._add(following=following)
         for guard in (*self._retired, *self._places.values()):
             if guard.is_valid():
                 guard.delete()
         self._retired.clear()
         self._places.clear()
 
-    def add(self) -> None:
+    def _add(self, *, following: bool) -> None:
         """`refresh` without deleting any: other extensions may be looking at those of a stop."""
         wanted = dict.fromkeys(self._stepper.vectors(), frozenset[int]())
         if self.return_address is not None:
             wanted[self.return_address] = frozenset()
-        wanted.update(_users())
-        if watches.numbers() and self._followed is None:
-            self._followed = _selected()
-        follows = self._followed is not None
+        wanted.update(placed.users())
+        follows = following or bool(watches.numbers())
+        self._followed = _selected() if follows else None
         landings = self._stepper.landings(None if follows else wanted) if wanted or follows else ()
         self._landings = frozenset(landings) - wanted.keys()
         wanted.update(dict.fromkeys(self._landings, watches.numbers()))
@@ -134,18 +132,26 @@ class Guards:
                 self._retire(address)
         for address in wanted.keys() - self._guards.keys():
             self._guard(address, wanted[address])
-        self._hits = _hits()
+        self._hits = placed.hits()
 
     def _guard(self, address: int, users: frozenset[int]) -> None:
-        try:
+        with suppress(gdb.error):  # no breakpoint of the user's can be there either
             self._guards[address] = _Guard(self, address, users)
-        except gdb.error:
-            pass  # no breakpoint of the user's can be there either
+
+    def begin(self, mode: Mode) -> None:
+        """gdb is about to resume in place."""
+        self.mode, self.stayed = mode, False
 
     def only_at(self, addresses: frozenset[int]) -> None:
         """Have no guards elsewhere while a command of ours steps: they would show in its stop."""
         for address in self._guards.keys() - addresses:
             self._retire(address)
+
+    def inserted_at_rest(self) -> frozenset[int]:
+        """Where gdb's breakpoints are in the guest while gdb is at rest."""
+        if not gdb.parameter("breakpoint always-inserted"):
+            return frozenset()
+        return placed.users_addresses() | self._guards.keys()
 
     def _retire(self, address: int) -> None:
         guard = self._guards.pop(address)
@@ -177,7 +183,7 @@ class Guards:
 
     def hit(self, address: int) -> bool:
         """Whether gdb has to stop because of the guard."""
-        before, self._hits = self._hits, _hits()
+        before, self._hits = self._hits, placed.hits()
         self.stayed = any(
             hits != before.get(number, (0, 0))[0] and ignored >= before.get(number, (0, 0))[1]
             for number, (hits, ignored) in self._hits.items()
@@ -188,7 +194,7 @@ class Guards:
             return False
         if self.mode is not Mode.FREE:
             return self.mode is Mode.ASK
-        users = users_addresses()
+        users = placed.users_addresses()
         if self._followed is not None and self._followed == _selected():
             if self._follows_on(address, users):
                 return False
@@ -196,7 +202,7 @@ class Guards:
             # Its step has ended.  Where gdb finds no breakpoint enabled it asks for no other step.
             self._retire(address)
             return False
-        if _momentary(address):
+        if placed.is_momentary(address):
             return False
         planted = users | self._guards.keys()
         if address in self._stepper.vectors() and self._stepper.comes_home(planted):
@@ -208,13 +214,15 @@ class Guards:
 
         False where it does not step but runs to a place, and has to be got off a breakpoint here.
         """
-        runs, places = False, []
-        for row in _momentary_rows():
-            if row.kind in _PLACES and not (row.address == address and _in_frame(row)):
-                runs = True
+        places: list[int] = []
+        for row in placed.momentary_rows():
+            if (
+                row.kind in _PLACES
+                and row.address is not None
+                and not (row.address == address and placed.in_frame(row))
+            ):
                 places.append(row.address)
-        if runs and not watches.numbers():
-            places = [place for place in places if place is not None]
+        if places and not watches.numbers():
             if address not in users and address not in places:
                 self._rest(address)
                 self._plant(places)
@@ -248,41 +256,3 @@ _PLACES = ("step resume", "hp step resume", "until", "finish")
 def _selected() -> tuple[int, int, int] | None:
     thread = gdb.selected_thread()
     return thread.ptid if thread is not None else None
-
-
-def users_addresses() -> frozenset[int]:
-    """Where the user's enabled breakpoints and dprintfs are."""
-    return frozenset(_users())
-
-
-def _users() -> dict[int, frozenset[int]]:
-    """The same, with the numbers of those that are at each address, and of what gdb watches."""
-    found: dict[int, frozenset[int]] = {}
-    watching = watches.numbers()
-    for row in table.parse(gdb.execute("info breakpoints", to_string=True)):
-        if row.enabled and row.address is not None:
-            found[row.address] = found.get(row.address, watching) | {row.number}
-    return found
-
-
-def _hits() -> dict[int, tuple[int, int]]:
-    """Hits and remaining ignores of each of the user's breakpoints that can stop, by number."""
-    return {
-        one.number: (one.hit_count, one.ignore_count) for one in gdb.breakpoints() if one.visible
-    }
-
-
-def _momentary_rows() -> Iterator[table.Row]:
-    """gdb's breakpoints for the command that it is about."""
-    text = gdb.execute("maintenance info breakpoints", to_string=True)
-    return (row for row in table.parse(text) if row.number == 0)
-
-
-def _in_frame(row: table.Row) -> bool:
-    # What a gdb.Frame is printed as is its frame id (gdb/frame.c frame_id::to_string).
-    return row.frame is None or f"{{stack={row.frame:#x}," in str(gdb.newest_frame())
-
-
-def _momentary(address: int) -> bool:
-    """Whether a breakpoint of a command of gdb's (finish, until, advance) stops at an address."""
-    return any(row.address == address and _in_frame(row) for row in _momentary_rows())

@@ -7,6 +7,8 @@ user's breakpoints are evaluated and counted, and gdb reports it with events, MI
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import gdb
 
 from ..engine.engine import Engine
@@ -14,10 +16,39 @@ from ..errors import SstepError
 from ..ppc.isa import Kind
 from ..rsp.resume import StopReply
 from ..stub.stub import Stub
-from . import source
+from . import placed, source
 from .guards import Guards, Mode
 from .link import thread_id
 from .view import View
+
+
+class Since(NamedTuple):
+    """Where gdb's `until` is to begin, for it to end where the guest is now.
+
+    elsewhere: gdb is to be made believe that the guest is there; else it still does.  tells_frame:
+    gdb then sees by itself whether the frame is another one.
+    """
+
+    pc: int
+    elsewhere: bool
+    tells_frame: bool = True
+
+
+class _Place:
+    """An instruction that the guest cannot leave, until gdb has stopped there."""
+
+    def __init__(self, pc: int) -> None:
+        self.stayed = False
+        self._pc: int | None = pc
+
+    def end(self, stub: Stub, guards: Guards) -> None:
+        """gdb has stopped there, if it has not ended before."""
+        if self._pc is None:
+            return
+        pc, self._pc = self._pc, None
+        self.stayed, guards.mode = guards.stayed, Mode.FREE
+        stub.remove(pc)
+        stub.send_queued()
 
 
 class Reporter:
@@ -28,12 +59,23 @@ class Reporter:
         self._engine = engine
         self._view = view
         self._guards = guards
+        self._place: _Place | None = None
+        self._several = len(gdb.selected_inferior().threads()) > 1
 
-    def report(self, pc: int, *, same_frame: bool, hide: int = 0) -> None:
+    def report(
+        self,
+        pc: int,
+        *,
+        same_frame: bool,
+        hide: int = 0,
+        hides: int = 0,
+        since: Since | None = None,
+    ) -> None:
         """Make gdb report a normal stop at the present pc.
 
         same_frame: the step ends in the frame that it began in; gdb shows only the line then.
-        hide: how many inlined calls that begin here are not to be shown as frames.
+        hide: how many inlined calls that begin here are not to be shown as frames.  hides: how many
+        gdb hides by itself.  since: where gdb's `until` ends here from.
         """
         if self._stub.instruction(pc).kind is Kind.TRAP:
             # gdb takes it for a breakpoint of the program's, and would resume behind it
@@ -41,16 +83,34 @@ class Reporter:
             self._view.flush()
             print_location(same_frame=same_frame)
             return
+        if since is not None:
+            self._end_until(pc, since, same_frame=same_frame)
+            return
         what = f"advance *{pc:#x}"
         if hide:
-            name = source.inlined_at(pc)[hide].name if hide < source.entered_at(pc) else ""
+            name = source.inlined_at(pc)[hide].name if hide < hides else ""
             if not name or not source.names_place(name, pc):
                 self._report_call_site(pc, same_frame=same_frame)
                 return
             what = f"advance {name}"
-        if same_frame and gdb.parameter("print frame-info") == "auto":
-            what = f"with print frame-info source-line -- {what}"
+        if same_frame:
+            what = _shown(what, "source-line")
         self._resume_in_place(pc, what, Mode.SHOW)
+
+    def _end_until(self, pc: int, since: Since, *, same_frame: bool) -> None:
+        """Have gdb's own `until` end at the present pc, which it reports as the end of a step."""
+        what = "until"
+        if since.elsewhere:
+            self._stub.write("pc", since.pc)
+            self._view.moved()
+            self._view.flush()
+            gdb.parse_and_eval("$pc")  # gdb reads the registers
+            self._stub.changed(None)
+            self._stub.write("pc", pc)
+        if not since.tells_frame:
+            what = _shown(what, "source-line" if same_frame else "source-and-location")
+        self._view.moved()
+        self._resume_in_place(pc, what, Mode.SHOW, seen=False)
 
     def _report_call_site(self, pc: int, *, same_frame: bool) -> None:
         """`advance` to an address shows the innermost inlined function, and to the name of one that
@@ -76,15 +136,20 @@ class Reporter:
         self._stub.select(stop.thread)
         self.report(self._stub.read("pc"), same_frame=False)
 
-    def stops_at(self, pc: int) -> bool:
-        """Whether a breakpoint of the user's stops at the present pc, as gdb then has reported."""
+    def stops_at(self, pc: int, *, innermost: bool = False) -> bool:
+        """Whether a breakpoint of the user's stops at the present pc, as gdb then has reported.
+
+        innermost: inlined calls that begin here are shown as frames, if it is known to stop.
+        """
         thread = self._stub.thread
+        innermost = innermost and placed.always_stops(pc)
         with self._guards.at(pc):
-            self._resume_in_place(pc, "signal 0", Mode.ASK)
-        if not self._guards.stayed:
+            how = f"advance *{pc:#x}" if innermost else "signal 0"
+            stayed = self._resume_in_place(pc, how, Mode.ASK)
+        if not stayed:
             self._view.touched()
             self._stub.select(thread)
-        return self._guards.stayed
+        return stayed
 
     def stopped(self) -> None:
         """gdb has stopped and is about to tell of it: nothing of a resume in place shows."""
@@ -92,24 +157,40 @@ class Reporter:
         if not self._view.busy or thread is None:  # None: the connection is gone
             return
         self._stub.changed(None)
+        if self._place is not None:
+            self._place.end(self._stub, self._guards)
         if self._engine.let_interrupts_come(thread_id(thread)):
             self._view.moved()
             self._view.flush()
 
-    def _resume_in_place(self, pc: int, command: str, mode: Mode) -> None:
-        """A command of gdb's that resumes, while the guest cannot leave the instruction at pc."""
+    def _resume_in_place(self, pc: int, command: str, mode: Mode, *, seen: bool = True) -> bool:
+        """A command of gdb's that resumes, while the guest cannot leave the instruction at pc.
+
+        seen: gdb is to see that it is there before it resumes.  Whether a breakpoint of the user's
+        has stopped; its commands, which may resume as well, have been executed then.
+        """
+        place = self._place = _Place(pc)
         self._stub.insert(pc)
         self._stub.send_queued()
-        self._guards.mode, self._guards.stayed = mode, False
+        self._guards.begin(mode)
+        if self._several:
+            command = f"with scheduler-locking on -- {command}"
         try:
             self._engine.hold_interrupts()
-            self._view.flush()
-            gdb.execute(f"with scheduler-locking on -- {command}")
+            if seen:
+                self._view.flush()
+            gdb.execute(command)
         finally:
-            self._guards.mode = Mode.FREE
+            place.end(self._stub, self._guards)
             self.stopped()
-            self._stub.remove(pc)
-            self._stub.send_queued()
+        return place.stayed
+
+
+def _shown(command: str, what: str) -> str:
+    """A command that shows this of the frame at its stop, where the user has not said what."""
+    if gdb.parameter("print frame-info") != "auto":
+        return command
+    return f"with print frame-info {what} -- {command}"
 
 
 def print_location(*, same_frame: bool) -> None:

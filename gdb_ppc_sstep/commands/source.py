@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from typing import NamedTuple
 
 import gdb
@@ -134,17 +135,31 @@ def inlined_at(pc: int) -> tuple[Inlined, ...]:
     return tuple(_inlined(block) for block in _blocks(pc)[:-1])
 
 
-def entered_at(pc: int) -> int:
+def entered_at(pc: int, shown: Container[str] = ()) -> int:
     """How many of `inlined_at` begin at the address: gdb hides those after a step by lines.
 
+    shown: the functions of breakpoints there, which it does not hide; empty for the innermost one.
     gdb/inline-frame.c skip_inline_frames and block_starting_point_at.
     """
+    if "" in shown:
+        return 0
     inlined = inlined_at(pc)
     before = set(inlined_at(pc - 1))
     count = 0
     while count < len(inlined) and (inlined[count].start == pc or inlined[count] not in before):
+        if inlined[count].name in shown:
+            break
         count += 1
     return count
+
+
+def hidden_at(pc: int) -> int:
+    """How many inlined calls begin where gdb has stopped and are not yet shown as frames."""
+    hidden = len(inlined_at(pc))
+    frame = gdb.newest_frame() if hidden else None
+    while frame is not None and frame.type() == gdb.INLINE_FRAME:
+        hidden, frame = hidden - 1, frame.older()
+    return hidden
 
 
 def names_place(name: str, pc: int) -> bool:
@@ -160,6 +175,23 @@ def function_at(pc: int) -> str | None:
     """What tells the function with symbols at an address from others; None without."""
     blocks = _blocks(pc)
     return f"{blocks[-1].function}@{blocks[-1].start:#x}" if blocks else None
+
+
+def function_start(pc: int) -> int | None:
+    """The first address of the function with symbols at an address; None without."""
+    blocks = _blocks(pc)
+    return int(blocks[-1].start) if blocks else None
+
+
+def until_end(pc: int) -> int:
+    """Behind which address gdb's `until` from pc may end: that of a line, with what is no statement
+    of it.
+    """
+    line = line_at(pc)
+    following = line_at(line.end)
+    while following[::3] == line[::3] and not is_statement(following.start):
+        following = line_at(following.end)
+    return following.start
 
 
 def is_assembler(pc: int) -> bool:

@@ -9,15 +9,14 @@ sets LR and goes elsewhere, and it has returned when pc and r1 are what they wer
 from __future__ import annotations
 
 import enum
-import re
 
 import gdb
 
 from ..ppc.isa import Instruction
-from . import source, watches
+from . import placed, source, watches
 from .door import CommandsDoor, Interrupted, UnrequestedStop
-from .guards import users_addresses
-from .report import print_location
+from .frames import Frame, compares_inlined
+from .report import Since, print_location
 from .source import Inlined
 
 
@@ -27,40 +26,6 @@ class Calls(enum.Enum):
     INTO = "stop in it"  # stepi
     BY_LINES = "stop in it if it has line information"  # step
     OVER = "step over it"  # nexti, next
-
-
-class _Frame:
-    """What gdb's frame id tells apart, as far as a step can change it."""
-
-    def __init__(
-        self, pc: int, left: int, inlined: tuple[Inlined, ...], unwound: gdb.Frame | None
-    ) -> None:
-        """unwound: gdb's own, where the code does not say enough."""
-        self._function = source.function_at(pc) or source.symbol_at(pc)
-        self._unwound = unwound
-        self._left = left
-        self.inlined = inlined
-
-    def is_same(self, other: _Frame) -> bool:
-        """Whether the frame ids would be equal."""
-        if self._unwound is not None and other._unwound is not None:
-            return self._unwound == other._unwound
-        return self._is_same_call(other) and self.inlined == other.inlined
-
-    def is_inside(self, other: _Frame) -> bool:
-        """Whether it is of a call inlined into the other."""
-        outer = other.inlined
-        inner = self.inlined[len(self.inlined) - len(outer) :]
-        return self._is_same_call(other) and len(self.inlined) > len(outer) and inner == outer
-
-    def _is_same_call(self, other: _Frame) -> bool:
-        return (self._function, self._left) == (other._function, other._left)
-
-
-def _compares_inlined() -> bool:
-    """Whether this gdb shows the frame where a step has left an inlined call for its function."""
-    version = re.search(r"\d+", gdb.VERSION)
-    return version is not None and int(version[0]) >= 18
 
 
 class Reported(Exception):
@@ -75,7 +40,8 @@ class Stepping:
         self._calls = calls
         self._count = count
         self._by_lines = by_lines
-        self._addresses = users_addresses()
+        self._addresses = placed.users_addresses()
+        self._functions = placed.users_functions()
         self._watches = bool(watches.numbers())  # gdb has to see each step
         self._skips = source.Skips()
         self._left = 0  # how often the step has gone to another frame
@@ -93,9 +59,12 @@ class Stepping:
         if self._count <= 0:
             print_location(same_frame=False)
             return
+        if self._by_lines:
+            gdb.parse_and_eval("$pc")  # gdb has the registers of where it believes the guest to be
+        self._door.guards.only_at(self._addresses)
         with self._door.behind_gdb():
-            self._door.guards.only_at(self._addresses)
-            self._hidden = _hidden_at(self._door.pc)
+            self._believed = self._door.pc
+            self._hidden = source.hidden_at(self._door.pc)
             self._can_unwind = not self._hidden  # gdb would look for hidden frames wherever pc is
             try:
                 left = self._count
@@ -104,7 +73,11 @@ class Stepping:
                         self._begin()
                     left -= self._goes_straight(left - 1) or self._step(last=left == 1)
                 self._door.reporter.report(
-                    self._door.pc, same_frame=self._shows_line(), hide=self._hidden
+                    self._door.pc,
+                    same_frame=self._shows_line(),
+                    hide=self._hidden,
+                    hides=self._hides(self._door.pc),
+                    since=self._since(),
                 )
             except Reported:
                 pass
@@ -117,7 +90,8 @@ class Stepping:
 
     def _begin(self) -> None:
         """gdb/infcmd.c prepare_one_step."""
-        pc = self._door.pc
+        pc = self._began = self._door.pc
+        self._entered = False
         self._function = self._function_at(pc)
         self._frame = self._frame_at(pc)
         self._symbol = None
@@ -127,6 +101,7 @@ class Stepping:
             call = source.inlined_at(pc)[self._hidden - 1]
             self._from = call.call
             self._line = self._line._replace(end=min(self._line.end, call.end))
+        self._began_in = (self._from, self._frame)
         unknown = self._by_lines and not self._line.number
         self._single = not self._by_lines or (unknown and bool(gdb.parameter("step-mode")))
         if unknown and not self._single:
@@ -138,13 +113,14 @@ class Stepping:
                 "which has no line number information.\n"
             )
 
-    def _frame_at(self, pc: int) -> _Frame:
+    def _frame_at(self, pc: int) -> Frame:
         unwound = None
         if self._can_unwind and source.is_assembler(pc):
             # gdb analyses its prologue, and may find another frame behind that.
             self._door.flush()
+            self._believed = pc
             unwound = gdb.newest_frame()
-        return _Frame(pc, self._left, source.inlined_at(pc)[self._hidden :], unwound)
+        return Frame(pc, self._left, source.inlined_at(pc)[self._hidden :], unwound)
 
     def _shows_line(self) -> bool:
         """gdb/infrun.c print_stop_location."""
@@ -152,10 +128,45 @@ class Stepping:
         same = self._frame_at(pc).is_same(self._frame)
         return same and self._function_at(pc) == self._function
 
+    def _since(self) -> Since | None:
+        """Where gdb's `until` ends here from, as the step has; None where it would go on.
+
+        gdb/infcmd.c until_next_command, which steps over calls, and gdb/infrun.c
+        process_event_stop_test.
+        """
+        pc = self._door.pc
+        line, frame = source.line_at(pc), self._frame_at(pc)
+        shown = len(source.inlined_at(pc)) - self._hidden
+        if self._single or not line.number or pc != line.start or not source.is_statement(pc):
+            return None
+        began_from, began_in = self._began_in
+        if self._hidden != self._hides(pc) or frame.is_inside(began_in):
+            return None
+        start = source.function_start(self._began)
+        here: tuple[int, str | None] = (line.number, line.file)
+        if self._hidden and frame.is_same(began_in):
+            here = source.inlined_at(pc)[self._hidden - 1].call
+        passed = start is not None and not start <= pc < source.until_end(self._began)
+        if self._believed == self._began and not self._entered and passed and here != began_from:
+            # Where the step came to another frame in the middle of a line, that is the one to show.
+            tells = frame.is_same(began_in) == frame.is_same(self._frame)
+            return Since(self._began, elsewhere=False, tells_frame=tells)
+        first = source.line_at(start) if start is not None else line
+        if start is None or shown or self._hidden or not first.number:
+            return None
+        if pc in first or (line.number, line.file) == first[::3]:
+            return None
+        elsewhere = source.function_start(pc) != start
+        return Since(start, elsewhere=True, tells_frame=elsewhere)
+
     def _function_at(self, pc: int) -> Inlined | str | None:
         """What `_shows_line` compares: from gdb 18 on a call that is inlined and shown counts."""
-        shown = source.inlined_at(pc)[self._hidden :] if _compares_inlined() else ()
+        shown = source.inlined_at(pc)[self._hidden :] if compares_inlined() else ()
         return shown[0] if shown else source.function_at(pc)
+
+    def _hides(self, pc: int) -> int:
+        """How many inlined calls that begin at pc gdb hides at a stop there."""
+        return source.entered_at(pc, self._functions.get(pc, ()))
 
     def _outer(self) -> int:
         """How many inlined calls around the step's frame are shown."""
@@ -192,8 +203,11 @@ class Stepping:
 
     def _let_breakpoints_decide(self) -> None:
         here = self._watches or self._door.pc in self._addresses
-        if here and self._door.reporter.stops_at(self._door.pc):
-            raise Reported
+        if here:
+            self._believed = self._door.pc
+            innermost = self._single and source.entered_at(self._door.pc) > 0
+            if self._door.reporter.stops_at(self._door.pc, innermost=innermost):
+                raise Reported
 
     def _in_range(self, pc: int) -> bool:
         if self._symbol is not None:
@@ -205,15 +219,16 @@ class Stepping:
         after running over a call.
         """
         pc = self._door.pc
-        self._hidden = 0 if self._single else source.entered_at(pc)
+        self._hidden = 0 if self._single else self._hides(pc)
         if self._in_range(pc):
             return False
         if instruction is None:  # neither by a call nor by a return
             return self._ends()
         following = before + instruction.length
         if pc != following and instruction.links:
-            if self._enters(pc):
+            if self._enters(pc, before):
                 self._left += 1
+                self._entered = True
                 return True
             self._run_to(following, self._door.stack_pointer())
             if self._in_range(self._door.pc):
@@ -222,10 +237,12 @@ class Stepping:
             self._left += 1
         return self._ends()
 
-    def _enters(self, pc: int) -> bool:
-        """At the first instruction of a function that was called: whether the step ends in it."""
-        skipped = self._skips.covers_function(pc)
-        if self._calls is Calls.BY_LINES and source.line_at(pc).number and not skipped:
+    def _enters(self, pc: int, before: int) -> bool:
+        """At the first instruction of a function, called before: whether the step ends in it."""
+        if self._calls is Calls.BY_LINES and source.line_at(pc).number:
+            inlined = self._skips.covers_inlined(before, 0, self._outer())
+            if inlined or self._skips.covers_function(pc):
+                return bool(gdb.parameter("step-mode"))
             body = source.body_of(pc)
             if body != pc:
                 self._run_to(body, None)
@@ -250,7 +267,7 @@ class Stepping:
             if door.pc == address and (stack is None or door.stack_pointer() == stack):
                 break
             self._let_breakpoints_decide()
-        self._hidden = 0 if self._single else source.entered_at(address)
+        self._hidden = 0 if self._single else self._hides(address)
 
     def _ends(self) -> bool:
         """Whether the step ends here, outside of the range that it went through."""
@@ -280,12 +297,3 @@ class Stepping:
         if number or not same:
             self._from, self._frame = (number, line.file), frame
         return False
-
-
-def _hidden_at(pc: int) -> int:
-    """How many inlined calls begin where gdb has stopped and are not yet shown as frames."""
-    hidden = len(source.inlined_at(pc))
-    frame = gdb.newest_frame() if hidden else None
-    while frame is not None and frame.type() == gdb.INLINE_FRAME:
-        hidden, frame = hidden - 1, frame.older()
-    return hidden

@@ -23,7 +23,8 @@ class Row(NamedTuple):
     """One location.  number: negative and 0 are gdb's own (0: momentary).  kind: as in "Type".
 
     address: None where there is none (a watchpoint, a pending breakpoint).  frame: the stack
-    address of the frame that it stops in, None for any.
+    address of the frame that it stops in, None for any.  function: which one it is in, empty where
+    gdb knows of none.
     """
 
     number: int
@@ -31,6 +32,7 @@ class Row(NamedTuple):
     enabled: bool
     address: int | None
     frame: int | None = None
+    function: str = ""
 
 
 def parse(text: str) -> Iterator[Row]:
@@ -45,11 +47,13 @@ def parse(text: str) -> Iterator[Row]:
         if not found:
             continue
         address = re.match(r"0x[0-9a-f]+", found["what"])
+        function = re.match(r"0x[0-9a-f]+ in (.*) at ", found["what"])
         row = Row(
             int(found["number"]),
             found["kind"] or parent.kind,
             found["enabled"].startswith("y") and (found["kind"] is not None or parent.enabled),
             int(address[0], 16) if address else None,
+            function=function[1] if function else "",
         )
         if found["kind"] is not None:
             parent = row

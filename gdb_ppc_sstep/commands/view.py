@@ -12,6 +12,9 @@ import gdb
 from ..errors import SstepError
 from ..stub.stub import Stub
 
+PATIENCE = 2
+"""Seconds for which gdb waits for a stop before it looks for Ctrl-C; gdb's "remotetimeout"."""
+
 
 class View:
     """thread: the thread-id that gdb has selected.  busy: whether the guest is being moved."""
@@ -73,10 +76,15 @@ class View:
             self._remotetimeout = None
 
     def shorten_remotetimeout(self) -> None:
-        """Have gdb wait a second for a reply, until `flush`: Ctrl-C is noticed (see `link`)."""
-        if self._remotetimeout is None:
-            self._remotetimeout = gdb.parameter("remotetimeout")
-            gdb.execute("set remotetimeout 1")
+        """Have gdb not wait long for a reply, until `flush`: Ctrl-C is noticed (see `link`).
+
+        MI tells of each change of a setting, so gdb's default is left as it is.
+        """
+        before = gdb.parameter("remotetimeout")
+        assert isinstance(before, int)
+        if self._remotetimeout is None and not 0 < before <= PATIENCE:
+            self._remotetimeout = before
+            gdb.execute(f"set remotetimeout {PATIENCE}")
 
 
 def stopped_at() -> int | None:

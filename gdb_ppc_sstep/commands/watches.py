@@ -19,17 +19,24 @@ def numbers() -> frozenset[int]:
 
 
 class SoftwareOnly:
-    """While it is in force, gdb makes no watchpoint the stub's."""
+    """While it is switched on, gdb makes no watchpoint the stub's."""
 
     def __init__(self) -> None:
-        self._before: object = gdb.parameter(_LIMIT)
+        self._before: object = None
+        self._is_on = False
+
+    def switch(self, on: bool) -> None:
+        """On, or off: then the limit is as the user had set it."""
+        if on == self._is_on:
+            return
+        self._is_on = on
+        if not on:
+            if gdb.parameter(_LIMIT) == 0:
+                gdb.execute(f"set {_LIMIT} {self._before}")
+            return
+        self._before = gdb.parameter(_LIMIT)
         gdb.execute(f"set {_LIMIT} 0")
         for one in gdb.breakpoints():
             if one.type == gdb.BP_HARDWARE_WATCHPOINT and one.enabled:
                 one.enabled = False
                 one.enabled = True  # gdb decides anew which kind it is
-
-    def end(self) -> None:
-        """From now on it is as the user has set it before."""
-        if gdb.parameter(_LIMIT) == 0:
-            gdb.execute(f"set {_LIMIT} {self._before}")

@@ -13,7 +13,13 @@ def _on_stop(event: gdb.StopEvent) -> None:
     overrides.note_stop(event)
     lines.forget()
     # `target remote` ends with a stop, also in scripts and front ends that never prompt.
-    sessions.stopped()
+    # Where a breakpoint has commands any `gdb.execute` would execute them now, and gdb would not
+    # delete a temporary breakpoint that was hit as well (gdb/python/python.c execute_gdb_command).
+    hit = getattr(event, "breakpoints", ())
+    if any(one.is_valid() and one.commands for one in hit):
+        sessions.breakpoints_changed()
+    else:
+        sessions.stopped()
 
 
 def _before_prompt(*_nothing: object) -> None:

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: MIT
+"""Where gdb's breakpoints are: the user's, and those of the command that gdb is about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import gdb
+
+from . import table, watches
+
+
+def users_addresses() -> frozenset[int]:
+    """Where the user's enabled breakpoints and dprintfs are."""
+    return frozenset(users())
+
+
+def users_functions() -> dict[int, frozenset[str]]:
+    """The functions of the user's enabled breakpoints, as gdb takes them, by their addresses."""
+    found: dict[int, frozenset[str]] = {}
+    for row in table.parse(gdb.execute("info breakpoints", to_string=True)):
+        if row.enabled and row.address is not None:
+            found[row.address] = found.get(row.address, frozenset()) | {row.function}
+    return found
+
+
+def always_stops(address: int) -> bool:
+    """Whether a breakpoint of the user's at an address is known to stop there in any case."""
+    here = users().get(address, frozenset())
+    return any(
+        one.number in here
+        and type(one) is gdb.Breakpoint
+        and not (one.condition or one.ignore_count or one.thread)
+        for one in gdb.breakpoints()
+    )
+
+
+def users() -> dict[int, frozenset[int]]:
+    """The same, with the numbers of those that are at each address, and of what gdb watches."""
+    found: dict[int, frozenset[int]] = {}
+    watching = watches.numbers()
+    for row in table.parse(gdb.execute("info breakpoints", to_string=True)):
+        if row.enabled and row.address is not None:
+            found[row.address] = found.get(row.address, watching) | {row.number}
+    return found
+
+
+def hits() -> dict[int, tuple[int, int]]:
+    """Hits and remaining ignores of each of the user's breakpoints that can stop, by number."""
+    return {
+        one.number: (one.hit_count, one.ignore_count) for one in gdb.breakpoints() if one.visible
+    }
+
+
+def momentary_rows() -> Iterator[table.Row]:
+    """gdb's breakpoints for the command that it is about."""
+    text = gdb.execute("maintenance info breakpoints", to_string=True)
+    return (row for row in table.parse(text) if row.number == 0)
+
+
+def in_frame(row: table.Row) -> bool:
+    # What a gdb.Frame is printed as is its frame id (gdb/frame.c frame_id::to_string).
+    return row.frame is None or f"{{stack={row.frame:#x}," in str(gdb.newest_frame())
+
+
+def is_momentary(address: int) -> bool:
+    """Whether a breakpoint of a command of gdb's (finish, until, advance) stops at an address."""
+    return any(row.address == address and in_frame(row) for row in momentary_rows())
