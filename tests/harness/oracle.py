@@ -18,6 +18,7 @@ from typing import Any
 import pexpect
 
 from fixtures.qemu import Guest
+from tests.harness.doors import SAID
 from tests.harness.driver import Gdb
 
 REGISTERS = " ".join(
@@ -126,7 +127,7 @@ class Oracle:
 def _finish(gdb: Gdb, timeout: float) -> str:
     """The output of a command that was sent, HANGS if there is no prompt in time."""
     try:
-        return gdb.finish(timeout).replace(NO_RANGES, "")
+        return gdb.finish(timeout).replace(NO_RANGES, "").replace(SAID, "")
     except pexpect.TIMEOUT:
         return HANGS
 

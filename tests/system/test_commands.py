@@ -540,16 +540,54 @@ def test_where_the_wire_cannot_be_taken(
 
 
 def test_what_it_cannot_do_is_said(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:
+    """Before anything moves, in one line; what is slow is said as well."""
     gdb.connect(boot(demo, steps=False).target, demo.elf)
-    assert "watchpoints need `set ppc-sstep door wire`" in gdb.command("watch total")
+    said = gdb.command("watch total").splitlines()
+    assert said[0].startswith("Watchpoint 1") and "after each step, which is slow" in said[1], said
+    for command in ("rwatch total", "awatch total"):
+        assert "does not support this type of hardware watchpoint" in gdb.command(command)
     gdb.command("delete")
     gdb.command("tbreak sum_of_squares")
     gdb.command("continue")
     here = gdb.pc
-    for command in ("until", "u"):
-        assert "without a place needs `set ppc-sstep door wire`" in gdb.command(command)
+    for command in ("record", "record full", "target record-full", "rec"):
+        said = gdb.command(command).splitlines()
+        assert said == ["ppc-sstep: `record` needs `set ppc-sstep door wire`, in a new gdb."]
         assert gdb.pc == here
     assert "demo.c:17" in gdb.command("until 17")
+
+
+def test_hardware_watchpoints_are_as_before_when_it_is_gone(
+    gdb: Gdb, boot: Callable[..., Qemu], demo: Program
+) -> None:
+    """gdb makes them again for a stub that needs no help."""
+    gdb.command("set remote hardware-watchpoint-limit 3")
+    gdb.command(f"file {demo.elf}")
+    gdb.connect(boot(demo, steps=False).target)
+    assert "Watchpoint 1" in gdb.command("watch total")
+    gdb.command("delete")
+    gdb.command("disconnect")
+    assert "is 3." in gdb.command("show remote hardware-watchpoint-limit")
+    gdb.connect(boot(demo, steps=True).target)
+    assert "Hardware watchpoint 2" in gdb.command("watch total")
+
+
+def test_watchpoint_that_was_there_before(
+    gdb: Gdb, boot: Callable[..., Qemu], demo: Program
+) -> None:
+    """One that would be the stub's is gdb's own from the connection on."""
+    guest = boot(demo, steps=False)
+    with Gdb(Path(gdb.transcript.name).parent, name="before", extension=False) as plain:
+        plain.connect(guest.target, demo.elf)
+        plain.command("tbreak main")  # before that the guest is big-endian, and gdb is not
+        plain.command("continue")
+        plain.command("disconnect")
+    gdb.command(f"file {demo.elf}")
+    gdb.command("watch total")
+    gdb.connect(guest.target)
+    output = gdb.command("continue", 60)
+    assert "atchpoint 1: total" in output and "New value" in output, output
+    assert gdb.value("$msr") & SE == 0
 
 
 def test_nothing_is_left(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu
+from tests.harness.doors import DOORS
 from tests.harness.oracle import Oracle, oracle
 
 pytestmark = pytest.mark.bare
@@ -114,15 +115,21 @@ class Walk:
 
 @pytest.fixture
 def pair(
-    seed: int, tmp_path: Path, programs: Callable[..., Program], boot: Callable[..., Qemu]
+    seed: int,
+    door: str,
+    tmp_path: Path,
+    programs: Callable[..., Program],
+    boot: Callable[..., Qemu],
 ) -> Iterator[Oracle]:
     choice = random.Random(seed).choice
     variant = {"endian": choice(["le", "be"]), "ail": choice([0, 3])}
     program = programs("shapes", opt=choice(["O0", "O1", "O2"]), **variant)
-    with oracle(tmp_path, partial(boot, program), program.elf, ["-d", str(SOURCES)]) as pair:
+    start = partial(boot, program)
+    with oracle(tmp_path, start, program.elf, ["-d", str(SOURCES)], door) as pair:
         yield pair
 
 
+@pytest.mark.parametrize("door", DOORS)
 def test_walk(seed: int, pair: Oracle) -> None:
     try:
         Walk(seed, pair).go(COMMANDS)

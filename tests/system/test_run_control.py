@@ -12,6 +12,7 @@ import pytest
 
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu
+from tests.harness.doors import DOORS, runs_at
 from tests.harness.oracle import Oracle, oracle, variant_name
 
 pytestmark = pytest.mark.bare
@@ -251,8 +252,6 @@ SCRIPTS = {
 }
 
 
-# gdb makes steps of its own for these, and no command of ours sees them (README, "Two doors").
-WIRE_ONLY = ("until", "software watchpoint", "hardware watchpoint")
 RUNS = [(variant, name) for variant in PLAIN for name in SCRIPTS] + [
     (variant, name) for variant in OPTIMISED for name in OPTIMISED_SCRIPTS
 ]
@@ -285,8 +284,7 @@ def pair(
 
 @pytest.mark.parametrize(
     ("door", "variant", "name"),
-    [("wire", *run) for run in RUNS]
-    + [("commands", *run) for run in RUNS if run[1] not in WIRE_ONLY],
+    [(door, *run) for door in DOORS for run in RUNS if runs_at(door, run[1])],
     ids=lambda value: value if isinstance(value, str) else variant_name(value),
 )
 def test_transcript(name: str, pair: Oracle) -> None:
@@ -295,6 +293,7 @@ def test_transcript(name: str, pair: Oracle) -> None:
     assert pair.ours.value("trace_hits") == 0
 
 
+@pytest.mark.parametrize("door", DOORS)
 def test_commands_that_step(pair: Oracle) -> None:
     pair.both("break square")
     pair.block("commands 1", "silent", "step", "print sum", "end")
@@ -309,6 +308,7 @@ def test_commands_that_step(pair: Oracle) -> None:
     assert output.count("x=") > 1
 
 
+@pytest.mark.parametrize("door", DOORS)
 def test_enter_repeats(pair: Oracle) -> None:
     pair.both("break work")
     pair.both("continue")
@@ -317,6 +317,7 @@ def test_enter_repeats(pair: Oracle) -> None:
     assert pair.compared > 30
 
 
+@pytest.mark.parametrize("door", DOORS)
 def test_python_stop_that_says_false(pair: Oracle) -> None:
     for gdb in (pair.native, pair.ours):
         gdb.command("python class Even(gdb.Breakpoint): stop = lambda self: x() % 2 == 0")

@@ -35,13 +35,13 @@ Num     Type           Disp Enb Address            What
 
 def test_the_users() -> None:
     assert list(parse(USERS)) == [
-        Row(1, "breakpoint", True, 0x202E0),
-        Row(2, "dprintf", False, 0x2005C),
+        Row(1, "breakpoint", True, 0x202E0, function="work"),
+        Row(2, "dprintf", False, 0x2005C, function="square"),
         Row(3, "breakpoint", True, None),
-        Row(3, "breakpoint", True, 0x20178),
-        Row(3, "breakpoint", False, 0x203A0),
+        Row(3, "breakpoint", True, 0x20178, function="factorial"),
+        Row(3, "breakpoint", False, 0x203A0, function="main"),
         Row(4, "breakpoint", False, None),
-        Row(4, "breakpoint", False, 0x20180),
+        Row(4, "breakpoint", False, 0x20180, function="factorial"),
         Row(5, "hw watchpoint", True, None),
         Row(6, "breakpoint", True, None),
     ]
@@ -49,9 +49,9 @@ def test_the_users() -> None:
 
 def test_gdbs_own() -> None:
     assert list(parse(OURS)) == [
-        Row(-3, "breakpoint", True, 0x20060),
-        Row(0, "finish", True, 0x200C8, frame=0x24440),
-        Row(0, "until", True, 0x20304),
+        Row(-3, "breakpoint", True, 0x20060, function="square"),
+        Row(0, "finish", True, 0x200C8, frame=0x24440, function="sum_of_squares"),
+        Row(0, "until", True, 0x20304, function="work"),
     ]
 
 

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: MIT
+"""What differs at the commands door from native stepping, each with its reason: all of it is here.
+
+Tests that run at both doors leave out there what is named here, and nothing else.
+"""
+
+from __future__ import annotations
+
+DOORS = ("wire", "commands")
+
+HARDWARE = (
+    "gdb steps behind a stub's watchpoint and asks no breakpoint: so all are gdb's, in software"
+)
+RECORD = "gdb's recorder makes each step itself and asks no breakpoint: it is refused"
+
+SCRIPTS = {
+    "hardware watchpoint": HARDWARE,
+    "hardware watchpoints": HARDWARE,
+    "watch a member": HARDWARE,
+    "recorded": RECORD,
+}
+"""Scripts of test_run_control and test_shapes."""
+
+MI_REASON = "stepi and nexti end in MI by an `advance` to where they are: location-reached"
+"""A step by lines ends by gdb's `until`, whose reason is that of a step; that of one instruction
+cannot."""
+
+DAP = (
+    "gdb's DAP server takes each stop event for the end of a request, and shows ids of guards: a "
+    "breakpoint that does not stop within a step is a stop event of its own"
+)
+"""test_dap is of the wire door alone."""
+
+HALTED = "a vCPU that the guest has not started makes no stop, not even where it stands"
+"""`stepi` of such a one: in test_breakpoints_of_one_vcpu at the wire door alone."""
+
+SAID = (
+    "ppc-sstep: gdb evaluates this watchpoint after each step, which is slow; it is fast with `set "
+    "ppc-sstep door wire`, in a new gdb.\n"
+)
+"""What gdb without us does not say."""
+
+
+def runs_at(door: str, script: str) -> bool:
+    """Whether a script shows at this door what native stepping shows."""
+    return door == "wire" or script not in SCRIPTS
