@@ -176,7 +176,9 @@ class Peer:
         among = self._replies < self._burst - 1
         if isinstance(item, Packet):
             if self.acks and self._came_again(item.payload):
-                return self._is_server
+                # One from before our request has its `+` in front of that.  Another, behind a
+                # request that resumes, would stop the guest: QEMU takes any byte for an interrupt.
+                return self._is_server and self.acknowledged
             if not among:
                 self._last = None  # a NAK from now on is not about what we sent before
             self._replies += 1

@@ -28,11 +28,14 @@ FAULTS = {
 class Faulty(Closing):
     """Listens on `target`, for one client after the other; what it does may be changed at any time.
 
-    answers: requests that match a pattern get a reply and never reach the stub.  hangs_up_at: the
-    pattern of a request at which gdb's end is closed.  replaced: text in the stub's replies, and
-    what it becomes.  mangle: what is done to the bytes that go to gdb, given the number of the
-    reply.  delay: seconds by which `strike` has a packet come late.  kill: ends the stub, for
-    `strike`.  struck: the packet that had the fault that `strike` asked for, if it came.
+    answers: requests that match a pattern get a reply and never reach the stub.
+    hangs_up_at: the pattern of a request at which gdb's end is closed.
+    replaced: text in the stub's replies, and what it becomes.
+    mangle: what is done to the bytes that go to gdb, given the number of the reply.
+    repeats: whether every reply comes again, behind the next request.
+    delay: seconds by which `strike` has a packet come late.
+    kill: ends the stub, for `strike`.
+    struck: the packet that had the fault that `strike` asked for, if it came.
     """
 
     def __init__(self, stub: str, directory: Path) -> None:
@@ -41,6 +44,7 @@ class Faulty(Closing):
         self.replaced: dict[str, str] = {}
         self.hangs_up_at: str | None = None
         self.mangle: Callable[[int, bytes], list[bytes]] = lambda _number, data: [data]
+        self.repeats = False
         self.delay = 0.2
         self.kill: Callable[[], None] = lambda: None
         self.struck: str | None = None
@@ -129,6 +133,8 @@ class Faulty(Closing):
                 elif fault == "corrupt":
                     stub.sendall(_corrupt(frame(item.payload)))
                 elif fault not in ("drop", "close", "kill"):
+                    if self.repeats and not self._pending:
+                        client.sendall(self._sent)
                     self._pending.append(item.payload)
                     stub.sendall(frame(item.payload))
 

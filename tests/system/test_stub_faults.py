@@ -102,14 +102,19 @@ def test_a_reply_is_too_late(gdb: Gdb, faulty: Faulty, demo: Program, fault: str
     all_is_well(gdb)
 
 
-@pytest.mark.parametrize("how", ["in pieces of one byte", "twice"])
+@pytest.mark.parametrize(
+    "how", ["in pieces of one byte", "twice", "again, behind the next request"]
+)
 def test_all_replies_are_odd(gdb: Gdb, faulty: Faulty, demo: Program, how: str) -> None:
     to_work(gdb, faulty.target, demo)
 
     def mangle(_number: int, data: bytes) -> list[bytes]:
         return [data, data] if how == "twice" else [bytes([one]) for one in data]
 
-    faulty.mangle = mangle
+    if how.startswith("again"):
+        faulty.repeats = True
+    else:
+        faulty.mangle = mangle
     here = gdb.pc
     outputs = [gdb.command(one) for one in ("stepi 3", "nexti 2", "next", "finish")]
     assert "ppc-sstep" not in "".join(outputs) and "warning" not in "".join(outputs), outputs

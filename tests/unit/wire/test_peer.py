@@ -79,6 +79,24 @@ def test_peer_takes_an_answer_that_is_sent_again_once() -> None:
         assert list(peer.items)[3:] == [Packet(b"T05")]
 
 
+def test_peer_sends_nothing_behind_a_request_for_what_came_again() -> None:
+    """A server that runs the guest by now, as QEMU, would take a `+` for an interrupt."""
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(TIMEOUT)
+    with ours, theirs:
+        peer = Peer(ours, "stub", GdbGone(), is_server=True)
+        peer.send(b"P1=0")
+        theirs.sendall(b"+$OK#9a")
+        peer.fill()
+        peer.send(b"vCont;c")
+        assert theirs.recv(100) == framed(b"P1=0") + b"+" + framed(b"vCont;c")
+        theirs.sendall(b"$OK#9a")
+        peer.fill()
+        peer.acknowledge()
+        assert not select.select([theirs], [], [], 0)[0]
+        assert list(peer.items) == [Packet(b"OK")]
+
+
 def test_peer_answers_a_bad_checksum(pair: tuple[Peer, socket.socket]) -> None:
     peer, other = pair
     other.sendall(b"$OK#00")
