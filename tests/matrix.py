@@ -7,6 +7,7 @@ the table of docs/support.md; lines of rows that were not asked for stay.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -17,7 +18,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fixtures.debian import FixtureError
 from fixtures.rows import ROWS
+from tests.harness.driver import GDB, gdb_version
 
 ROOT = Path(__file__).parents[1]
 SUPPORT = ROOT / "docs" / "support.md"
@@ -35,6 +38,8 @@ class Result:
     """What a row has come to."""
 
     row: str
+    gdb: str = UNKNOWN
+    """The version of the gdb."""
     versions: dict[str, str] = field(default_factory=dict)
     """What the row's own test has read from the running host and guest."""
     passed: int = 0
@@ -49,14 +54,14 @@ class Result:
         """Whether tests have passed and none has failed."""
         return bool(self.passed) and not self.failed and not self.reason
 
-    def line(self, date: str, gdb: str) -> str:
+    def line(self, date: str) -> str:
         """That of the table."""
         known = (self.versions.get(name, UNKNOWN) for name in ("host", "QEMU", "guest"))
         run = self.passed + len(self.failed)
         others = [f"failed: {name}" for name in self.failed]
         others += [f"skipped: {name}" for name in self.skipped]
         said = self.reason or "; ".join(others) or "none"
-        cells = (f"`{self.row}`", *known, gdb, date, str(run), str(self.passed), said)
+        cells = (f"`{self.row}`", *known, self.gdb, date, str(run), str(self.passed), said)
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -97,30 +102,43 @@ def replaced(text: str, lines: Iterable[str]) -> str:
     return before + BEGIN + "\n\n" + "\n".join(table) + "\n\n" + END + after
 
 
-def run(row: str, folder: Path, arguments: Sequence[str]) -> Result:
-    """The tests of one row."""
-    print(f"\n--- row {row} ---", flush=True)
-    begin = time.monotonic()
+def fixture(name: str, *arguments: str) -> str:
+    """What a module of fixtures/ prints.  FixtureError with its last complaint if it fails."""
     made = subprocess.run(
-        [sys.executable, "-m", "fixtures.kvm_hv_image", row],
+        [sys.executable, "-m", f"fixtures.{name}", *arguments],
         cwd=ROOT,
         check=False,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
     )
     if made.returncode:
-        why = (made.stderr.strip().splitlines() or [UNKNOWN])[-1]
-        return Result(row, reason=f"not run: {why}")
+        raise FixtureError((made.stderr.strip().splitlines() or [UNKNOWN])[-1])
+    return made.stdout.strip()
+
+
+def run(row: str, folder: Path, arguments: Sequence[str]) -> Result:
+    """The tests of one row, with its gdb."""
+    print(f"\n--- row {row} ---", flush=True)
+    begin = time.monotonic()
+    gdb = GDB
+    try:
+        fixture("kvm_hv_image", row)
+        if ROWS[row].gdb:
+            gdb = fixture(ROWS[row].gdb)
+    except FixtureError as error:
+        return Result(row, reason=f"not run: {error}")
     report = folder / f"{row}.xml"
     command = [
         *(sys.executable, "-m", "pytest", "--tiers=kvm", "--each-tier", "--row", row),
         *(f"--junitxml={report}", "--override-ini=junit_family=xunit1", "tests/system"),
         *arguments,
     ]
-    status = subprocess.run(command, cwd=ROOT, check=False).returncode
+    environment = {**os.environ, "GDB": gdb}
+    status = subprocess.run(command, cwd=ROOT, check=False, env=environment).returncode
     if not report.exists():
         return Result(row, reason=f"not run: pytest's status {status}")
     result = read(row, report)
+    result.gdb = ".".join(map(str, gdb_version(gdb)))
     if status and not result.failed:
         result.failed.append(f"pytest, status {status}")
     result.seconds = time.monotonic() - begin
@@ -134,7 +152,8 @@ def table(results: Iterable[Result]) -> str:
         skipped = f", {len(result.skipped)} skipped" if result.skipped else ""
         said = result.reason or f"{result.passed} passed, {len(result.failed)} failed{skipped}"
         lines.append(f"{result.row:16} {said}, {result.seconds:.0f} s")
-        lines += [f"    {name}: {value}" for name, value in result.versions.items()]
+        versions = {**result.versions, "gdb": result.gdb}
+        lines += [f"    {name}: {value}" for name, value in versions.items()]
         lines += [f"    failed: {name}" for name in result.failed]
         lines += [f"    skipped: {name}" for name in result.skipped]
     return "\n".join(lines)
@@ -147,15 +166,12 @@ def main(arguments: list[str]) -> int:
     if unknown := [name for name in names if name not in ROWS]:
         print(f"no row {' '.join(unknown)}: {' '.join(ROWS)}", file=sys.stderr)
         return 2
-    from tests.harness.driver import gdb_version
-
-    date, gdb = time.strftime("%Y-%m-%d"), gdb_version()
     results = []
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             results.append(run(name, Path(folder), rest))
             if not rest:  # a part of the tests proves less
-                line = results[-1].line(date, str(gdb))
+                line = results[-1].line(time.strftime("%Y-%m-%d"))
                 SUPPORT.write_text(replaced(SUPPORT.read_text("utf-8"), [line]), "utf-8")
     print("\n" + table(results))
     return 0 if all(result.good for result in results) else 1

@@ -11,6 +11,8 @@ The mark `cpu(NAME)` is of tests for hosts of one CPU: on other rows they are sk
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from fixtures.rows import DEFAULT, ROWS, Row
@@ -71,6 +73,13 @@ def _stale(items: list[pytest.Item]) -> list[str]:
         for case in kept or ("",)
         if not any(_fits(item, name, (case,)) for item in items)
     ]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    row = row_of(config)
+    if row.gdb and "GDB" not in os.environ:
+        why = f"GDB=$(python3 -m fixtures.{row.gdb}) is missing; tests/run --matrix sets it"
+        raise pytest.UsageError(f"row {row.name}: {why}")
 
 
 @pytest.hookimpl(trylast=True)

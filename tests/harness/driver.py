@@ -25,12 +25,12 @@ GDB = os.environ.get("GDB", "gdb-multiarch")
 """The gdb that is tested: the variable GDB names another one."""
 
 
-def gdb_version() -> tuple[int, int]:
-    """Its major and minor version."""
-    command = [GDB, "-nx", "-batch", "-ex", "python print(gdb.VERSION)"]
+def gdb_version(program: str = GDB) -> tuple[int, int]:
+    """The major and minor version of a gdb; of the one that is tested if none is named."""
+    command = [program, "-nx", "-batch", "-ex", "python print(gdb.VERSION)"]
     said = subprocess.run(command, capture_output=True, text=True)
     found = re.match(r"(\d+)\.(\d+)", said.stdout)
-    assert found, f"{GDB}: {said}"
+    assert found, f"{program}: {said}"
     return int(found[1]), int(found[2])
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from fixtures import registry
 from fixtures.bare_metal import Program
+from fixtures.debian import FixtureError
 from fixtures.qemu import Qemu
 from tests.harness.driver import EXTENSION
 from tests.harness.service import address, service
@@ -31,7 +32,7 @@ def node_modules() -> Path:
     """The folder of the packages that `NPM` names."""
     try:
         return registry.node_packages("cdt-gdb-adapter", NPM)
-    except registry.FixtureError as error:
+    except FixtureError as error:
         pytest.skip(f"cdt-gdb-adapter: {error}")
 
 

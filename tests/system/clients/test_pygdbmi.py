@@ -15,6 +15,7 @@ import pytest
 
 from fixtures import registry
 from fixtures.bare_metal import SOURCES, Program
+from fixtures.debian import FixtureError
 from tests.harness.driver import GDB
 
 from .conftest import Side
@@ -53,7 +54,7 @@ def controller() -> Any:
     """pygdbmi's class that runs a gdb."""
     try:
         folder = registry.python_packages(PACKAGE, (f"{PACKAGE}=={VERSION}",))
-    except registry.FixtureError as error:
+    except FixtureError as error:
         pytest.skip(f"pygdbmi: {error}")
     with pytest.MonkeyPatch.context() as patched:
         patched.syspath_prepend(str(folder))
