@@ -85,10 +85,10 @@ def test_how_it_starts_a_guest(qemu: Path, pages: int, monkeypatch: pytest.Monke
         assert host.image.oracle.version == "8.2.1"
         with host.bare(Path("/image.bin"), smp=2) as guest:
             wait_for(qemu.exists, "QEMU's arguments", 10)
+            said = qemu.read_text()
             first = guest.process
             host.bare(Path("/image.bin"))
             assert first.poll() is not None, "one at a time"
-    said = qemu.read_text()
     assert "-M pseries,accel=kvm," in said
     assert " -cpu host " in said and " -smp 2 " in said and "-bios /image.bin" in said
     assert (",cap-hpt-max-page-size=4096 " in said) == (pages == 4096)
