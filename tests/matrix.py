@@ -42,9 +42,11 @@ class Result:
     """The version of the gdb."""
     versions: dict[str, str] = field(default_factory=dict)
     """What the row's own test has read from the running host and guest."""
-    passed: int = 0
+    passed: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    outputs: dict[str, str] = field(default_factory=dict)
+    """What those that failed have shown."""
     reason: str = ""
     """Why no test was run, if that is so."""
     seconds: float = 0
@@ -57,12 +59,22 @@ class Result:
     def line(self, date: str) -> str:
         """That of the table."""
         known = (self.versions.get(name, UNKNOWN) for name in ("host", "QEMU", "guest"))
-        run = self.passed + len(self.failed)
+        run = len(self.passed) + len(self.failed)
         others = [f"failed: {name}" for name in self.failed]
-        others += [f"skipped: {name}" for name in self.skipped]
+        others += [f"skipped: {names}" for names in _briefly(self.skipped)]
         said = self.reason or "; ".join(others) or "none"
-        cells = (f"`{self.row}`", *known, self.gdb, date, str(run), str(self.passed), said)
+        cells = (f"`{self.row}`", *known, self.gdb, date, str(run), str(len(self.passed)), said)
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _briefly(skipped: Iterable[str]) -> list[str]:
+    """What was skipped, by reason and file, each test once and not case by case."""
+    tests: dict[tuple[str, str], dict[str, None]] = {}
+    for one in skipped:
+        name, _, reason = one.partition(" (")
+        file, _, test = name.partition("[")[0].partition("::")
+        tests.setdefault((reason.partition(",")[0].rstrip(")"), file), {})[test] = None
+    return [f"{file} {', '.join(names)} ({reason})" for (reason, file), names in tests.items()]
 
 
 def read(row: str, report: Path) -> Result:
@@ -71,16 +83,18 @@ def read(row: str, report: Path) -> Result:
     for case in ET.parse(report).getroot().iter("testcase"):
         name = f"{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}"
         for one in case.iter("property"):
-            result.versions[one.get("name", "")] = one.get("value", "")
+            if one.get("name") != "tier":  # which each test has, of tests/tiers.py
+                result.versions[one.get("name", "")] = one.get("value", "")
         skipped = case.find("skipped")
-        if case.find("failure") is not None or case.find("error") is not None:
+        if wrong := [one for kind in ("failure", "error") for one in case.iter(kind)]:
             # Of a test that fails and whose end fails as well there may be two.
-            result.failed.append(name)
+            shown = [result.outputs.get(name, ""), *(one.text or "" for one in wrong)]
+            result.outputs[name] = "\n".join(filter(None, shown))
         elif skipped is not None:
             result.skipped.append(f"{name} ({skipped.get('message', '')})")
         else:
-            result.passed += 1
-    result.failed = list(dict.fromkeys(result.failed))
+            result.passed.append(name)
+    result.failed = list(result.outputs)
     return result
 
 
@@ -150,7 +164,8 @@ def table(results: Iterable[Result]) -> str:
     lines = []
     for result in results:
         skipped = f", {len(result.skipped)} skipped" if result.skipped else ""
-        said = result.reason or f"{result.passed} passed, {len(result.failed)} failed{skipped}"
+        counts = f"{len(result.passed)} passed, {len(result.failed)} failed"
+        said = result.reason or counts + skipped
         lines.append(f"{result.row:16} {said}, {result.seconds:.0f} s")
         versions = {**result.versions, "gdb": result.gdb}
         lines += [f"    {name}: {value}" for name, value in versions.items()]

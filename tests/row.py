@@ -4,9 +4,13 @@
 A pytest plugin, with two options:
 
   --row NAME   the host, its kernel and QEMU, and the guests'; the row of CI's tier kvm if not given
-  --short      of tier kvm only what SHORT names, and what is for the row's CPU alone
+  --short      of tier kvm only what SHORT names, and what is for hosts with or without DAWR alone
+  --accel A    of the row `here`: kvm, or tcg in its place, for a test of that row itself
 
-The mark `cpu(NAME)` is of tests for hosts of one CPU: on other rows they are skipped, by name.
+The mark `dawr(True)` is of tests for hosts that have the watchpoint register on, `dawr(False)` of
+those for hosts that have not: on other rows they are skipped, by name.  `emulated` is of tests that
+boot a host of their own, which the row `here` (this machine itself, see fixtures/here.py) leaves
+out.
 """
 
 from __future__ import annotations
@@ -15,6 +19,9 @@ import os
 
 import pytest
 
+from fixtures import here
+from fixtures.here import Here
+from fixtures.kvm_hv import Host
 from fixtures.rows import DEFAULT, ROWS, Row
 
 SHORT: dict[str, tuple[str, ...]] = {
@@ -38,22 +45,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--row",
         default=DEFAULT.name,
-        choices=list(ROWS),
+        choices=[*ROWS, here.NAME],
         metavar="NAME",
-        help=f"the KVM HV host: {', '.join(ROWS)}",
+        help=f"the KVM HV host: {', '.join(ROWS)}; {here.NAME}: this machine itself",
     )
+    parser.addoption("--accel", default=here.KVM, choices=here.ACCELERATORS, help="of the row here")
     parser.addoption("--short", action="store_true", help="of tier kvm only what SHORT names")
 
 
 def row_of(config: pytest.Config) -> Row:
     """The one that was asked for."""
-    return ROWS[config.getoption("row")]
+    name: str = config.getoption("row")
+    return here.row_of(here.cpu_facts()) if name == here.NAME else ROWS[name]
 
 
-def _cpu(item: pytest.Item) -> str | None:
-    """The only CPU that a test is for, if that is so."""
-    mark = item.get_closest_marker("cpu")
-    return str(mark.args[0]) if mark else None
+def host_of(config: pytest.Config) -> Host | Here:
+    """Its host, which runs until it is closed."""
+    row = row_of(config)
+    return Here(config.getoption("accel")) if row.name == here.NAME else Host(row=row)
+
+
+def _dawr(item: pytest.Item) -> bool | None:
+    """Whether the hosts that a test is for have DAWR on; None if it is for all."""
+    mark = item.get_closest_marker("dawr")
+    return bool(mark.args[0]) if mark else None
 
 
 def _fits(item: pytest.Item, name: str, kept: tuple[str, ...]) -> bool:
@@ -90,11 +105,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         raise pytest.UsageError(f"tests/row.py: SHORT names what does not exist: {stale}")
     left_out = []
     for item in items:
-        cpu = _cpu(item)
-        if cpu not in (None, row.cpu):
-            item.add_marker(pytest.mark.skip(reason=f"{cpu} hosts only, row {row.name} has none"))
+        dawr = _dawr(item)
+        if dawr not in (None, row.dawr):
+            state = "on" if dawr else "off"
+            reason = f"hosts whose DAWR is {state} only, which that of row {row.name} is not"
+            item.add_marker(pytest.mark.skip(reason=reason))
         kvm = item.get_closest_marker("kvm") is not None
-        if config.getoption("short") and kvm and cpu != row.cpu and not _in_short(item):
+        short = config.getoption("short") and kvm and dawr != row.dawr and not _in_short(item)
+        if short or (row.name == here.NAME and item.get_closest_marker("emulated")):
             left_out.append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from fixtures import bare_metal, linux
 from fixtures.closing import Closing
-from fixtures.kvm_hv import Host
+from fixtures.kvm_hv import AnyHost, Host
 from fixtures.qemu import QUIET, Guest, Qemu, QemuError
 from fixtures.rows import DEFAULT, ROWS
 
@@ -30,23 +30,27 @@ class Seat(NamedTuple):
 class KvmGuests(Closing):
     """The guests of KVM HV, on one host that boots when the first is asked for.
 
-    A guest is kept for the cases that it fits.  host: one that runs, and is not ended.
+    A guest is kept for the cases that it fits.  host: one that runs and is not ended, of whatever
+    row, for the cases that name none.
     """
 
-    def __init__(self, folder: Path, host: Host | None = None) -> None:
+    def __init__(self, folder: Path, host: AnyHost | None = None) -> None:
         self._folder = folder
-        self._host = host
+        self._given = host
+        self._host: AnyHost | None = None
+        self._row = ""
         self._stack = ExitStack()
-        self._row = "" if host is None else host.row.name
         self._current: tuple[bool, int] | None = None
         self._seat: tuple[Guest, Path] | None = None
 
     def give(self, case: Case) -> tuple[Guest, Path]:
         """The guest for a case, and its program."""
-        row = ROWS[case.row] if case.row else DEFAULT
+        given = None if case.row else self._given
+        row = ROWS[case.row or DEFAULT.name] if given is None else given.row
         if self._host is None or self._row != row.name:
             self.close()
-            self._host, self._row = self._stack.enter_context(Host(row=row)), row.name
+            self._row = row.name
+            self._host = self._stack.enter_context(Host(row=row)) if given is None else given
         wanted = (case.linux, case.smp)
         if self._seat is None or self._current != wanted:
             self._end()

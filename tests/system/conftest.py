@@ -10,12 +10,12 @@ import pytest
 
 from fixtures import linux
 from fixtures.bare_metal import Program
-from fixtures.kvm_hv import Host
+from fixtures.kvm_hv import AnyHost
 from fixtures.linux import LinuxImage
 from fixtures.qemu import QUIET, Qemu
 from tests.harness.driver import Gdb
 from tests.harness.faulty import Faulty
-from tests.row import row_of
+from tests.row import host_of
 
 
 @pytest.fixture(scope="session")
@@ -24,9 +24,9 @@ def image() -> LinuxImage:
 
 
 @pytest.fixture(scope="session")
-def host(request: pytest.FixtureRequest) -> Iterator[Host]:
+def host(request: pytest.FixtureRequest) -> Iterator[AnyHost]:
     """The host of KVM HV guests, which has one at a time; of the row that was asked for."""
-    with Host(row=row_of(request.config)) as host:
+    with host_of(request.config) as host:
         yield host
 
 

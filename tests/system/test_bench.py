@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.kvm_hv import Host
+from fixtures.kvm_hv import AnyHost
 from fixtures.qemu import Qemu
 from gdb_ppc_sstep.rsp.framing import frame
 from tests.harness import benchmark
@@ -60,7 +60,7 @@ def test_a_side_that_differs_is_a_failure(tmp_path: Path) -> None:
 
 @pytest.mark.kvm
 @pytest.mark.timeout(600)
-def test_the_floor_goes_the_same_way(tmp_path: Path, host: Host) -> None:
+def test_the_floor_goes_the_same_way(tmp_path: Path, host: AnyHost) -> None:
     """Under KVM HV, where all sides are on one guest; it is told where they are not."""
     results = Results()
     steps, stops = (

@@ -16,7 +16,7 @@ DEMO = Path(__file__).parents[2] / "fixtures" / "demo"
     [
         (),
         pytest.param(("--linux",), marks=pytest.mark.linux),
-        pytest.param(("--kvm",), marks=pytest.mark.kvm),
+        pytest.param(("--kvm",), marks=[pytest.mark.kvm, pytest.mark.emulated]),
     ],
     ids=lambda options: "".join(options) or "bare",
 )

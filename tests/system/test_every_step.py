@@ -65,6 +65,7 @@ def test_other_cpus(
 
 
 @pytest.mark.kvm  # whose emulator is newer than Debian 12's own QEMU
+@pytest.mark.emulated
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("variant", [VARIANTS[0], VARIANTS[4]], ids=variant_name)
 def test_cfar(variant: dict[str, Any], tmp_path: Path, programs: Callable[..., Program]) -> None:

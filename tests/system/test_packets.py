@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.bare_metal import Program
-from fixtures.kvm_hv import Host
+from fixtures.kvm_hv import AnyHost
 from fixtures.qemu import Guest, Qemu
 from tests.harness.benchmark import counted
 from tests.harness.cases import OURS, Case, bare
@@ -157,7 +157,7 @@ def test_on_a_stub_that_ignores_steps(tmp_path: Path, programs: Callable[..., Pr
 
 @pytest.mark.kvm
 @pytest.mark.timeout(1200)
-def test_under_kvm_hv(tmp_path: Path, programs: Callable[..., Program], host: Host) -> None:
+def test_under_kvm_hv(tmp_path: Path, programs: Callable[..., Program], host: AnyHost) -> None:
     program = programs("bench", opt="O1")
 
     def guest(smp: int) -> Guest:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from fixtures.bare_metal import Program
-from fixtures.kvm_hv import Host
+from fixtures.kvm_hv import AnyHost
 from fixtures.qemu import Guest, Qemu
 from tests.harness.driver import Gdb, layers_of
 from tests.harness.floor import Floor
@@ -43,7 +43,7 @@ from tests.system.test_watch_steps import (
     values,
 )
 
-pytestmark = [pytest.mark.kvm, pytest.mark.timeout(600), pytest.mark.cpu("POWER10")]
+pytestmark = [pytest.mark.kvm, pytest.mark.timeout(600), pytest.mark.dawr(True)]
 
 gdb = test_kvm.gdb
 guests = test_kvm.guests
@@ -55,7 +55,7 @@ SLOW = "watching by steps, which is slow"
 
 
 @pytest.fixture
-def kvm_boot(host: Host, boot: Callable[..., Qemu]) -> Iterator[Callable[..., Guest]]:
+def kvm_boot(host: AnyHost, boot: Callable[..., Qemu]) -> Iterator[Callable[..., Guest]]:
     """kvm_boot(program, steps=...): a guest of TCG for the oracle, else one of KVM HV.
 
     The oracle is this machine's own QEMU on every row: in the stops of 10.0's stub no watchpoint is
@@ -168,7 +168,7 @@ def test_run_control(pair: Oracle, name: str) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=variant_name)
 def test_hbreak(
-    variant: dict[str, Any], host: Host, gdb: Gdb, programs: Callable[..., Program]
+    variant: dict[str, Any], host: AnyHost, gdb: Gdb, programs: Callable[..., Program]
 ) -> None:
     program = programs("demo", **variant)
     with host.bare(program.image) as guest:
@@ -217,7 +217,7 @@ KINDS = {2: "watch", 3: "rwatch", 4: "awatch"}
 
 
 def test_stop_is_before_the_access(
-    host: Host, tmp_path: Path, programs: Callable[..., Program]
+    host: AnyHost, tmp_path: Path, programs: Callable[..., Program]
 ) -> None:
     """pc at the instruction, neither memory nor register changed; a step changes just them."""
     program = programs("watch", endian="le", ail=3)
@@ -277,7 +277,7 @@ def test_by_steps(pair: Oracle) -> None:
     assert hit_counts(ours) == hit_counts(native)
 
 
-def test_off_and_dawr(host: Host, gdb: Gdb, programs: Callable[..., Program]) -> None:
+def test_off_and_dawr(host: AnyHost, gdb: Gdb, programs: Callable[..., Program]) -> None:
     """Without ours gdb's own error; and with DAWR alone what does not fit is an error."""
     program = programs("watch", **LITTLE)
     with host.bare(program.image) as guest:
@@ -299,8 +299,10 @@ def test_off_and_dawr(host: Host, gdb: Gdb, programs: Callable[..., Program]) ->
         assert "New value" in gdb.command("continue")
 
 
-@pytest.mark.cpu("POWER9")
-def test_a_host_whose_dawr_is_off(host: Host, gdb: Gdb, programs: Callable[..., Program]) -> None:
+@pytest.mark.dawr(False)
+def test_a_host_whose_dawr_is_off(
+    host: AnyHost, gdb: Gdb, programs: Callable[..., Program]
+) -> None:
     """It says so, once, and watches by steps."""
     program = programs("watch", **BIG)
     with host.bare(program.image) as guest:
