@@ -22,7 +22,6 @@ DEMO = Path(__file__).parents[2] / "fixtures" / "demo"
     "options",
     [
         (),
-        ("--short",),
         pytest.param(("--linux",), marks=pytest.mark.linux),
         pytest.param(("--kvm",), marks=pytest.mark.kvm),
     ],
@@ -50,7 +49,7 @@ def plain(lines: Iterable[str]) -> list[str]:
 
 
 def test_the_picture_is_of_the_present_demo() -> None:
-    """docs/demo.svg; if this fails because the demo has changed, run fixtures/record."""
+    """docs/demo.svg and `fixtures/demo --short`.  If the demo has changed: run fixtures/record."""
     drawn = ElementTree.parse(record.PICTURE).iter("{http://www.w3.org/2000/svg}text")
     shown = [line.text for line in record.lines(record.run())]
     assert plain("".join(text.itertext()) for text in drawn) == plain(shown)
