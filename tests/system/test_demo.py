@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""The README's first command, `fixtures/demo`: each of its shows, in batch mode."""
+"""The README's first command, `fixtures/demo`: each of its shows, in batch mode; its picture."""
 
 from __future__ import annotations
 
+import re
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
+
+from fixtures import record
+
+pytestmark = pytest.mark.bare  # where no other tier is named
 
 DEMO = Path(__file__).parents[2] / "fixtures" / "demo"
 
@@ -33,3 +40,17 @@ def test_every_command_does_what_it_should(options: tuple[str, ...]) -> None:
     assert "demo: every command did what it should" in shown.stdout
     assert "Hardware watchpoint 2: " in shown.stdout
     assert ("Watchpoints: by DAWR, " in shown.stdout) == ("--kvm" in options)
+
+
+def plain(lines: Iterable[str]) -> list[str]:
+    """The lines of a session without what is different in each: numbers, and where Ctrl-C comes."""
+    told = re.sub(r"0x[0-9a-f]+|\d+", "N", "\n".join(lines))
+    return re.sub(r"(?s)\nProgram received signal SIGINT.*?(?=\n\(gdb\))", "", told).splitlines()
+
+
+def test_the_picture_is_of_the_present_demo() -> None:
+    """docs/demo.svg and `fixtures/demo --short`.  If the demo has changed: run fixtures/record."""
+    drawn = ElementTree.parse(record.PICTURE).iter("{http://www.w3.org/2000/svg}text")
+    shown = [line.text for line in record.lines(record.run())]
+    assert plain("".join(text.itertext()) for text in drawn) == plain(shown)
+    assert "(gdb) watch total" in shown
