@@ -77,7 +77,7 @@ class CodeRun:
         stub, thread = self._stub, self._stub.thread
         stub.prefetch(("msr", "pc", "r1"))
         pc, frame = stub.read("pc"), self._vcpu.frame(whole=False)
-        count = -((start - end) // 4)  # `until` ends its range within the instruction at pc
+        count = -((start - end) // 4)  # rounded up: the range of `until` ends in the one at pc
         end = start + 4 * count
         if not (start <= pc < end and start % 4 == pc % 4 == 0 and count <= ranges.LONGEST):
             return None

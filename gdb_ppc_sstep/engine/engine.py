@@ -49,8 +49,7 @@ class Engine:
         """log: called for each decision with a format and its values, as `str.format` takes them.
         breakpoints: gdb's, which the caller keeps up to date; the engine only looks at them.
         journal: called with the changes of ours that are in the guest, before each is made and
-        after it is undone.  undo: when a step is undone.  tell: called with a line for the user,
-        while the guest runs for gdb.
+        after it is undone.  undo: when a step is undone.  tell: called with a line for the user.
         """
         gdbs = breakpoints if breakpoints is not None else GdbBreakpoints()
         self._stub = stub

@@ -61,7 +61,7 @@ class Hypercalls:
         call = self._find(state, through)
         if call is None:
             raise StubRefused("the guest's kernel has no `sc 1` that could be found")
-        # In problem state r13 is not what the code behind the call takes it for.
+        # In problem state r13 is the program's; the code behind the call takes it for the kernel's.
         end = call.address + 4 if state & msr.PR else call.end
         values = {f"r{3 + n}": value for n, value in enumerate((number, *arguments))}
         registers = {**values, "pc": call.address, "msr": through}

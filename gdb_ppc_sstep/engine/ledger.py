@@ -80,7 +80,7 @@ def lent_of(snapshot: Snapshot) -> list[Lent]:
 
 
 class Settle(NamedTuple):
-    """In `redo`: a stop that has to be settled again.  counted: its step is counted already."""
+    """A stop to settle; in `redo` until that is done.  counted: its step is counted already."""
 
     stop: StopReply
     target: Target | None
@@ -88,7 +88,7 @@ class Settle(NamedTuple):
 
 
 class Unarm(NamedTuple):
-    """In `redo`: a thread whose MSR, changed for a step, has to be written back."""
+    """A thread whose MSR, changed for a step, is to be written back; as `Settle` in `redo`."""
 
     armed: Armed
 

@@ -89,6 +89,7 @@ class Matches:
 
     @property
     def _expects(self) -> bool:
+        """Whether a match may come, so that breakpoints are needed for it."""
         return self._windows.expect_matches or bool(self._windows.left and self.are_coming)
 
     @property
@@ -100,6 +101,7 @@ class Matches:
         return any(map(self._is_inside, self._windows.left.values()))
 
     def _is_inside(self, pc: int) -> bool:
+        """Whether a thread at this pc may be on its way to where its match is caught."""
         for vector in self._at_vectors:
             if vector <= pc < vector + _VECTOR_LENGTH:
                 return self._call is not None or pc == vector
@@ -121,6 +123,7 @@ class Matches:
             self._expect(freely=freely)
 
     def _expect(self, *, freely: bool) -> None:
+        """Find out where matches arrive, unless that is known and still true."""
         known = self._call is not None or (self._at_vectors and not freely)
         if known and not self._windows.changed:
             return
@@ -142,6 +145,7 @@ class Matches:
         self._stub.select(selected)
 
     def _find(self, state: int, vector: int) -> MatchCall | None:
+        """The call at which Linux deals with matches; None in any other guest."""
         stub = self._stub
         if vector >> 60 != linux_code.KERNEL_BASE >> 60:
             return None

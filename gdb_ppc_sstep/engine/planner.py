@@ -60,7 +60,7 @@ class Planner:
         self._prefetch = prefetch
         self._options = Options()
         self._ahead: Step | None = None
-        self._fetched: tuple[bytes | None, int, int] | None = None  # see _page
+        self._fetched: tuple[bytes | None, int, int] | None = None  # the `_page` of the last fetch
 
     def apply(self, options: Options) -> None:
         """Follow the user's options from the next plan on."""

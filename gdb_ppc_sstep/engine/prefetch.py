@@ -72,6 +72,7 @@ class Prefetch:
     def _of_stop(
         self, target: Target | None, outstanding: list[Armed]
     ) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """The registers and the addresses of code that settling the stop will read."""
         untraced = target.registers if target is not None else ()
         if target is not None and all(one.vector is None for one in outstanding):
             return (*_PLACE, *untraced), target.stops[:1]
@@ -79,7 +80,7 @@ class Prefetch:
         registers = self._registers if armed.task is None else (*self._registers, *_TASK)
         if armed.vector is None:
             return registers, ()
-        # The handler's code is that of the step only if memory is the same in both.
+        # The vCPU has the handler's MSR: it sees the step's code if translation is as it was.
         handler = msr.in_handler(armed.state, armed.vector)
         same = not (handler ^ armed.state) & (msr.IR | msr.DR)
         return registers, armed.successors if same else ()

@@ -44,7 +44,7 @@ class Release:
         """Let the guest run until no step is outstanding, and no vCPU has a window or a match.
 
         Returns whether no step is outstanding.  going_on() is asked before each try; False ends it.
-        It is up to the link to interrupt a try.
+        The caller has its link interrupt a try that takes too long.
         """
         with suppress(StubRefused):
             self._stub.send_queued()

@@ -63,6 +63,7 @@ class Salvage:
         return [*lent, *self._steps(known), *(left for left, _ in self._watched(known))]
 
     def _steps(self, known: Snapshot) -> list[Leftover]:
+        """What is left of steps, by the record and by what the vCPUs show."""
         threads = self._stub.threads()
         selected = self._stub.thread or next(iter(threads), None)
         try:

@@ -21,7 +21,7 @@ from .targets import Hit, Target, Verdict
 from .undo import Undoing
 from .vcpu import Vcpu
 
-# Bytes: how far below the r1 of an interrupted step the frame of a signal's handler may be.
+# Bytes by which r1 in the handler of a signal may be below the r1 of an interrupted step.
 _SIGNAL_FRAME = 1 << 16
 
 
@@ -190,7 +190,7 @@ class Settler:
             return False
         armed = target.armed
         if armed is not None and pc == armed.vector:
-            return False  # see _owner
+            return False  # `_owner` has judged it
         verdict = target.judge(Hit(stop.thread, pc), self._vcpu)
         if verdict is Verdict.RETURNS:
             assert armed is not None

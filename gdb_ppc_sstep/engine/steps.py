@@ -10,7 +10,7 @@ from ..ppc import msr
 from ..ppc.isa import SRR, Instruction, Kind, decode
 
 CONTEXT = msr.SF | msr.HV | msr.PR | msr.IR | msr.DR | msr.LE
-"""The MSR bits that are equal in two MSRs if the vCPU is in the same context in both."""
+"""The bits of the MSR that say in which context a vCPU is: mode, state, translation, byte order."""
 
 SRRS = tuple(SRR.values())
 

@@ -185,10 +185,10 @@ class HandlerTarget(NamedTuple):
 class RangeTarget(NamedTuple):
     """The end of a run through some code: where control leaves it.
 
-    thread: the one that runs.  start, end: the code, `end` not included.  stops: where control
-    leaves it, and where it has to be stepped.  frame: of the execution that is meant.  faults: the
-    vectors of interrupts that end the run.  transient: the vectors of those whose handler returns
-    to the code.
+    thread: the one that runs.  start, end: the code, `end` not included.  stops: the addresses
+    where control leaves it, or where it has to be stepped.  frame: of the execution that is meant.
+    faults: the vectors of interrupts that end the run.  transient: the vectors of those whose
+    handler returns to the code.
     """
 
     thread: bytes | None

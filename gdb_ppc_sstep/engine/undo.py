@@ -103,10 +103,10 @@ class Undoing:
             return
 
     def clean_srr1(self, armed: Armed, vector: int = msr.TRACE, keep: int = 0) -> bool:
-        """Undo a step's changes in the MSR that an interrupt saved; whether one has interrupted it.
+        """Undo a step's changes in the MSR that an interrupt saved, if it has interrupted the step.
 
-        vector: the address of that interrupt's vector; some save into HSRR1 instead of SRR1.  keep:
-        bits of the MSR that are not undone.
+        Returns whether it has.  vector: the address of the interrupt's vector; some save into HSRR1
+        instead of SRR1.  keep: bits of the MSR that are not undone.
         """
         saved = self._saved_of(armed, vector)
         if saved is None:

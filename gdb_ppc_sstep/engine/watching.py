@@ -229,6 +229,7 @@ class Watching:
         return access(instruction, suffix, place, state, stub.read)
 
     def _hit(self, thread: bytes | None, done: Access | None) -> StopReply | None:
+        """The stop for gdb if this access of the selected thread hits a watchpoint."""
         if done is None:
             return None
         at, length, loads, stores = done

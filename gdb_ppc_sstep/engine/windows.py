@@ -55,7 +55,7 @@ class Windows:
 
     @property
     def threads(self) -> list[str]:
-        """The names of the threads that have the window of now, or had it until they stopped."""
+        """The names of the threads that have the window `now`, or had it until they stopped."""
         windows = self._ledger.windows.items()
         return [
             thread_name(thread)
@@ -110,7 +110,7 @@ class Windows:
         self.now, self._blind = window, None
 
     def look(self) -> None:
-        """Find out where the guest has changed what we wrote, and tell the user."""
+        """Find out which DAWR the guest has written since we did, and tell the user."""
         selected, self.changed = self._stub.thread, False
         try:
             for thread, window in list(self._ledger.windows.items()):
@@ -144,7 +144,7 @@ class Windows:
         self._blind = thread
 
     def arm(self, request: Resume) -> None:
-        """The guest is about to run: write the window of now to the vCPUs that run."""
+        """The guest is about to run: write the window `now` to the vCPUs that will run."""
         if not self.expect_matches:
             return
         selected = self._stub.thread
@@ -163,6 +163,7 @@ class Windows:
         self._stub.select(selected)
 
     def _running(self, request: Resume) -> list[bytes | None]:
+        """The threads that a resume lets run."""
         if request.alone is not None:
             return [request.alone]
         return [*self._all()] or [self._stub.thread]

@@ -18,7 +18,7 @@ MATCH = 0x00400000
 DATA_STORAGE = 0x300
 """The offset of the vector to which a match goes."""
 
-# Of DAWRX: which accesses match (DW, DR), whatever MSR[DR] is (WTI), privileged ones and those in
+# Fields of DAWRX0: stores and loads match (DW, DR), whatever MSR[DR] is (WTI), in privileged and in
 # problem state (PNH, PRO).  KVM clears the bit for hypervisor state.
 _STORES, _LOADS, _ANY_TRANSLATION, _ANY_STATE = 0x40, 0x20, 0x08, 0x03
 _LENGTH_SHIFT = 10  # MRD: doublewords less one

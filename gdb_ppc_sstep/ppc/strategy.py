@@ -110,7 +110,7 @@ def plan(
     if planned.state is None and (
         pc in planned.stops or (planned.trace is not None and not traceable)
     ):
-        # No Trace interrupt can be had, or the breakpoint would hit before the instruction ran.
+        # No Trace interrupt can be had, or the instruction stands where a breakpoint would be.
         planned = _arriving(instruction, pc, state, read)
     if planned.state is not None:
         return planned
@@ -200,6 +200,7 @@ def _interrupt(pc: int, state: int, place: int, saved: int, status: int = 0) -> 
 
 
 def _by_kind(instruction: Instruction, pc: int, state: int, read: Reader, vector: Vector) -> Plan:
+    """The plan for one instruction by its kind, without the faults that it may take."""
     kind = instruction.kind
     following = isa.in_mode(pc + instruction.length, state)
 
@@ -251,11 +252,12 @@ def _by_kind(instruction: Instruction, pc: int, state: int, read: Reader, vector
             return Plan((trace, *isa.successors(instruction, pc, state, read)))
         return _arriving(instruction, pc, state, read)
     if guest_traces(instruction, state):
-        return Plan((trace, *stops))  # as the guest asked, and as native stepping shows
+        return Plan((trace, *stops))  # at the guest's own Trace interrupt, as in native stepping
     return Plan((trace, *stops), trace=trace)
 
 
 def _return(kind: Kind, pc: int, state: int, read: Reader, vector: Vector) -> Plan:
+    """The plan for a return from an interrupt: emulated, where the stub can write its MSR."""
     if kind is Kind.HRFID:
         if not state & msr.HV:  # the hypervisor gets it, and gives the guest a Program interrupt
             places = vector(msr.PROGRAM, state), vector(msr.EMULATION_ASSISTANCE, state)

@@ -504,10 +504,12 @@ class Stub:
     # -- how
 
     def _done(self, payload: bytes, what: str) -> None:
+        """Send a packet that has to be answered OK.  StubRefused: the stub refuses `what`."""
         self.send_queued()  # first: if the stub refuses that, this is not to be sent
         expect_ok(self.call(payload), what)
 
     def _hex(self, payload: bytes, what: str) -> bytes:
+        """The bytes that the stub gives in hexadecimal.  StubRefused: it refuses `what`."""
         reply = self._known.reply(payload)
         if reply is None:
             reply = self.query(payload)

@@ -41,6 +41,7 @@ class Words:
         self._known.forget_memory(place_of(payload))
 
     def _count(self, payload: bytes, change: int) -> None:
+        """A breakpoint comes (change 1) or goes (-1): keep account of the word that it hides."""
         place, known = place_of(payload), self._known
         if change > 0 and place not in self._planted:
             hidden = known.reply(b"m%x,4" % place)
