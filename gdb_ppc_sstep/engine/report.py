@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What an engine tells the control surface in gdb, as data that goes into JSON."""
+"""What the engine tells gdb's side, as data that goes into JSON."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .engine import Engine
 
 
 def leftovers(engine: Engine, known: str, *, clean: bool) -> list[dict[str, object]]:
-    """What a killed session has left (see `Engine.leftovers`), which `clean` undoes.
+    """What a killed session has left in the guest (see `Engine.leftovers`); `clean` undoes it.
 
-    known: its record, or empty.  BadPacket: it cannot be read.
+    known: the session's record, or empty.  BadPacket: the record cannot be read.
     """
     lost = record.read(known)
     found = engine.clean(lost) if clean else engine.leftovers(lost)
@@ -21,7 +21,7 @@ def leftovers(engine: Engine, known: str, *, clean: bool) -> list[dict[str, obje
 
 
 def status(engine: Engine, stub: Stub, *, active: bool) -> dict[str, object]:
-    """What `info ppc-sstep` shows of a door; `problem` where the stub does not say enough."""
+    """What `info ppc-sstep` shows of a door; `problem` says what the stub does not give."""
     status: dict[str, object] = {
         "active": active,
         "steps": engine.steps,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which stub is at the other end."""
+"""Finds out which stub is at the other end."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .kvm import KvmStub
 from .link import Link
 from .stub import Stub
 
-_LARGEST = 1 << 20  # characters of a target description
+_LARGEST = 1 << 20  # characters that a target description may have
 
 
 def introduce(link: Link, *, kvm: bool) -> Stub:
-    """The stub at the other end, stopped.  SstepError if its guest cannot be stepped.
+    """The stub at the other end, whose guest is stopped.  SstepError: its guest cannot be stepped.
 
     kvm: it is QEMU's with KVM.  KVM HV is told from KVM PR, which steps, by LPCR: KVM PR tells no
     bit of it but ILE (Linux v6.1 kvmppc_get_one_reg_pr).
