@@ -251,7 +251,7 @@ SCRIPTS = {
 }
 
 
-# gdb makes steps of its own for these, and no command of ours sees them (README, "Two doors").
+# gdb makes steps of its own for these, and no command of ours sees them (docs/doors.md).
 WIRE_ONLY = ("until", "software watchpoint", "hardware watchpoint")
 RUNS = [(variant, name) for variant in PLAIN for name in SCRIPTS] + [
     (variant, name) for variant in OPTIMISED for name in OPTIMISED_SCRIPTS
