@@ -102,6 +102,7 @@ class CodeRun:
             raise
         except StubRefused as refused:
             self._log("not run through: {}", refused)
+            self._runner.recover()  # it may have been what undoes the step before
             return None
 
     def _target(
@@ -148,6 +149,7 @@ class CodeRun:
         try:
             words = stub.code(pc, count) if pc % 4 == 0 else ()
         except StubRefused:
+            self._runner.recover()
             return None
         count = ranges.straight(pc, words, state)
         ran = self.run_range(request, pc, pc + 4 * count, stops) if count > 1 else None

@@ -59,6 +59,10 @@ class Runner:
         has run, and `recover` has to be called until it succeeds.  Any other SstepError: the guest
         has not run, and is as it was.
         """
+        if self._ledger.redo:
+            # What undoes the step before went out with a question of the plan's.  So the plan is of
+            # registers that are not the guest's.
+            raise StubRefused("the stub has refused to undo the step before this one")
         must, may = (target.must, target.may) if target else ((), ())
         ran = False
         while True:

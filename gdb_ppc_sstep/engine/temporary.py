@@ -143,13 +143,8 @@ class TemporaryBreakpoints:
             del self._planted[address]
 
     def _remove_one(self, address: int) -> None:
-        def still_refused(error: StubRefused) -> bool:
+        def refused(error: StubRefused) -> bool:
             self._log("{}", error)
-            return True
-
-        def refused(_error: StubRefused) -> bool:
-            # Tried once more, as a breakpoint that is left would stop the guest some day.
-            self._stub.remove(address, still_refused)
             return True
 
         self._stub.remove(address, refused)

@@ -471,9 +471,12 @@ class Stub:
         self._plant(b"Z0,%x,4" % address, f"a temporary breakpoint at {address:#x}", refused)
 
     def remove(self, address: int, refused: Refused | None = None) -> None:
-        """Remove a temporary breakpoint, now or with the next packets."""
+        """Remove a temporary breakpoint, now or with the next packets.
+
+        refused: called when the stub has refused that twice.
+        """
         what = f"to remove the temporary breakpoint at {address:#x}"
-        self._plant(b"z0,%x,4" % address, what, refused)
+        self._take_out(b"z0,%x,4" % address, what, refused)
 
     def removes(self, address: int) -> bool:
         """Whether a breakpoint is still there, and its removal is queued."""
@@ -481,6 +484,17 @@ class Stub:
 
     def _plant(self, payload: bytes, what: str, refused: Refused | None) -> None:
         self._pipeline.put(payload, Queued(payload, what, refused))
+
+    def _take_out(self, payload: bytes, what: str, refused: Refused | None) -> None:
+        """Queue a z0 packet.  If the stub refuses it, it is queued once more: a breakpoint that
+        stays would stop the guest some day.
+        """
+
+        def again(_error: StubRefused) -> bool:
+            self._plant(payload, what, refused)
+            return True
+
+        self._plant(payload, what, again)
 
     def expect_ok(self, payload: bytes, what: str) -> None:
         """Send a Z or z packet, gdb's or ours.  StubRefused: the stub refused `what`."""
@@ -491,10 +505,13 @@ class Stub:
         return self.call(payload)
 
     def remove_later(self, payload: bytes, refused: Refused) -> None:
-        """Queue a z0 packet of gdb's until it could matter."""
+        """Queue a z0 packet of gdb's until it could matter.
+
+        refused: called when the stub has refused it twice.
+        """
         if self._pipeline.holds(payload):
             self.send_queued()  # the removal of ours, at the same address: a stub counts both
-        self._plant(payload, "to remove gdb's breakpoint", refused)
+        self._take_out(payload, "to remove gdb's breakpoint", refused)
         self.keep()
 
     def keeps_breakpoint(self, payload: bytes) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..errors import StubRefused
-from ..rsp.breakpoints import GdbBreakpoints
+from ..rsp.breakpoints import Breakpoint, GdbBreakpoints
 from ..rsp.effects import Changes, Request, Selects, Writes
 from ..rsp.framing import Item, Notification, Packet
 from ..rsp.resume import StopReply
@@ -48,6 +48,8 @@ class Forwarder:
         self._may_wait = may_wait
         self.gdb_thread: bytes | None = None
         self.pending: Request | None = None
+        # Those that gdb has been told are removed, and whose removal the stub has refused.
+        self._stay: set[Breakpoint] = set()
 
     def stopped(self, thread: bytes | None) -> None:
         """A stop of this thread is reported, which is then the selected one."""
@@ -95,16 +97,22 @@ class Forwarder:
         if not one.stops_code:
             return self._watch(payload, one, inserts=changes.inserts)
         if changes.inserts:
-            there = payload == one.insertion and stub.keeps_breakpoint(one.removal)
-            return b"OK" if there else stub.breakpoint(payload)
+            if payload == one.insertion and (
+                stub.keeps_breakpoint(one.removal) or one in self._stay
+            ):
+                self._stay.discard(one)
+                return b"OK"  # it is still there, and a stub that counts would have it twice
+            return stub.breakpoint(payload)
         if not self._may_wait or one not in self._gdbs.code_at(one.address):
             return stub.breakpoint(payload)
-        stub.remove_later(one.removal, self._not_removed)
-        return b"OK"
 
-    def _not_removed(self, error: StubRefused) -> bool:
-        self._log(str(error))  # the guest may have overwritten it
-        return True
+        def refused(error: StubRefused) -> bool:
+            self._log(str(error))  # the guest may have overwritten it
+            self._stay.add(one)
+            return True
+
+        stub.remove_later(one.removal, refused)
+        return b"OK"
 
     def from_stub(self, item: Item) -> None:
         """Pass on what the stub sends: a reply that gdb awaits, or what nobody has asked for."""

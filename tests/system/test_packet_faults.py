@@ -45,6 +45,7 @@ WAYS = [(way, fault) for way, faults in FAULTS.items() for fault in faults]
 
 SAID = re.compile(
     r"ppc-sstep: |[Rr]emote |Cannot |Could not |warning|Quit|SIGINT|not being run|E22"
+    r"|not meaningful in the outermost frame"
 )
 
 
@@ -115,7 +116,8 @@ class Session:
             self.judge(fault, output)
             if fault == "refuse" and not SAID.search(output):
                 self.struck["refused in silence"] += 1
-                worked = self.here != before or "Breakpoint 1, " in output
+                shown = command.startswith(("x/", "info ")) and "0x" in output
+                worked = shown or self.here != before or "Breakpoint 1, " in output
                 assert worked, f"{self.last}: {output}"
 
     def run(self, command: str) -> str:

@@ -133,6 +133,7 @@ class Machine:
       frozen: vCPUs that do not get on while they run.
       turns: which vCPU executes an instruction next, again and again.
       reply: replies by the beginning of a packet, instead of doing what it asks for.
+      refuses: whether a packet is refused, each time that one comes.
       first_only: SPRs are there on the first vCPU only, as in QEMU 7.2.
       kvm: the stub is QEMU's with KVM.  `p` and `P` know only what `g` or `m` has fetched since
         the last stop, and addresses are translated by the MSR that was written last.
@@ -163,6 +164,7 @@ class Machine:
         self.turns = list(range(vcpus))
         self._turn = 0
         self.reply: dict[bytes, bytes] = {}
+        self.refuses: Callable[[bytes], bool] = lambda _packet: False
         self.first_only = False
         self.kvm = False
         self.deaf: set[int] = set()
@@ -250,6 +252,8 @@ class Machine:
         for start, reply in self.reply.items():
             if payload.startswith(start):
                 return reply
+        if self.refuses(payload):
+            return b"E22"
         kind, rest = payload[:1], payload[1:]
         if kind in (b"g", b"G", b"m", b"M"):
             self._stale.pop(self.selected, None)
