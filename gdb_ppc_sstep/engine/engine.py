@@ -134,7 +134,7 @@ class Engine:
 
     @property
     def watchpoints(self) -> str:
-        """How watchpoints are seen where the stub has none, in words; empty: there are none."""
+        """How watchpoints are seen, or would be, in words."""
         return self._watch.how
 
     def vectors(self) -> strategy.Vector:

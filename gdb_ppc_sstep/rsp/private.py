@@ -2,11 +2,12 @@
 """The packets between the control surface in gdb and the layer: never seen by a stub.  Pure.
 
 `qppc-sstep.layer` is answered OK, whoever has started the layer; `qppc-sstep.status` with a JSON
-object; `qppc-sstep.left:RECORD` and `qppc-sstep.clean:RECORD` with a list of leftovers, RECORD
-being what is known of a session that was killed (see `record`) in hexadecimal, or empty;
-`Qppc-sstep.NAME=VALUE` sets something and is answered OK.  `Qppc-sstep.lines=THREAD;START,SIZE,
-SIZE,...;...` says what gdb is about to step through by lines, and with no value that it no longer
-is.  Named in lower case as gdb's manual asks of packets outside its own reserved names.
+object, `qppc-sstep.report` with a larger one; `qppc-sstep.left:RECORD` and
+`qppc-sstep.clean:RECORD` with a list of leftovers, RECORD being what is known of a session that was
+killed (see `record`) in hexadecimal, or empty; `Qppc-sstep.NAME=VALUE` sets something and is
+answered OK.  `Qppc-sstep.lines=THREAD;START,SIZE,SIZE,...;...` says what gdb is about to step
+through by lines, and with no value that it no longer is.  Named in lower case as gdb's manual asks
+of packets outside its own reserved names.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .resume import THREAD_ID, thread_id
 
 LAYER = "qppc-sstep.layer"
 STATUS = "qppc-sstep.status"
+REPORT = "qppc-sstep.report"
 LEFT = "qppc-sstep.left"
 CLEAN = "qppc-sstep.clean"
 SET = "Qppc-sstep."
@@ -43,6 +45,10 @@ class AskLayer(NamedTuple):
 
 class AskStatus(NamedTuple):
     """What `info ppc-sstep` shows."""
+
+
+class AskReport(NamedTuple):
+    """What the report of a bug has of a layer."""
 
 
 class AskLeftovers(NamedTuple):
@@ -90,11 +96,20 @@ class SetLines(NamedTuple):
 
 
 OwnRequest = Union[
-    AskLayer, AskStatus, AskLeftovers, SetOption, SetActive, SetLogging, SetLogFile, SetLines
+    AskLayer,
+    AskStatus,
+    AskReport,
+    AskLeftovers,
+    SetOption,
+    SetActive,
+    SetLogging,
+    SetLogFile,
+    SetLines,
 ]
 OWN_REQUESTS = (
     AskLayer,
     AskStatus,
+    AskReport,
     AskLeftovers,
     SetOption,
     SetActive,
@@ -119,6 +134,8 @@ def parse(payload: bytes) -> OwnRequest:
         return AskLayer()
     if text == STATUS:
         return AskStatus()
+    if text == REPORT:
+        return AskReport()
     asked = re.fullmatch(rf"({LEFT}|{CLEAN}):((?:[0-9a-f]{{2}})*)", text)
     if asked is not None:
         return AskLeftovers(_unhex(asked[2]), clean=asked[1] == CLEAN)

@@ -15,6 +15,7 @@ from contextlib import suppress
 from ..errors import SstepError
 from ..rsp.effects import Request
 from ..rsp.framing import Packet
+from ..stub.recent import RecentPackets
 from .peer import GdbGone, Peer
 
 PATIENCE = 5.0
@@ -46,7 +47,8 @@ def begins(client: socket.socket, timeout: float) -> None:
 
 def refuse(client: socket.socket, why: str) -> None:
     """Tell a client, whatever it asks, why it is not served, until it goes away."""
-    peer, end = Peer(client, "gdb ", GdbGone()), time.monotonic() + PATIENCE
+    peer = Peer(client, "gdb ", GdbGone(), RecentPackets())
+    end = time.monotonic() + PATIENCE
     with suppress(GdbGone):
         while time.monotonic() < end:
             client.settimeout(max(0.01, end - time.monotonic()))  # an error of which ends this

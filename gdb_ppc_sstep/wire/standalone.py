@@ -18,11 +18,10 @@ from pathlib import Path
 
 from ..errors import SstepError
 from ..options import SWITCH, Interrupts, Options, Watchpoints
+from ..version import VERSION
 from .addresses import Address, is_local, listening, parse_address, reason, same, shown
 from .companion import accompany, with_address
 from .service import Service, say
-
-VERSION = "0.1.0"  # pyproject.toml reads it
 
 UNSERVED, NO_STUB = 1, 3
 """Exit codes; 2 is argparse's, for arguments that are wrong."""

@@ -16,7 +16,7 @@ import pytest
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu
 from gdb_ppc_sstep.rsp.framing import frame
-from gdb_ppc_sstep.wire.standalone import VERSION
+from gdb_ppc_sstep.version import VERSION
 from tests.harness.driver import ROOT, Gdb
 from tests.harness.oracle import compare
 from tests.harness.service import address, client, ended, service

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from gdb_ppc_sstep.rsp.framing import LONGEST, Byte, Packet
+from gdb_ppc_sstep.stub.recent import RecentPackets
 from gdb_ppc_sstep.wire.peer import GdbGone, Peer
 
 from .rig import TIMEOUT, framed
@@ -23,7 +24,7 @@ def pair() -> Iterator[tuple[Peer, socket.socket]]:
     ours, theirs = socket.socketpair()
     theirs.settimeout(TIMEOUT)
     with ours, theirs:
-        yield Peer(ours, "peer", GdbGone()), theirs
+        yield Peer(ours, "peer", GdbGone(), RecentPackets()), theirs
 
 
 def test_peer_waits_for_the_second_half(pair: tuple[Peer, socket.socket]) -> None:
@@ -66,7 +67,7 @@ def test_peer_takes_an_answer_that_is_sent_again_once() -> None:
     ours, theirs = socket.socketpair()
     theirs.settimeout(TIMEOUT)
     with ours, theirs:
-        peer = Peer(ours, "stub", GdbGone(), is_server=True)
+        peer = Peer(ours, "stub", GdbGone(), RecentPackets(), is_server=True)
         peer.send(b"c")
         theirs.sendall(b"+" + 2 * framed(b"O41") + 2 * framed(b"T05"))
         peer.fill()

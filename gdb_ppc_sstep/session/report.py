@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: MIT
+"""What `info ppc-sstep` and `ppc-sstep report` tell: asked of gdb, of the doors and of the stub."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import gdb
+
+from ..engine import shown
+from ..errors import SstepError
+from ..version import VERSION
+from . import detect, ended, sessions
+from .sessions import Session
+from .settings import SETTINGS
+
+Told = dict[str, Any]
+
+_OF_GDB = (
+    *("architecture", "endian", "non-stop", "schedule-multiple", "scheduler-locking"),
+    *("breakpoint always-inserted", "can-use-hw-watchpoints", "displaced-stepping", "step-mode"),
+    *("remotetimeout", "tcp auto-retry"),
+)
+"""Settings of gdb's own on which it depends how it steps."""
+
+_LAYER_ENDS = 2.0
+"""Seconds within which a layer has ended whose connection is gone, as a rule."""
+
+_REGISTERS = ("pc", "msr", "srr0", "srr1", "lr", "ctr", "cr", "r1", "lpcr", "pvr", "pir", "pid")
+
+
+# -- info
+
+
+def settings() -> str:
+    """What the user has set, in one line."""
+    values = {"mode": SETTINGS.mode, "door": SETTINGS.door, **SETTINGS.options.to_text()}
+    if SETTINGS.debug:
+        values["debug-file"] = SETTINGS.debug_file or "gdb's log"
+    return "Settings: " + ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def connection(inferior: gdb.Inferior) -> Iterator[str]:
+    """What there is to say of an inferior's connection, whatever it is."""
+    yield from _connection(inferior, None)
+
+
+def _connection(inferior: gdb.Inferior, status: Told | None) -> Iterator[str]:
+    """status: of its door, where that was asked already."""
+    connection = inferior.connection
+    if connection is None:
+        yield "Connection: none; `target remote` makes one"
+        return
+    if not isinstance(connection, gdb.RemoteTargetConnection):
+        where = f"{connection.num} ({connection.type})"
+        yield f"Connection {where}: not taken: only remote targets are"
+        return
+    if sessions.at_rest(inferior):
+        session = sessions.session_of(inferior)
+        if session is not None:
+            yield from summary(session)
+            status = status or _asked(session)
+            if status is not None:
+                yield from shown.lines(status)
+    else:
+        known = sessions.known(inferior)
+        if known is not None:
+            yield from summary(known)
+        else:
+            where = f"{connection.num} ({connection.type} {connection.details})"
+            yield f"Connection {where}: not looked at yet"
+        yield "Target: not stopped; interrupt it to see more"
+    yield shown.HOW_TO_REPORT
+
+
+def summary(session: Session) -> Iterator[str]:
+    """Whether a connection is taken, and why."""
+    connection = session.connection
+    what = f"Connection {connection.num} ({connection.type} {connection.details}): "
+    by_commands = session.door is not None and session.door.steps_by_commands
+    door = "stepped by commands" if by_commands else "taken"
+    yield what + (door if session.active else f"not taken: {session.why}")
+    finding = session.finding
+    if finding is not None:
+        steps = {True: "yes", False: "no", None: "unknown"}[finding.steps]
+        yield f"Stub steps: {steps} ({finding.why})"
+
+
+def _asked(session: Session) -> Told | None:
+    """What a door of ours, or that of `gdb-ppc-sstep`, says of itself; None where there is none."""
+    if session.door is not None:
+        status = session.door.status(active=session.active)
+    elif session.finding is not None and session.finding.served:
+        from .doors import ask_status
+
+        return ask_status(session.connection)
+    else:
+        return None
+    return _at_door(session, status)
+
+
+def _at_door(session: Session, status: Told) -> Told:
+    if session.door is not None and session.door.steps_by_commands:
+        return {**status, "watchpoints": "none, as the steps are done by commands"}
+    return status
+
+
+# -- a report
+
+
+def text() -> str:
+    """What `ppc-sstep report` writes about the selected inferior.
+
+    gdb.error: its stub does not answer.
+    """
+    inferior = gdb.selected_inferior()
+    session = sessions.session_of(inferior) if sessions.at_rest(inferior) else None
+    told = _told(session) if session is not None else None  # first, as all else needs packets
+    status = None if told is None else told["status"]
+    sections = {
+        "Versions": list(_versions(asks=session is not None)),
+        "Settings": [settings(), *_of_gdb()],
+        "Connection": list(_connection(inferior, status)),
+        "Registers": list(_registers()) if session is not None else [],
+        "Target description": list(_description(session)) if session is not None else [],
+        "Log, its end": _log(session),
+        "Packets, the last ones": told["packets"] if told is not None else [],
+    }
+    before = _before()
+    if before is not None:
+        where = f"Connection that has ended ({before.where})"
+        sections[f"{where}, log"] = before.log.splitlines()
+        if before.told is not None:
+            sections[where] = list(shown.lines(before.told["status"]))
+            sections[f"{where}, packets"] = before.told["packets"]
+    return shown.report(time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()), sections)
+
+
+def _before() -> ended.Last | None:
+    """The connection that ended last.  Its layer may still be about to end."""
+    end = time.monotonic() + _LAYER_ENDS
+    while not sessions.reap() and time.monotonic() < end:
+        time.sleep(0.01)
+    return ended.last()
+
+
+def _told(session: Session) -> Told | None:
+    """See `Door.report`."""
+    if session.door is not None:
+        told = session.door.report(active=session.active)
+        return {**told, "status": _at_door(session, told["status"])}
+    if session.finding is not None and session.finding.served:
+        from .doors import ask_report
+
+        return ask_report(session.connection)
+    return None
+
+
+def _versions(*, asks: bool) -> Iterator[str]:
+    """asks: the stub may be asked."""
+    yield f"gdb_ppc_sstep {VERSION}"
+    yield f"gdb {gdb.VERSION} (host {gdb.HOST_CONFIG}, target {gdb.TARGET_CONFIG})"
+    yield f"Python of gdb {sys.version.split()[0]}"
+    yield from _system()
+    if not asks:
+        return
+    for command in ("info version", "info kvm", "info status"):
+        said = " ".join(detect.monitor(command).split())
+        yield f"QEMU, {command}: {said or 'the stub does not say'}"
+    yield "Guest kernel: unknown"
+
+
+def _system() -> Iterator[str]:
+    uname = os.uname()
+    yield f"Host {uname.sysname} {uname.release} {uname.machine}"
+    with suppress(OSError), open("/etc/os-release", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("PRETTY_NAME="):
+                yield f"Host {line.partition('=')[2].strip().strip(chr(34))}"
+
+
+def _of_gdb() -> Iterator[str]:
+    for name in _OF_GDB:
+        with suppress(gdb.error):  # one that this gdb does not have
+            yield gdb.execute(f"show {name}", to_string=True).strip()
+
+
+def _registers() -> Iterator[str]:
+    for name in _REGISTERS:
+        with suppress(gdb.error):  # as where the target description has none of that name
+            yield f"{name} {int(gdb.parse_and_eval(f'(unsigned long)${name}')):#x}"
+
+
+def _description(session: Session) -> Iterator[str]:
+    from ..commands.link import GdbLink
+    from ..stub.introduce import described
+
+    try:
+        yield from shown.described(described(GdbLink(session.connection, lambda line: None)))
+    except SstepError as error:
+        yield str(error)
+
+
+def _log(session: Session | None) -> list[str]:
+    return session.door.log_end().splitlines() if session is not None and session.door else []
