@@ -13,14 +13,19 @@ LONGEST = 4096
 
 
 class RecentPackets:
-    """Those of both ends, in the order in which they were sent or came."""
+    """Those of both ends, in the order in which they were sent or came.
+
+    keep: keeps a packet, and who has sent it to whom as in the debug log; no more than `LONGEST`
+    bytes of it.  It is called for every packet, so it is no function of Python.
+    """
 
     def __init__(self) -> None:
         self._kept: deque[tuple[str, bytes]] = deque(maxlen=MOST)
+        self.keep = self._kept.append
 
     def note(self, line: str, payload: bytes) -> None:
-        """Keep a packet.  line: who has sent it to whom, as in the debug log."""
-        self._kept.append((line, payload if len(payload) <= LONGEST else payload[:LONGEST]))
+        """`keep` the beginning of a packet."""
+        self.keep((line, payload[:LONGEST]))
 
     def texts(self) -> list[str]:
         """A line for each.  What is no printable ASCII is written as `\\xNN`."""

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from ..errors import Endless
 from ..rsp.framing import ACK, NAK, Bad, Byte, Item, Notification, Packet, Parser, frame
-from ..stub.recent import RecentPackets
+from ..stub.recent import LONGEST, RecentPackets
 
 MOMENT = 0.02
 """Seconds for which who will speak next is waited for alone: one system call in place of two."""
@@ -57,7 +57,7 @@ class Peer:
     ) -> None:
         self.sock = sock
         self._gone = gone
-        self._note = recent.note
+        self._keep = recent.keep
         self._is_server = is_server
         self.acks = True
         self.heard: float | None = None
@@ -81,7 +81,7 @@ class Peer:
     def send(self, payload: bytes, start: bytes = b"$") -> None:
         """Send a packet, or with another start a notification."""
         self.sent += 1
-        self._note(self._out, payload)
+        self._keep((self._out, payload if len(payload) <= LONGEST else payload[:LONGEST]))
         if self.log:
             self.log(self._out, payload)
         self._last = frame(payload, start)
@@ -97,7 +97,7 @@ class Peer:
             return
         self.sent += len(payloads)
         for payload in payloads:
-            self._note(self._out, payload)
+            self._keep((self._out, payload if len(payload) <= LONGEST else payload[:LONGEST]))
             if self.log:
                 self.log(self._out, payload)
         frames = [frame(payload) for payload in payloads]
@@ -172,9 +172,10 @@ class Peer:
         for item in items:
             if not isinstance(item, Byte):
                 what = f"{self._in}bad checksum: " if isinstance(item, Bad) else self._in
-                self._note(what, item.payload)
+                payload = item.payload
+                self._keep((what, payload if len(payload) <= LONGEST else payload[:LONGEST]))
                 if self.log:
-                    self.log(what, item.payload)
+                    self.log(what, payload)
             taken += self._take(item)
         if taken:
             self.heard = time.monotonic()
