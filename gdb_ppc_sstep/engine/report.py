@@ -12,7 +12,7 @@ from ..options import Options
 from ..ppc import msr
 from ..stub.recent import RecentPackets
 from ..stub.stub import Stub
-from . import record
+from . import host, record
 from .engine import Engine
 from .pace import Pace
 
@@ -72,13 +72,17 @@ class Teller:
         self.end()
 
     def without_asking(self) -> dict[str, Any]:
-        """What is known while nothing can be asked: `status`, less, and the last `packets`."""
-        return {"status": self._known(), "packets": self._recent.texts()}
+        """What `report` tells, but of the status only what is known while nothing can be asked."""
+        return self._reported(self._known())
 
     def report(self, *, active: bool) -> dict[str, Any]:
-        """The `status`, and the last `packets` before those that it needs itself."""
+        """The `status`, `host` (see there), and the last `packets` before those that this needs."""
+        told = self._reported({})
+        return {**told, "status": self.status(active=active)}
+
+    def _reported(self, status: dict[str, Any]) -> dict[str, Any]:
         packets = self._recent.texts()
-        return {"status": self.status(active=active), "packets": packets}
+        return {"status": status, "host": list(host.lines()), "packets": packets}
 
     def status(self, *, active: bool) -> dict[str, Any]:
         """What `info ppc-sstep` shows; `problem` where the stub does not say enough.

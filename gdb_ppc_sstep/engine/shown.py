@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -70,9 +71,10 @@ but those that these packets carry.  Read it before you give it to anybody.
 """
 
 
-def report(when: str, sections: Mapping[str, Iterable[str]]) -> str:
-    """The text of a report.  when: the time.  sections: lines, by their title."""
-    text = _HEAD.format(when=when, most=MOST)
+def report(when: float, sections: Mapping[str, Iterable[str]]) -> str:
+    """The text of a report.  when: as of `time.time`.  sections: lines, by their title."""
+    now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(when))
+    text = _HEAD.format(when=now, most=MOST)
     for title, found in sections.items():
         text += f"\n== {title}\n"
         text += "".join(f"{line}\n" for line in found) or "none\n"

@@ -38,10 +38,10 @@ class Door(Protocol):
         """Step as the user has set it.  debug_file: where the log goes, empty for gdb's own."""
 
     def status(self, *, active: bool) -> dict[str, Any]:
-        """See `engine.report.status`; the guest is at rest."""
+        """See `engine.report.Teller`; the guest is at rest."""
 
     def report(self, *, active: bool) -> dict[str, Any]:
-        """What a report has of it, `status` and the last `packets`; the guest is at rest."""
+        """See `engine.report.Teller`; the guest is at rest."""
 
     def log_end(self) -> str:
         """The end of what it has logged, where it logs by itself."""

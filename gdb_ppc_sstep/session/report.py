@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,9 +10,8 @@ from typing import Any
 
 import gdb
 
-from ..engine import shown
+from ..engine import host, shown
 from ..errors import SstepError
-from ..version import VERSION
 from . import detect, ended, sessions
 from .sessions import Session
 from .settings import SETTINGS
@@ -129,6 +126,7 @@ def text() -> str:
         "Registers": list(_registers()) if session is not None else [],
         "Target description": list(_description(session)) if session is not None else [],
         "Log, its end": _log(session),
+        "Versions of the step layer": told["host"] if told is not None else [],
         "Packets, the last ones": told["packets"] if told is not None else [],
     }
     before = _before()
@@ -138,7 +136,7 @@ def text() -> str:
         if before.told is not None:
             sections[where] = list(shown.lines(before.told["status"]))
             sections[f"{where}, packets"] = before.told["packets"]
-    return shown.report(time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()), sections)
+    return shown.report(time.time(), sections)
 
 
 def _before() -> ended.Last | None:
@@ -163,25 +161,14 @@ def _told(session: Session) -> Told | None:
 
 def _versions(*, asks: bool) -> Iterator[str]:
     """asks: the stub may be asked."""
-    yield f"gdb_ppc_sstep {VERSION}"
     yield f"gdb {gdb.VERSION} (host {gdb.HOST_CONFIG}, target {gdb.TARGET_CONFIG})"
-    yield f"Python of gdb {sys.version.split()[0]}"
-    yield from _system()
+    yield from host.lines()
     if not asks:
         return
     for command in ("info version", "info kvm", "info status"):
         said = " ".join(detect.monitor(command).split())
         yield f"QEMU, {command}: {said or 'the stub does not say'}"
     yield "Guest kernel: unknown"
-
-
-def _system() -> Iterator[str]:
-    uname = os.uname()
-    yield f"Host {uname.sysname} {uname.release} {uname.machine}"
-    with suppress(OSError), open("/etc/os-release", encoding="utf-8") as file:
-        for line in file:
-            if line.startswith("PRETTY_NAME="):
-                yield f"Host {line.partition('=')[2].strip().strip(chr(34))}"
 
 
 def _of_gdb() -> Iterator[str]:

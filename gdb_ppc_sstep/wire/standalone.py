@@ -14,6 +14,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from ..errors import SstepError
@@ -126,6 +127,12 @@ def _parser() -> argparse.ArgumentParser:
         default="on",
         help="whether interrupts from outside wait while an instruction is stepped (default: on)",
     )
+    add(
+        "--report",
+        metavar="FILE",
+        help="at SIGUSR1 write this file for a bug report, over what it has: versions, settings "
+        "and the last 500 packets, with the memory contents that these carry",
+    )
     add("--debug", action="store_true", help="log packets and decisions to stderr")
     add("--version", action="version", version=f"%(prog)s {VERSION}")
     add(
@@ -203,6 +210,8 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
             signal.signal(number, service.stop)
+    if options.report is not None:
+        signal.signal(signal.SIGUSR1, partial(_report, service, os.path.abspath(options.report)))
     try:
         if not service.look(wait=options.wait):
             return 0
@@ -222,6 +231,16 @@ def main(arguments: list[str] | None = None) -> int:
                 if isinstance(listen, str):
                     with suppress(FileNotFoundError):
                         os.unlink(listen)
+
+
+def _report(service: Service, path: str, *_signal: object) -> None:
+    """Write the file of --report."""
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(service.report())
+        say(f"{path} is written")
+    except OSError as error:
+        say(f"{path} cannot be written: {reason(error)}")
 
 
 def _run(service: Service, server: socket.socket, options: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.bare
 
 SECTIONS = (
     *("Versions", "Settings", "Connection", "Registers", "Target description"),
-    *("Log, its end", "Packets, the last ones"),
+    *("Log, its end", "Versions of the step layer", "Packets, the last ones"),
 )
 NO_MEMORY = "It has no memory contents\nbut those that these packets carry."
 
@@ -129,3 +130,35 @@ def test_errors_are_gdbs_own(tmp_path: Path) -> None:
         for command in ("ppc-sstep report", "save breakpoints"):
             said = f"Unable to open file '{no_file}' for saving (No such file or directory)"
             assert gdb.command(f"{command} {no_file}").rstrip(".\n") == said
+
+
+def test_of_the_service_at_a_signal(tmp_path: Path, guest: Qemu, demo: Program) -> None:
+    """For clients that cannot ask: before one is there, and while its guest runs."""
+    file = tmp_path / "report"
+
+    def written_at_signal() -> str:
+        process.send_signal(signal.SIGUSR1)
+        assert process.stderr is not None
+        assert process.stderr.readline() == f"gdb-ppc-sstep: {file} is written\n"
+        return file.read_text()
+
+    with (
+        service("--listen", "0", "--connect", guest.target, "--report", file) as process,
+        Gdb(tmp_path, extension=False) as gdb,
+    ):
+        where = address(process)
+        text = written_at_signal()
+        assert NO_MEMORY in text and f"gdb_ppc_sstep {VERSION}\n" in text
+        assert "== Stub\n" + guest.target in text and "== Client\nnone\n" in text
+        gdb.connect(where, demo.elf)
+        step_in_work(gdb)
+        gdb.command("continue &")
+        text = written_at_signal()
+        assert "Steps done: 5\n" in text
+        assert "gdb  -> vCont;c" in text and "stub -> T05thread:" in text
+    with service("--listen", "0", "--connect", guest.target, "--report", tmp_path) as process:
+        address(process)
+        process.send_signal(signal.SIGUSR1)
+        assert process.stderr is not None
+        said = f"gdb-ppc-sstep: {tmp_path} cannot be written: Is a directory\n"
+        assert process.stderr.readline() == said

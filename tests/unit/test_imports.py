@@ -21,7 +21,7 @@ BELOW = {
     "ppc": ("errors", "options"),
     "rsp": ("errors", "options"),
     "stub": ("ppc", "rsp", "errors", "options"),
-    "engine": ("stub", "ppc", "rsp", "errors", "options"),
+    "engine": ("stub", "ppc", "rsp", "errors", "options", "version"),
     "wire": ("engine", "stub", "ppc", "rsp", "errors", "options", "version"),
     "commands": ("engine", "stub", "ppc", "rsp", "errors", "options"),
     "session": ("commands", "engine", "stub", "ppc", "rsp", "errors", "options", "version"),
