@@ -9,7 +9,7 @@ import gdb
 
 from ..commands import before
 from ..ppc import msr
-from . import report, sessions
+from . import sessions
 from .groups import Group
 from .sessions import Session
 
@@ -29,6 +29,8 @@ class _Probe(gdb.Command):
         if not sessions.at_rest(inferior):
             raise gdb.GdbError("The target is running; interrupt it first.")
         session.decide(inferior)
+        from . import report  # seldom
+
         for line in report.summary(session):
             gdb.write(line + "\n")
 
@@ -93,6 +95,8 @@ class _Info(gdb.Command):
         super().__init__("info ppc-sstep", gdb.COMMAND_STATUS)
 
     def invoke(self, argument: str, _from_tty: bool) -> None:
+        from . import report  # seldom
+
         _no_arguments("info ppc-sstep", argument)
         for line in (report.settings(), *report.connection(gdb.selected_inferior())):
             gdb.write(line + "\n")
@@ -114,6 +118,8 @@ class _Report(gdb.Command):
         super().__init__("ppc-sstep report", gdb.COMMAND_SUPPORT, gdb.COMPLETE_FILENAME)
 
     def invoke(self, argument: str, _from_tty: bool) -> None:
+        from . import report  # seldom
+
         name = argument.strip()
         if not name:
             raise gdb.GdbError("Argument required (file name in which to save)")

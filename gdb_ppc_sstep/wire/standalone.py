@@ -61,7 +61,8 @@ def _seconds(text: str) -> float:
 _seconds.__name__ = "number of seconds"  # as argparse's errors have it
 
 
-def _parser() -> argparse.ArgumentParser:
+def argument_parser() -> argparse.ArgumentParser:
+    """All options.  The manual page has them too, and shells complete them: docs/packaging.md."""
     parser = argparse.ArgumentParser(
         prog="gdb-ppc-sstep",
         description="Stand between a debugger and the gdbstub of a ppc64 guest that cannot step "
@@ -121,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         help="how watchpoints are seen where the stub has none: by the CPU's own register, or by "
         "steps (default: auto)",
     )
-    parser.add_argument(
+    add(
         "--mask-interrupts",
         choices=list(SWITCH),
         default="on",
@@ -145,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
     """The arguments, which fit together.  SystemExit: they do not, and it has been said."""
-    parser = _parser()
+    parser = argument_parser()
     options = parser.parse_args(arguments)
     listen, connect = options.listen, options.connect
     if options.gdbinit:
