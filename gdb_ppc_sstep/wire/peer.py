@@ -57,6 +57,7 @@ class Peer:
     ) -> None:
         self.sock = sock
         self._gone = gone
+        self.recent = recent
         self._keep = recent.keep
         self._is_server = is_server
         self.acks = True
