@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -44,11 +44,17 @@ def settings() -> str:
 
 def connection(inferior: gdb.Inferior) -> Iterator[str]:
     """What there is to say of an inferior's connection, whatever it is."""
-    yield from _connection(inferior, None)
+    yield from _connection(inferior, lambda session: _lines(_asked(session)))
 
 
-def _connection(inferior: gdb.Inferior, status: Told | None) -> Iterator[str]:
-    """status: of its door, where that was asked already."""
+def _lines(status: Told | None) -> Iterable[str]:
+    return () if status is None else shown.lines(status)
+
+
+def _connection(
+    inferior: gdb.Inferior, details: Callable[[Session], Iterable[str]]
+) -> Iterator[str]:
+    """details: what there is to say of a session whose guest is at rest."""
     connection = inferior.connection
     if connection is None:
         yield "Connection: none; `target remote` makes one"
@@ -61,9 +67,7 @@ def _connection(inferior: gdb.Inferior, status: Told | None) -> Iterator[str]:
         session = sessions.session_of(inferior)
         if session is not None:
             yield from summary(session)
-            status = status or _asked(session)
-            if status is not None:
-                yield from shown.lines(status)
+            yield from details(session)
     else:
         known = sessions.known(inferior)
         if known is not None:
@@ -113,16 +117,20 @@ def _at_door(session: Session, status: Told) -> Told:
 def text() -> str:
     """What `ppc-sstep report` writes about the selected inferior.
 
-    gdb.error: its stub does not answer.
+    It tells what there is to be told: that something does not answer is one more line.
     """
     inferior = gdb.selected_inferior()
     session = sessions.session_of(inferior) if sessions.at_rest(inferior) else None
-    told = _told(session) if session is not None else None  # first, as all else needs packets
-    status = None if told is None else told["status"]
+    told, details = None, []
+    try:
+        told = _told(session) if session is not None else None  # first, as all else needs packets
+        details = list(_lines(None if told is None else told["status"]))
+    except (gdb.error, gdb.GdbError, SstepError) as error:
+        details = [f"Problem: {error}"]
     sections = {
-        "Versions": list(_versions(asks=session is not None)),
+        "Versions": list(_versions(session)),
         "Settings": [settings(), *_of_gdb()],
-        "Connection": list(_connection(inferior, status)),
+        "Connection": list(_connection(inferior, lambda session: details)),
         "Registers": list(_registers()) if session is not None else [],
         "Target description": list(_description(session)) if session is not None else [],
         "Log, its end": _log(session),
@@ -159,12 +167,13 @@ def _told(session: Session) -> Told | None:
     return None
 
 
-def _versions(*, asks: bool) -> Iterator[str]:
-    """asks: the stub may be asked."""
+def _versions(session: Session | None) -> Iterator[str]:
+    """session: whose stub may be asked, None for none."""
     yield f"gdb {gdb.VERSION} (host {gdb.HOST_CONFIG}, target {gdb.TARGET_CONFIG})"
     yield from host.lines()
-    if not asks:
-        return
+    finding = None if session is None else session.finding
+    if finding is None or (finding.steps is None and not finding.served):
+        return  # it is no stub of QEMU's, as far as is known
     for command in ("info version", "info kvm", "info status"):
         said = " ".join(detect.monitor(command).split())
         yield f"QEMU, {command}: {said or 'the stub does not say'}"

@@ -107,6 +107,20 @@ def test_after_the_stub_has_gone(
         assert "stub -> T05thread:" in found[f"{ended}, packets"]
 
 
+def test_of_a_layer_that_refuses_to_tell(tmp_path: Path, guest: Qemu, demo: Program) -> None:
+    """It is no less of a report.  The refusal is that of a packet that the layer does not know."""
+    with Gdb(tmp_path) as gdb:
+        gdb.connect(guest.target, demo.elf)
+        gdb.command("python import gdb_ppc_sstep.session.doors as doors")
+        unknown = "lambda door, **_: doors._ask(door._connection, 'qppc-sstep.unknown')"
+        gdb.command(f"python doors.WireDoor.report = {unknown}")
+        found = written(gdb, tmp_path / "report")
+        assert f"gdb_ppc_sstep {VERSION}\n" in found["Versions"]
+        assert "Problem: ppc-sstep: malformed packet 'qppc-sstep.unknown'" in found["Connection"]
+        assert '<reg name="srr0"' in found["Target description"]
+        assert found["Packets, the last ones"].strip() == "none"
+
+
 def test_while_the_guest_runs_and_without_a_target(
     tmp_path: Path, guest: Qemu, demo: Program
 ) -> None:
