@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -125,8 +126,9 @@ def test_pip_install(tmp_path: Path, built: Built, guest: Qemu, demo: Program) -
 
 
 def block_of(document: str, beginning: str) -> str:
-    """The one line of a block in a document that begins so."""
-    lines = [line[4:] for line in document.splitlines() if line.startswith("    " + beginning)]
+    """The one line of a block in a document, if it begins so."""
+    blocks = re.findall(r"^```(?:sh|text)\n(.*)\n```$", document, re.MULTILINE)
+    lines: list[str] = [line for line in blocks if line.startswith(beginning)]
     assert len(lines) == 1, lines
     return lines[0]
 
