@@ -42,7 +42,7 @@ class Peer:
 
     acks: whether packets are acknowledged (they are until QStartNoAckMode).  heard: when the last
     packet came (time.monotonic), None if none has.  sent: how many packets were sent.  gone: what
-    is raised when the connection is closed.  recent: where packets are kept.  is_server: whether
+    is raised when the connection is closed.  recent: keeps the last packets.  is_server: whether
     the other end only speaks when it is asked.
     """
 
@@ -51,14 +51,14 @@ class Peer:
         sock: socket.socket,
         name: str,
         gone: Exception,
-        recent: RecentPackets,
         *,
+        recent: RecentPackets | None = None,
         is_server: bool = False,
     ) -> None:
         self.sock = sock
         self._gone = gone
-        self.recent = recent
-        self._keep = recent.keep
+        self.recent = recent or RecentPackets()
+        self._keep = self.recent.keep
         self._is_server = is_server
         self.acks = True
         self.heard: float | None = None

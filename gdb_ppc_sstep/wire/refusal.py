@@ -15,7 +15,6 @@ from contextlib import suppress
 from ..errors import SstepError
 from ..rsp.effects import Request
 from ..rsp.framing import Packet
-from ..stub.recent import RecentPackets
 from .peer import GdbGone, Peer
 
 PATIENCE = 5.0
@@ -47,8 +46,7 @@ def begins(client: socket.socket, timeout: float) -> None:
 
 def refuse(client: socket.socket, why: str) -> None:
     """Tell a client, whatever it asks, why it is not served, until it goes away."""
-    peer = Peer(client, "gdb ", GdbGone(), RecentPackets())
-    end = time.monotonic() + PATIENCE
+    peer, end = Peer(client, "gdb ", GdbGone()), time.monotonic() + PATIENCE
     with suppress(GdbGone):
         while time.monotonic() < end:
             client.settimeout(max(0.01, end - time.monotonic()))  # an error of which ends this

@@ -25,9 +25,9 @@ class Wire:
 
     def __init__(self, gdb: socket.socket, stub: socket.socket) -> None:
         self.recent = RecentPackets()
-        self.gdb = Peer(gdb, "gdb ", GdbGone(), self.recent)
+        self.gdb = Peer(gdb, "gdb ", GdbGone(), recent=self.recent)
         gone = StubGone("the stub closed the connection")
-        self.stub = Peer(stub, "stub", gone, self.recent, is_server=True)
+        self.stub = Peer(stub, "stub", gone, recent=self.recent, is_server=True)
         self.gdb_gone = False
         self.gdb_trouble = ""
         self.bursts = False

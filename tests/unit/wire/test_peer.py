@@ -13,7 +13,6 @@ import pytest
 
 from gdb_ppc_sstep.rsp.framing import LONGEST, Byte, Packet
 from gdb_ppc_sstep.stub.recent import LONGEST as KEPT
-from gdb_ppc_sstep.stub.recent import RecentPackets
 from gdb_ppc_sstep.wire.peer import GdbGone, Peer
 
 from .rig import TIMEOUT, framed
@@ -25,7 +24,7 @@ def pair() -> Iterator[tuple[Peer, socket.socket]]:
     ours, theirs = socket.socketpair()
     theirs.settimeout(TIMEOUT)
     with ours, theirs:
-        yield Peer(ours, "peer", GdbGone(), RecentPackets()), theirs
+        yield Peer(ours, "peer", GdbGone()), theirs
 
 
 def test_of_a_long_packet_only_the_beginning_is_kept(
@@ -82,7 +81,7 @@ def test_peer_takes_an_answer_that_is_sent_again_once() -> None:
     ours, theirs = socket.socketpair()
     theirs.settimeout(TIMEOUT)
     with ours, theirs:
-        peer = Peer(ours, "stub", GdbGone(), RecentPackets(), is_server=True)
+        peer = Peer(ours, "stub", GdbGone(), is_server=True)
         peer.send(b"c")
         theirs.sendall(b"+" + 2 * framed(b"O41") + 2 * framed(b"T05"))
         peer.fill()
