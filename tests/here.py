@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fixtures import here
-from gdb_ppc_sstep.wire.standalone import VERSION
+from gdb_ppc_sstep.version import VERSION
 from tests.matrix import ROOT, Result, read
 
 CPU = ("cpu", "revision", "platform", "machine", "firmware", "MMU")

@@ -31,6 +31,7 @@ QUICK: dict[str, tuple[str, ...]] = {
     "test_instructions.py::test_every_case": ("endian=be-ail=3",),
     "test_instructions.py::test_faults_stop_at_their_vector": ("endian=be-ail=3-$old]",),
     "test_mi.py::test_records": ("eclipse", "console-sync"),
+    "test_package.py::": (),
     "test_packet_faults.py::": (),
     "test_random_walks.py::test_walk": ("1",),
     "test_run_control.py::test_transcript": ("wire-endian=be-opt=O0", "commands-endian=le-opt=O2"),

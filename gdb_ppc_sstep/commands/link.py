@@ -17,6 +17,9 @@ import gdb
 
 from ..errors import StubGone, StubRefused
 from ..rsp.resume import StopReply, is_final
+from ..stub.recent import RecentPackets
+
+Log = Callable[[str], None]
 
 _INTERRUPT = {signal.SIGINT}
 
@@ -40,20 +43,28 @@ def interrupt_pending() -> bool:
 
 
 class GdbLink:
-    """A `stub.Link` over one of gdb's connections.  log: takes a line about each packet."""
+    """A `stub.Link` over one of gdb's connections.  log: takes a line about each packet.
 
-    def __init__(self, connection: gdb.RemoteTargetConnection, log: Callable[[str], None]) -> None:
+    sent: how many packets were sent by it.  recent: the last of them, and their replies.
+    """
+
+    def __init__(self, connection: gdb.RemoteTargetConnection, log: Log) -> None:
         self._connection = connection
         self._log = log
+        self.sent = 0
+        self.recent = RecentPackets()
 
     def call(self, payload: bytes) -> bytes:
         """See `stub.Link`."""
+        self.sent += 1
+        self.recent.note("stub <- ", payload)
         self._log(f"stub <- {payload.decode('latin-1')}")
         try:
             # The stubs of the types package say bytes; None is an empty reply.
             reply: bytes | None = self._connection.send_packet(payload)
         except (gdb.error, RuntimeError) as error:
             raise StubGone(str(error)) from error
+        self.recent.note("stub -> ", reply or b"")
         self._log(f"stub -> {(reply or b'').decode('latin-1')}")
         return reply or b""
 

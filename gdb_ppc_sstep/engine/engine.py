@@ -133,7 +133,7 @@ class Engine:
 
     @property
     def watchpoints(self) -> str:
-        """How watchpoints are seen where the stub has none, in words; empty if there are none."""
+        """How watchpoints are seen, or would be, in words."""
         return self._watch.how
 
     def vectors(self) -> strategy.Vector:

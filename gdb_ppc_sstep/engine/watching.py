@@ -82,6 +82,20 @@ class Watching:
         """Follow the user's options from the next packet on."""
         self._option = options.watchpoints
 
+    @property
+    def seen(self) -> str:
+        """How watchpoints are seen, or would be, in words."""
+        if self.how:
+            return self.how
+        option = self._option
+        if option is Watchpoints.OFF or (option is Watchpoints.AUTO and self._stub_takes):
+            return "by the stub"
+        auto = "by the stub if it has them, else by DAWR, else by steps"
+        if self._stub_takes is False:
+            auto = "by DAWR, else by steps, as the stub has none"
+        how = {Watchpoints.AUTO: auto, Watchpoints.DAWR: "by DAWR", Watchpoints.STEP: "by steps"}
+        return f"none now; {how[option]}"
+
     # -- what gdb asks for
 
     def answer(self, payload: bytes, one: Breakpoint, *, inserts: bool) -> bytes:

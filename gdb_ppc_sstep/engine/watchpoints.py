@@ -58,8 +58,8 @@ class WatchRooms:
 
     @property
     def how(self) -> str:
-        """How watchpoints are seen where the stub has none, in words; empty if there are none."""
-        how = self.watching.how
+        """How watchpoints are seen, or would be, in words."""
+        how = self.watching.seen
         if not self.watching.by_dawr:
             return how
         return f"{how} on {', '.join(self.windows.threads)}, caught at {self.matches.how}"

@@ -3,6 +3,7 @@
 
 - `qppc-sstep.layer` is answered OK, whoever has started the layer.
 - `qppc-sstep.status` is answered with a JSON object, in hexadecimal.
+- `qppc-sstep.report` is answered with a larger one, for the report of a bug.
 - `qppc-sstep.left:RECORD` and `qppc-sstep.clean:RECORD` are answered with a JSON list of leftovers,
   in hexadecimal.  RECORD is the record of a killed session (see `record`) in hexadecimal, or empty.
 - `Qppc-sstep.NAME=VALUE` sets something, and is answered OK.
@@ -24,6 +25,7 @@ from .resume import THREAD_ID, thread_id
 
 LAYER = "qppc-sstep.layer"
 STATUS = "qppc-sstep.status"
+REPORT = "qppc-sstep.report"
 LEFT = "qppc-sstep.left"
 CLEAN = "qppc-sstep.clean"
 SET = "Qppc-sstep."
@@ -46,6 +48,10 @@ class AskLayer(NamedTuple):
 
 class AskStatus(NamedTuple):
     """Asks for what `info ppc-sstep` shows."""
+
+
+class AskReport(NamedTuple):
+    """What the report of a bug has of a layer."""
 
 
 class AskLeftovers(NamedTuple):
@@ -93,11 +99,20 @@ class SetLines(NamedTuple):
 
 
 OwnRequest = Union[
-    AskLayer, AskStatus, AskLeftovers, SetOption, SetActive, SetLogging, SetLogFile, SetLines
+    AskLayer,
+    AskStatus,
+    AskReport,
+    AskLeftovers,
+    SetOption,
+    SetActive,
+    SetLogging,
+    SetLogFile,
+    SetLines,
 ]
 OWN_REQUESTS = (
     AskLayer,
     AskStatus,
+    AskReport,
     AskLeftovers,
     SetOption,
     SetActive,
@@ -122,6 +137,8 @@ def parse(payload: bytes) -> OwnRequest:
         return AskLayer()
     if text == STATUS:
         return AskStatus()
+    if text == REPORT:
+        return AskReport()
     asked = re.fullmatch(rf"({LEFT}|{CLEAN}):((?:[0-9a-f]{{2}})*)", text)
     if asked is not None:
         return AskLeftovers(_unhex(asked[2]), clean=asked[1] == CLEAN)

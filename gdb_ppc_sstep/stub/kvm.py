@@ -38,7 +38,8 @@ class KvmStub(Stub):
 
     def __init__(self, link: Link, registers: Mapping[str, Register], *, hv: bool = False) -> None:
         """hv: the stub is known to be that of KVM HV."""
-        super().__init__(link, registers)
+        runs_on = "KVM HV" if hv else "KVM, and not HV as far as LPCR tells (PR)"
+        super().__init__(link, registers, runs_on=runs_on)
         self._hv = hv
         self._msr_written = self._writes.get("msr", b"P") + b"="
         self._queued_msr: int | None = None  # the MSR that was written last

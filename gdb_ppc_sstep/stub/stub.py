@@ -37,10 +37,14 @@ class Stub:
     Values of registers and addresses are unsigned integers.  What the stub refuses raises
     StubRefused with a line that names it.  thread: the thread-id that is selected for registers and
     memory, None if unknown.  version: counts how often all that was known has been forgotten.
-    asks: by the name of a register, the packet that asks for it.
+    asks: by the name of a register, the packet that asks for it.  runs_on: what executes the guest,
+    in words.
     """
 
-    def __init__(self, link: Link, registers: Mapping[str, Register]) -> None:
+    def __init__(
+        self, link: Link, registers: Mapping[str, Register], *, runs_on: str = "unknown"
+    ) -> None:
+        self.runs_on = runs_on
         self._link = link
         self._registers = registers
         self.asks = {name: b"p%x" % register.number for name, register in registers.items()}
@@ -289,6 +293,16 @@ class Stub:
             found += [thread_id(one) for one in reply[1:].split(b",")]
             reply = self.call(b"qsThreadInfo")
         return found
+
+    def says_of(self, thread: bytes) -> str:
+        """What the stub has people told of a thread, empty for nothing: QEMU's say which CPU it is,
+        and whether that is halted.
+        """
+        reply = self.call(b"qThreadExtraInfo," + thread)
+        try:
+            return " ".join(bytes.fromhex(reply.decode()).decode("ascii", "replace").split())
+        except ValueError:
+            return ""
 
     # -- running
 

@@ -302,8 +302,9 @@ class Rig:
         qemu: bool = True,
         server: type[StubServer] = StubServer,
         record: int | None = None,
+        last: int | None = None,
     ) -> None:
-        """record: see `main`; the test closes it."""
+        """record, last: see `main`; the test closes them."""
         gdb, layer_gdb = socket.socketpair()
         layer_stub, stub = socket.socketpair()
         ready, says_ready = os.pipe()
@@ -317,11 +318,11 @@ class Rig:
         self._ready = ready
         self._log_fd = log_fd
         fds = (layer_gdb.detach(), layer_stub.detach(), says_ready, log_fd)
-        self.thread = threading.Thread(target=self._main, args=(*fds, record), daemon=True)
+        self.thread = threading.Thread(target=self._main, args=(*fds, record, last), daemon=True)
 
-    def _main(self, gdb: int, stub: int, ready: int, log: int, record: int | None) -> None:
+    def _main(self, gdb: int, stub: int, ready: int, log: int, *kept: int | None) -> None:
         try:
-            main(gdb, stub, ready, log, record)
+            main(gdb, stub, ready, log, *kept)
         except BaseException as error:
             self.error = error
 
