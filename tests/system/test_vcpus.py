@@ -21,6 +21,8 @@ from fixtures.qemu import Qemu
 from tests.harness.driver import Gdb
 from tests.harness.oracle import Oracle, oracle, variant_name
 
+pytestmark = pytest.mark.bare
+
 VARIANTS: list[dict[str, Any]] = [{"endian": "le"}, {"endian": "be"}, {"endian": "le", "ail": 3}]
 
 
