@@ -99,6 +99,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     wanted, left_out = [], []
     for item in items:
         tier = tier_of(item)
+        if tier == "unit" and item.nodeid.startswith(SYSTEM):
+            raise pytest.UsageError(f"{item.nodeid} has the mark of no tier, see {__file__}")
         item.user_properties.append(("tier", tier))  # which its reports have as well
         if tier not in tiers or (quick and _left_out_of_quick(item)):
             left_out.append(item)

@@ -10,7 +10,7 @@ from ..options import Interrupts, Options
 from ..ppc import isa, ranges
 from ..ppc.isa import Instruction
 from ..rsp.breakpoints import GdbBreakpoints
-from ..rsp.resume import Action, Resume, StopReply, stopped
+from ..rsp.resume import Action, Resume, StopReply, names_one, stopped
 from ..stub.stub import Stub
 from .code_run import CodeRun, Ran
 from .past import Past
@@ -190,7 +190,4 @@ class Stepper:
 
     def _thread(self, action: Action) -> bytes | None:
         """The thread that an action is for; for "any" and "all" it is the stub's current one."""
-        thread = action.thread
-        if thread is None or thread.rpartition(b".")[2] in (b"-1", b"0"):
-            return self._stub.current_thread()
-        return thread
+        return action.thread if names_one(action.thread) else self._stub.current_thread()

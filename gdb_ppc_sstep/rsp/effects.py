@@ -19,9 +19,13 @@ from .resume import THREAD_ID, Resume, parse_resume, thread_id
 
 
 class Selects(NamedTuple):
-    """`Hg`: from now on gdb means registers and memory of this thread."""
+    """`Hg`: from now on gdb means registers and memory of this thread; `Hc`: so does its old `s`.
+
+    A thread-id for any or all changes nothing (QEMU gdbstub handle_set_thread).
+    """
 
     thread: bytes
+    to_resume: bool = False
 
 
 class Changes(NamedTuple):
@@ -92,7 +96,7 @@ _BREAKPOINT = re.compile(
     rb"([Zz])([0-4]),([0-9a-fA-F]{1,16}),([0-9a-fA-F]{1,16})(?:;.*)?", re.DOTALL
 )
 _REGISTER = re.compile(rb"P([0-9a-fA-F]{1,8})=(?:[0-9a-fA-F]{2})+")
-_THREAD = re.compile(rb"Hg(%s)" % THREAD_ID.pattern)
+_THREAD = re.compile(rb"H([cg])(%s)" % THREAD_ID.pattern)
 
 _ASKING = (b"g", b"p", b"m", b"x", b"T", b"q")
 _OF_THREAD = (b"g", b"G", b"p", b"P", b"m", b"M", b"x", b"X", b"z", b"Z")
@@ -114,7 +118,7 @@ def _meaning(payload: bytes) -> Meaning:
         return private.parse(payload)
     thread = _THREAD.fullmatch(payload)
     if thread is not None:
-        return Selects(thread_id(thread[1]))
+        return Selects(thread_id(thread[2]), to_resume=thread[1] == b"c")
     register = _REGISTER.fullmatch(payload)
     if register is not None:
         return Writes(int(register[1], 16))

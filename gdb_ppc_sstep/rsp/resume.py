@@ -19,6 +19,11 @@ def thread_id(text: bytes) -> bytes:
     return re.sub(rb"(^|[p.])0+(?=[0-9a-f])", rb"\1", text)
 
 
+def names_one(thread: bytes | None) -> bool:
+    """Whether a thread-id means one thread, and not any (`0`) or all (`-1`)."""
+    return thread is not None and thread.rpartition(b".")[2] not in (b"-1", b"0")
+
+
 class Action(NamedTuple):
     """One action of a vCont packet.
 
@@ -69,10 +74,25 @@ class Resume(NamedTuple):
     @property
     def alone(self) -> bytes | None:
         """The thread that is resumed while all others stand still; None if there are several."""
-        if len(self.actions) != 1:
+        if len(self.actions) != 1 or not self.vcont:
             return None
         thread = self.actions[0].thread
         return None if thread is None or thread.endswith(b"-1") else thread
+
+    def of(self, thread: bytes | None) -> Resume:
+        """The same with a step that names no thread made one of `thread`; where it was for all,
+        the others continue.
+
+        None: that is not known, and nothing changes.
+        """
+        step = self.stepping
+        if thread is None or step is None or names_one(step.thread):
+            return self
+        steps: tuple[Action, ...] = (step._replace(thread=thread),)
+        if self.vcont and (step.thread is None or step.thread.endswith(b"-1")):
+            steps += (Action(b"c", b"", step.thread),)
+        place = self.actions.index(step)
+        return Resume((*self.actions[:place], *steps, *self.actions[place + 1 :]), self.vcont)
 
     def continued(self) -> Resume:
         """The same, with every step made a continue: the form that a stub obeys."""

@@ -237,7 +237,10 @@ class Layer:
     # -- resuming
 
     def _resume(self, request: Resume) -> None:
-        forwarder, stepping, active = self._forwarder, request.stepping, self._requests.active
+        forwarder, active = self._forwarder, self._requests.active
+        if active:
+            request = request.of(forwarder.to_resume)
+        stepping = request.stepping
         if self._late.take():
             if stepping is not None:
                 forwarder.stopped(stepping.thread)

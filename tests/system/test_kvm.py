@@ -457,6 +457,20 @@ def test_interrupting(linux: Linux, gdb: Gdb) -> None:
         # "Quit", natively too: gdb was busy with itself between two steps.
         assert "SIGINT" in output or "Quit" in output, output
         assert gdb.value("$msr") & SE == 0
+    collected(gdb)
+
+
+def collected(gdb: Gdb) -> None:
+    """See to it that no step is outstanding: one that was interrupted in a handler of the guest is,
+    until the guest comes back to it.
+    """
+    for _ in range(30):
+        if "Outstanding: none" in gdb.status():
+            return
+        gdb.send("continue")
+        time.sleep(1)
+        assert "SIGINT" in gdb.interrupt(60)
+    pytest.fail(f"a step that was interrupted is never collected: {gdb.status()}")
 
 
 def test_reattaching(linux: Linux, gdb: Gdb, tmp_path: Path) -> None:

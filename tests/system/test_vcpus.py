@@ -21,6 +21,8 @@ from fixtures.qemu import Qemu
 from tests.harness.driver import Gdb
 from tests.harness.oracle import Oracle, oracle, variant_name
 
+pytestmark = pytest.mark.bare
+
 VARIANTS: list[dict[str, Any]] = [{"endian": "le"}, {"endian": "be"}, {"endian": "le", "ail": 3}]
 
 
@@ -199,12 +201,17 @@ def test_vcpu_that_is_not_yet_started(
         gdb.command("continue")
         gdb.command("thread 2")
         gdb.command("set $pc = &early")
-        before = gdb.command("info registers")
+
+        def registers() -> str:
+            # Without those that count time, which QEMU 11 tells of this vCPU as well.
+            return re.sub(r"(?m)^(dec|hdec|tb)\w* .*\n", "", gdb.command("info registers"))
+
+        before = registers()
         gdb.command("set scheduler-locking on")
         gdb.send("stepi")
         time.sleep(0.5)
         assert "SIGINT" in gdb.interrupt()
-        assert gdb.command("info registers") == before
+        assert registers() == before
         gdb.command("set scheduler-locking off")
         gdb.command("thread 1")
         gdb.command("tbreak work_2")

@@ -264,8 +264,8 @@ class Machine:
         if payload.startswith(b"Hcp"):
             self.resumed = self._vcpu(payload[2:])
             return b"OK"
-        if payload == b"qC":
-            return b"QCp01.%02x" % (self.selected + 1)
+        if payload == b"qC":  # always the first (QEMU gdbstub handle_query_curr_tid)
+            return b"QCp01.01"
         if payload == b"qfThreadInfo":
             return b"m" + b",".join(b"p01.%02x" % (n + 1) for n in range(len(self.vcpus)))
         if payload == b"qsThreadInfo":
