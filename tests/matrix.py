@@ -20,7 +20,6 @@ from pathlib import Path
 
 from fixtures.debian import FixtureError
 from fixtures.rows import ROWS
-from tests.harness.driver import GDB, gdb_version
 
 ROOT = Path(__file__).parents[1]
 SUPPORT = ROOT / "docs" / "support.md"
@@ -132,6 +131,9 @@ def fixture(name: str, *arguments: str) -> str:
 
 def run(row: str, folder: Path, arguments: Sequence[str]) -> Result:
     """The tests of one row, with its gdb."""
+    # Not above: tests/here.py needs this module before there is a venv, and pexpect in it.
+    from tests.harness.driver import GDB, gdb_version
+
     print(f"\n--- row {row} ---", flush=True)
     begin = time.monotonic()
     gdb = GDB

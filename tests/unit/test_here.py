@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from fixtures import here, linux
 from fixtures.here import Here
 from fixtures.qemu import wait_for
 from tests import here as run
-from tests.matrix import Result
+from tests.matrix import ROOT, Result
 
 POWERNV = """processor\t: 0
 cpu\t\t: POWER9 (raw), altivec supported
@@ -39,6 +41,15 @@ def test_what_a_machine_lacks(tmp_path: Path) -> None:
     device.touch()
     assert here.lacking("ppc64le", device) == ""
     assert "\n" not in here.lacking("x86_64", device)
+
+
+def test_the_machine_is_looked_at_before_anything_is_installed() -> None:
+    """tests/run --here asks a Python that has no packages."""
+    command = [sys.executable, "-S", "-m", "tests.here", "--check"]  # -S: no site-packages
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    lacks = here.lacking()
+    assert done.returncode == (2 if lacks else 0)
+    assert done.stderr == (f"tests/run --here: {lacks}\n" if lacks else "")
 
 
 def test_a_device_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
