@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """tests/run --here: the KVM HV tests with this machine as the host, and a report for an issue.
 
-The machine's own kernel and QEMU run the guests.  --accel=tcg, for a test of this, has TCG in the
-place of KVM HV: the tests are not about KVM HV then.
+The machine's own kernel and QEMU run the guests.  With --accel=tcg, TCG takes the place of KVM HV.
+That serves to test this module; the tests then prove nothing about KVM HV.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from gdb_ppc_sstep.version import VERSION
 from tests.matrix import ROOT, Result, read
 
 CPU = ("cpu", "revision", "platform", "machine", "firmware", "MMU")
-"""What is told of /proc/cpuinfo: nothing that names the very machine."""
+"""The fields of /proc/cpuinfo that the report tells; none of them identifies this one machine."""
 MODULES = ("kvm_hv", "kvm_pr")
 OS_RELEASE = Path("/etc/os-release")
 MOST_LINES = 80
-"""Of the output of a test that failed, from its end."""
+"""How many lines of a failed test's output the report shows, from the end."""
 _FOLDERS = str(Path.home()), str(ROOT)
 
 
 def versions(accelerator: str) -> Iterator[tuple[str, str]]:
-    """What this machine is, a name and its value each."""
+    """What this machine is, as pairs of a name and its value."""
     from tests.harness.driver import GDB, gdb_version
 
     facts = here.cpu_facts()
@@ -67,7 +67,7 @@ def _distribution() -> str:
 
 
 def report(result: Result, known: Sequence[tuple[str, str]]) -> str:
-    """What can be pasted into an issue."""
+    """The text of the report, which can be pasted into an issue."""
     lines = [
         "## KVM HV tests on a machine of mine",
         "",
@@ -92,14 +92,18 @@ def _counts(result: Result) -> str:
 
 
 def _private(text: str) -> str:
-    """Without the names of folders of the user's."""
+    """The text without the paths of the user's home and of the checkout."""
     for folder in _FOLDERS:
         text = text.replace(folder + "/", "")
     return text
 
 
 def main(arguments: list[str]) -> int:
-    """--check says what this machine lacks, and is all; else ARGUMENTs are for pytest."""
+    """Run the tests and print the report; with --check only say what this machine lacks.
+
+    arguments: --check, or arguments for pytest.  Returns 0 if tests have passed and none has
+    failed, 2 if this machine cannot be a host.
+    """
     by_tcg = f"--accel={here.TCG}" in arguments
     if lacks := "" if by_tcg else here.lacking():
         print(f"tests/run --here: {lacks}", file=sys.stderr)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""tests/run --matrix: the KVM HV tests on every row of fixtures/rows.py, and what that proves.
+"""tests/run --matrix: the KVM HV tests on every row of fixtures/rows.py, and their results.
 
-A row that cannot be made or that fails does not end it.  Of what ran, a line for each row goes into
-the table of docs/support.md; lines of rows that were not asked for stay.
+A row that cannot be made, or that fails, does not end the run.  Each row of the run gets a line in
+the table of docs/support.md.  Lines of rows that were not asked for stay.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ UNKNOWN = "?"
 
 @dataclass
 class Result:
-    """What a row has come to."""
+    """The results of the tests on one row."""
 
     row: str
     gdb: str = UNKNOWN
-    """The version of the gdb."""
+    """The version of the gdb that was tested."""
     versions: dict[str, str] = field(default_factory=dict)
-    """What the row's own test has read from the running host and guest."""
+    """The versions that the test of the row has read from the running host and guest."""
     passed: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     outputs: dict[str, str] = field(default_factory=dict)
-    """What those that failed have shown."""
+    """The output of each failed test, by its name."""
     reason: str = ""
-    """Why no test was run, if that is so."""
+    """Why no test was run; empty if tests were run."""
     seconds: float = 0
 
     @property
@@ -56,7 +56,7 @@ class Result:
         return bool(self.passed) and not self.failed and not self.reason
 
     def line(self, date: str) -> str:
-        """That of the table."""
+        """The row's line in the table of docs/support.md."""
         known = (self.versions.get(name, UNKNOWN) for name in ("host", "QEMU", "guest"))
         run = len(self.passed) + len(self.failed)
         others = [f"failed: {name}" for name in self.failed]
@@ -67,7 +67,7 @@ class Result:
 
 
 def _briefly(skipped: Iterable[str]) -> list[str]:
-    """What was skipped, by reason and file, each test once and not case by case."""
+    """The skipped tests by reason and file: each test once, and not its cases."""
     tests: dict[tuple[str, str], dict[str, None]] = {}
     for one in skipped:
         name, _, reason = one.partition(" (")
@@ -77,16 +77,16 @@ def _briefly(skipped: Iterable[str]) -> list[str]:
 
 
 def read(row: str, report: Path) -> Result:
-    """From pytest's JUnit report."""
+    """Read the results of a row from pytest's JUnit report."""
     result = Result(row)
     for case in ET.parse(report).getroot().iter("testcase"):
         name = f"{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}"
         for one in case.iter("property"):
-            if one.get("name") != "tier":  # which each test has, of tests/tiers.py
+            if one.get("name") != "tier":  # tests/tiers.py gives one to each test
                 result.versions[one.get("name", "")] = one.get("value", "")
         skipped = case.find("skipped")
         if wrong := [one for kind in ("failure", "error") for one in case.iter(kind)]:
-            # Of a test that fails and whose end fails as well there may be two.
+            # A test that fails may have a second failure, when its fixtures end.
             shown = [result.outputs.get(name, ""), *(one.text or "" for one in wrong)]
             result.outputs[name] = "\n".join(filter(None, shown))
         elif skipped is not None:
@@ -98,9 +98,10 @@ def read(row: str, report: Path) -> Result:
 
 
 def replaced(text: str, lines: Iterable[str]) -> str:
-    """docs/support.md with these lines of its table, in place of those of the same rows.
+    """docs/support.md with these lines in its table, in place of the old ones of their rows.
 
-    The table is in the order of fixtures/rows.py; a row that is there no more goes.
+    The table has the order of fixtures/rows.py.  The line of a row that is no longer there goes.
+    ValueError: the text has no place for the table.
     """
     before, begin, rest = text.partition(BEGIN)
     written, end, after = rest.partition(END)
@@ -130,7 +131,7 @@ def fixture(name: str, *arguments: str) -> str:
 
 
 def run(row: str, folder: Path, arguments: Sequence[str]) -> Result:
-    """The tests of one row, with its gdb."""
+    """Run the tests of one row, with the row's gdb."""
     # Not above: tests/here.py needs this module before there is a venv, and pexpect in it.
     from tests.harness.driver import GDB, gdb_version
 
@@ -162,7 +163,7 @@ def run(row: str, folder: Path, arguments: Sequence[str]) -> Result:
 
 
 def table(results: Iterable[Result]) -> str:
-    """For the terminal."""
+    """The results as text for the terminal."""
     lines = []
     for result in results:
         skipped = f", {len(result.skipped)} skipped" if result.skipped else ""
@@ -177,7 +178,11 @@ def table(results: Iterable[Result]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """ROW..., all if none is named; what begins with - and what follows it is for pytest."""
+    """Run the rows and print the results; 0 if all are good.
+
+    arguments: names of rows, all rows if there are none; then arguments for pytest, from the first
+    that begins with `-`.
+    """
     options = next((i for i, one in enumerate(arguments) if one.startswith("-")), len(arguments))
     names, rest = arguments[:options] or list(ROWS), arguments[options:]
     if unknown := [name for name in names if name not in ROWS]:
@@ -187,7 +192,7 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             results.append(run(name, Path(folder), rest))
-            if not rest:  # a part of the tests proves less
+            if not rest:  # pytest's arguments may leave tests out, and then the row proves less
                 line = results[-1].line(time.strftime("%Y-%m-%d"))
                 SUPPORT.write_text(replaced(SUPPORT.read_text("utf-8"), [line]), "utf-8")
     print("\n" + table(results))

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""The row that tests under KVM HV run on (see fixtures/rows.py), and which of them fit it.
+"""Which row the tests under KVM HV run on (see fixtures/rows.py), and which tests fit that row.
 
-A pytest plugin, with two options:
+A pytest plugin, with three options:
 
-  --row NAME   the host, its kernel and QEMU, and the guests'; the row of CI's tier kvm if not given
-  --short      of tier kvm only what SHORT names, and what is for hosts with or without DAWR alone
-  --accel A    of the row `here`: kvm, or tcg in its place, for a test of that row itself
+  --row NAME   the host with its kernel and QEMU, and its guests; default: the row of CI's tier kvm
+  --short      of tier kvm only the tests in SHORT, and those marked `dawr` that fit the row
+  --accel A    for the row `here`: kvm, or tcg instead, which serves to test that row itself
 
-The mark `dawr(True)` is of tests for hosts that have the watchpoint register on, `dawr(False)` of
-those for hosts that have not: on other rows they are skipped, by name.  `emulated` is of tests that
-boot a host of their own, which the row `here` (this machine itself, see fixtures/here.py) leaves
-out.
+The mark `dawr(True)` is for tests that need a host with DAWR on, `dawr(False)` for tests that need
+one with DAWR off.  On other rows they are skipped, by name.  The mark `emulated` is for tests that
+boot a host of their own; the row `here` (this machine, see fixtures/here.py) leaves them out.
 """
 
 from __future__ import annotations
@@ -35,8 +34,9 @@ SHORT: dict[str, tuple[str, ...]] = {
     "test_kvm.py::test_500_steps_on_each_vcpu": (),
     "test_kvm.py::test_breakpoints_on_both_vcpus": (),
 }
-"""What --short keeps of tier kvm, for CI's second row, by how the names begin: of each the cases
-whose parameters begin as given here, all if none is."""
+"""What --short keeps of tier kvm, for CI's second row: the name of a test -> the beginnings of the
+parameters of the cases that it keeps.  With none it keeps all cases.
+"""
 
 _SYSTEM = "tests/system/"
 
@@ -54,19 +54,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def row_of(config: pytest.Config) -> Row:
-    """The one that was asked for."""
+    """The row that the option --row names."""
     name: str = config.getoption("row")
     return here.row_of(here.cpu_facts()) if name == here.NAME else ROWS[name]
 
 
 def host_of(config: pytest.Config) -> Host | Here:
-    """Its host, which runs until it is closed."""
+    """Start the host of the row.  It runs until it is closed."""
     row = row_of(config)
     return Here(config.getoption("accel")) if row.name == here.NAME else Host(row=row)
 
 
 def _dawr(item: pytest.Item) -> bool | None:
-    """Whether the hosts that a test is for have DAWR on; None if it is for all."""
+    """Whether a test needs a host with DAWR on; None if it runs on any host."""
     mark = item.get_closest_marker("dawr")
     return bool(mark.args[0]) if mark else None
 
@@ -81,7 +81,7 @@ def _in_short(item: pytest.Item) -> bool:
 
 
 def _stale(items: list[pytest.Item]) -> list[str]:
-    """What SHORT says and no test fits."""
+    """The entries of SHORT that fit no test."""
     return [
         f"{name} {case}".strip()
         for name, kept in SHORT.items()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""libvirt as an ordinary user has it: a session's daemon, and virsh."""
+"""libvirt as an ordinary user has it: the daemon of a session, and virsh."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pathlib import Path
 from fixtures.closing import Closing
 from fixtures.qemu import wait_for
 
-URI = "qemu:///session?mode=legacy"  # by the one daemon, where there may be one for each driver
-NOBODY = 65534  # of Debian, the user and its group
+URI = "qemu:///session?mode=legacy"  # the one daemon, where a system may have one per driver
+NOBODY = 65534  # Debian's number of the user nobody and of its group
 _DAEMON = "libvirtd"
 
 
 class Libvirt(Closing):
-    """A session's daemon of its own, in a home of its own; its guests end with the `with` block.
+    """A session's daemon in a home folder of its own; its guests end with the `with` block.
 
-    As root it is that of the user nobody: root's daemon would be the system's.
-    folder: for what its guests read.
+    For root it runs as the user nobody, because root's daemon would be the system's.  folder: where
+    to put the files that its guests read.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Libvirt(Closing):
         self.folder.mkdir()
         self._state = self._home / "libvirt"
         self._state.mkdir()
-        # Else a second daemon takes the guests' logs, and stays for two minutes.
+        # Else a second daemon writes the guests' logs, and stays for two minutes.
         (self._state / "qemu.conf").write_text('stdio_handler = "file"\n')
         self._as_user: list[str] = ["setpriv", "--pdeathsig", "TERM"]
         if os.getuid() == 0:
@@ -71,11 +71,11 @@ class Libvirt(Closing):
         return (self._state / "libvirt-sock").exists()
 
     def put(self, file: Path) -> Path:
-        """A copy of a file that guests can read."""
+        """Copy a file to where guests can read it.  Returns the copy's path."""
         return Path(shutil.copyfile(file, self.folder / file.name))
 
     def virsh(self, *words: str | Path) -> str:
-        """What virsh prints; it has to succeed."""
+        """Run a virsh command, which must succeed.  Returns what it prints."""
         command: Sequence[str | Path] = [*self._as_user, "virsh", "-c", URI, *words]
         done = subprocess.run(
             command, env=self._environment, cwd="/", capture_output=True, text=True, timeout=60
@@ -84,7 +84,7 @@ class Libvirt(Closing):
         return done.stdout.strip()
 
     def define(self, name: str, xml: str) -> str:
-        """Define a guest of that name; what virsh says."""
+        """Define a guest with this name and XML.  Returns what virsh prints."""
         description = self.folder / f"{name}.xml"
         description.write_text(xml)
         said = self.virsh("define", description)
@@ -92,11 +92,11 @@ class Libvirt(Closing):
         return said
 
     def close(self) -> None:
-        """End the guests and the daemon, and remove the home."""
+        """End the guests and the daemon, and remove the home folder."""
         try:
             for name in self._guests:
                 pid = self._state / f"qemu/run/{name}.pid"
-                with suppress(FileNotFoundError):  # it has not been started
+                with suppress(FileNotFoundError):  # the guest has not been started
                     self._end(int(pid.read_text()))
         finally:
             self._daemon.terminate()

@@ -16,7 +16,7 @@ from fixtures.rows import DEFAULT, ROWS
 from .cases import Case
 
 LONG = 300
-"""Seconds; the host of KVM HV is emulated."""
+"""Seconds to wait for a Linux guest to boot; its KVM HV host is emulated and slow."""
 
 
 class Seat(NamedTuple):
@@ -28,10 +28,10 @@ class Seat(NamedTuple):
 
 
 class KvmGuests(Closing):
-    """The guests of KVM HV, on one host that boots when the first is asked for.
+    """The guests of KVM HV, on one host that boots when the first guest is asked for.
 
-    A guest is kept for the cases that it fits.  host: one that runs and is not ended, of whatever
-    row, for the cases that name none.
+    It keeps a guest for the following cases that can use it.  host: a running host of any row, for
+    the cases that name no row; this does not end it.
     """
 
     def __init__(self, folder: Path, host: AnyHost | None = None) -> None:
@@ -44,7 +44,7 @@ class KvmGuests(Closing):
         self._seat: tuple[Guest, Path] | None = None
 
     def give(self, case: Case) -> tuple[Guest, Path]:
-        """The guest for a case, and its program."""
+        """The guest for a case, and the ELF file of its program."""
         given = None if case.row else self._given
         row = ROWS[case.row or DEFAULT.name] if given is None else given.row
         if self._host is None or self._row != row.name:
@@ -71,7 +71,7 @@ class KvmGuests(Closing):
         return guest, self._host.image.linux.vmlinux
 
     def discard(self) -> None:
-        """The guest that runs is not fit for another case."""
+        """End the guest, because a failed case has left it unfit for another one."""
         with suppress(QemuError):
             self._end()
 
@@ -81,7 +81,7 @@ class KvmGuests(Closing):
             seat[0].close()
 
     def close(self) -> None:
-        """End the guest, and the host if it is one of this."""
+        """End the guest, and the host if this has started it."""
         try:
             self._end()
         finally:
@@ -89,7 +89,7 @@ class KvmGuests(Closing):
 
 
 def seats(case: Case, folder: Path, guests: KvmGuests, stack: ExitStack) -> list[Seat]:
-    """A guest for each side of a case, which ends with `stack`; under KVM HV one for all."""
+    """A guest for each side of a case; under KVM HV one guest for all.  They end with `stack`."""
     if case.kvm:
         guest, elf = guests.give(case)
         return [Seat(name, guest, elf) for name in case.sides]
