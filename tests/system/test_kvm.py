@@ -48,7 +48,7 @@ BIG: dict[str, Any] = {"endian": "be", "ail": 3}
 
 @pytest.fixture
 def kvm_boot(host: AnyHost) -> Iterator[Callable[..., Guest]]:
-    """kvm_boot(program, steps=...): a TCG guest for the oracle if it steps, else one of KVM HV."""
+    """kvm_boot(program, steps=...): start a TCG guest if it has to step, else a KVM HV guest."""
     guests: list[Guest] = []
 
     def start(program: Program, *, steps: bool) -> Guest:

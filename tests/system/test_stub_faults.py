@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A stub that is late, in pieces, doubled, silent or killed, and a gdb that is stopped.
 
-Each time there is a prompt, one clear line or none, and nothing of ours left. --soak 2 kills the
+Each time there is a prompt, one clear line or none, and nothing of ours left.  --soak 2 kills the
 stub at every packet of two steps, instead of every fourth; --soak 12 stops gdb for a minute.
 """
 

@@ -56,7 +56,7 @@ SLOW = "watching by steps, which is slow"
 
 @pytest.fixture
 def kvm_boot(host: AnyHost, boot: Callable[..., Qemu]) -> Iterator[Callable[..., Guest]]:
-    """kvm_boot(program, steps=...): a TCG guest for the oracle if it steps, else one of KVM HV.
+    """kvm_boot(program, steps=...): with steps=True a TCG guest for the oracle, else a KVM HV one.
 
     On every row the oracle is this machine's own QEMU.  QEMU 10.0's stub names no watchpoint in its
     stops, and gdb shows SIGTRAP.

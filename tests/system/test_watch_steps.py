@@ -200,7 +200,7 @@ def pair(
 
 
 def on(name: str, *variants: dict[str, Any]) -> pytest.MarkDecorator:
-    """Run a test on a program in these variants; in both of VARIANTS if none is given."""
+    """A mark that runs a test on a program in these variants; in all of VARIANTS if none given."""
     cases = [(name, variant) for variant in variants or VARIANTS]
     ids = [variant_name(variant) for _, variant in cases]
     return pytest.mark.parametrize("pair", cases, ids=ids, indirect=True)
