@@ -137,7 +137,7 @@ def test_xmon(gdb: Gdb, start: Callable[..., Qemu], image: LinuxImage) -> None:
     guest = start()
 
     def xmon_steps() -> tuple[int, int]:
-        """Where its `s` has come to, and where the instruction there leads (a branch or not)."""
+        """Where xmon's `s` has come to, and where the instruction there leads (a branch or not)."""
         text = guest.wait_console("mon> ", start=guest.console().index("stepped to", seen))[seen:]
         found = re.search(r"stepped to ([0-9a-f]+).*\s+(?:(b)\s+([0-9a-f]+))?", text)
         assert found, text
