@@ -117,7 +117,10 @@ def replaced(text: str, lines: Iterable[str]) -> str:
 
 
 def fixture(name: str, *arguments: str) -> str:
-    """What a module of fixtures/ prints.  FixtureError with its last complaint if it fails."""
+    """Run a module of fixtures/.  Returns what it prints.
+
+    FixtureError: it fails; the text is the last line of its stderr.
+    """
     made = subprocess.run(
         [sys.executable, "-m", f"fixtures.{name}", *arguments],
         cwd=ROOT,

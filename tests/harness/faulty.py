@@ -95,6 +95,7 @@ class Faulty(Closing):
         return strike[1]
 
     def _serve(self) -> None:
+        """Serve one client after the other, each with a connection of its own to the stub."""
         while not self._ended:
             with contextlib.suppress(OSError):
                 self._client, _ = self._server.accept()
@@ -141,6 +142,7 @@ class Faulty(Closing):
                     stub.sendall(frame(item.payload))
 
     def _answers(self, request: bytes, client: socket.socket) -> bool:
+        """Whether the proxy deals with a request itself; if so, it does."""
         if self.hangs_up_at is not None and re.match(self.hangs_up_at.encode(), request):
             client.shutdown(socket.SHUT_RDWR)
             return True
@@ -175,6 +177,7 @@ class Faulty(Closing):
                         client.sendall(item[0])
 
     def _reply(self, said: bytes) -> list[bytes]:
+        """The bytes to send to gdb for a reply of the stub."""
         for old, new in self.replaced.items():
             said = said.replace(old.encode(), new.encode())
         self._replies += 1

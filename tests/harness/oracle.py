@@ -108,6 +108,7 @@ class Oracle:
             gdb.finish()
 
     def _same(self, command: str, timeout: float) -> str:
+        """Give both gdbs a command.  Returns its output, which must be the same."""
         self.native.send(command)
         self.ours.send(command)
         self.agreeing = False

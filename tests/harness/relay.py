@@ -107,6 +107,7 @@ class Relay(Closing):
                 other.sendall(data)
 
     def _count(self, parser: Parser, data: bytes) -> None:
+        """Count the packets in what the client sends."""
         for item in parser.feed(data):
             if isinstance(item, Packet):
                 self._packets += 1
@@ -114,6 +115,7 @@ class Relay(Closing):
                 self._unanswered += 1
 
     def _settle(self, parser: Parser, data: bytes) -> None:
+        """Count the replies in what the stub sends, so that no request stays unanswered."""
         for item in parser.feed(data):
             console = item[0][:1] == b"O" and item[0] != b"OK"
             if isinstance(item, Packet) and not console:

@@ -69,6 +69,7 @@ class Replay:
         assert self._send(f"P{self.numbers[name]:x}={raw.hex()}") == "OK", name
 
     def _program(self, one: dict[str, Any], *, plain: bool) -> list[str]:
+        """Step through one program.  Returns a line for each step, and what is left at its end."""
         self._flush()
         memory = gdb.selected_inferior()
         memory.write_memory(self.plan["data"], bytes(range(256)) * 16)
@@ -129,6 +130,7 @@ class Replay:
         )
 
     def _spins(self, pc: int) -> bool:
+        """Whether the instruction at pc is a branch to itself, or cannot be read."""
         return self._send(f"m{pc:x},4") in ("48000000", "00000048", "E14")
 
     def _registers(self, floats: bool) -> str:

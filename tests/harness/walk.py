@@ -42,6 +42,7 @@ def walk(label: str, path: str, most: int = 2000) -> None:
 
 
 def _note(lines: list[str]) -> int:
+    """Append a line with the registers.  Returns pc."""
     frame = gdb.newest_frame()
     known = {register.name for register in frame.architecture().registers()}
     values = {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Linux guests under TCG, the host of those under KVM HV, and a gdb."""
+"""pytest fixtures: Linux guests under TCG, the host of the guests under KVM HV, and a gdb."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def image() -> LinuxImage:
 
 @pytest.fixture(scope="session")
 def host(request: pytest.FixtureRequest) -> Iterator[AnyHost]:
-    """The host of KVM HV guests, which has one at a time; of the row that was asked for."""
+    """The KVM HV host of the row that was asked for; it has one guest at a time."""
     with host_of(request.config) as host:
         yield host
 
 
 @pytest.fixture
 def start(image: LinuxImage) -> Iterator[Callable[..., Qemu]]:
-    """start(smp=..., append=...): a Linux guest that runs and has booted."""
+    """start(smp=..., append=...): boot a Linux guest and let it run."""
     guests: list[Qemu] = []
 
     def boot(
@@ -57,7 +57,7 @@ def start(image: LinuxImage) -> Iterator[Callable[..., Qemu]]:
 
 @pytest.fixture
 def faulty(boot: Callable[..., Qemu], demo: Program, tmp_path: Path) -> Iterator[Faulty]:
-    """A stub that ignores steps, behind what spoils its packets."""
+    """A stub that ignores steps, behind a proxy that spoils its packets."""
     with Faulty(boot(demo, steps=False).target, tmp_path) as faulty:
         yield faulty
 

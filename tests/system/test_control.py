@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Help, completion and errors of the commands and settings are as gdb's own."""
+"""Our commands and settings have help, completion and errors like gdb's own."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The README's first command, `fixtures/demo`: each of its shows, in batch mode; its picture."""
+"""The README's first command, `fixtures/demo`: each of its shows in batch mode, and its picture."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from fixtures import record
 
-pytestmark = pytest.mark.bare  # where no other tier is named
+pytestmark = pytest.mark.bare  # for the tests that name no other tier
 
 DEMO = Path(__file__).parents[2] / "fixtures" / "demo"
 
@@ -43,13 +43,13 @@ def test_every_command_does_what_it_should(options: tuple[str, ...]) -> None:
 
 
 def plain(lines: Iterable[str]) -> list[str]:
-    """The lines of a session without what is different in each: numbers, and where Ctrl-C comes."""
+    """A session's lines without what differs in each: numbers, and the place where Ctrl-C comes."""
     told = re.sub(r"0x[0-9a-f]+|\d+", "N", "\n".join(lines))
     return re.sub(r"(?s)\nProgram received signal SIGINT.*?(?=\n\(gdb\))", "", told).splitlines()
 
 
 def test_the_picture_is_of_the_present_demo() -> None:
-    """docs/demo.svg and `fixtures/demo --short`.  If the demo has changed: run fixtures/record."""
+    """docs/demo.svg shows what `fixtures/demo --short` prints now.  If not: run fixtures/record."""
     drawn = ElementTree.parse(record.PICTURE).iter("{http://www.w3.org/2000/svg}text")
     shown = [line.text for line in record.lines(record.run())]
     assert plain("".join(text.itertext()) for text in drawn) == plain(shown)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""tests/run --here, with TCG in the place of KVM HV: this machine's own QEMU runs the guests.
+"""tests/run --here with TCG in the place of KVM HV: this machine's own QEMU runs the guests.
 
-Steps are ignored as under KVM HV, and one test fails, for the accelerator is not KVM: so the report
-has all that it can have.
+The stub ignores steps as under KVM HV.  One test fails, because the accelerator is not KVM.  So the
+report has a failed test as well as tests that passed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""libvirt: what the documents say of opening the stub of a guest, done by an ordinary user.
+"""libvirt: an ordinary user opens a guest's stub as the documents say.
 
-The guest is one of TCG, whose stub steps; it is told to ignore steps, and taken with `mode on`.
+It is a TCG guest, whose stub steps.  The test tells the stub to ignore steps, and has ours take it
+by `mode on`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ ANY_PORT = "127.0.0.1:0"  # the kernel chooses one that is free
 
 
 def recipe(pattern: str) -> str:
-    """The one text that the documents have for a pattern, with another port."""
+    """The one text of the documents that matches a pattern, with another port."""
     documents = (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
     found = {
         re.sub(r"\s+", " ", one)
@@ -73,13 +74,16 @@ def hmp(libvirt: Libvirt, name: str, command: str) -> str:
 
 
 def stub_of(libvirt: Libvirt, name: str) -> str:
-    """Where a guest's stub listens; empty if it is not open."""
+    """The address on which a guest's stub listens; empty if the stub is not open."""
     found = re.search(r"^gdb: .*tcp:(127\.0\.0\.1:\d+)", hmp(libvirt, name, "info chardev"), re.M)
     return found[1] if found else ""
 
 
 def stepped(stub: str, program: Program, directory: Path) -> None:
-    """That gdb by itself does not take it, and steps it when told to, though the stub does not."""
+    """Ours by itself does not take a stub that steps.  With `mode on` it takes it and steps.
+
+    The stub is told to ignore steps before that.
+    """
     with Gdb(directory, arguments=("-d", str(SOURCES))) as gdb:
         gdb.connect(stub, program.elf)
         assert "not taken: the stub steps by itself" in gdb.status()
@@ -88,7 +92,7 @@ def stepped(stub: str, program: Program, directory: Path) -> None:
         gdb.command("set ppc-sstep mode on")
         assert "stepping by the Trace interrupt" in gdb.connect(stub)
         gdb.command("break work")
-        for _ in range(2):  # the second time gdb has to step over the breakpoint
+        for _ in range(2):  # the second time gdb steps over the breakpoint
             assert "Breakpoint 1, work" in gdb.command("continue")
             here = gdb.pc
             gdb.command("stepi")
@@ -100,7 +104,7 @@ def stepped(stub: str, program: Program, directory: Path) -> None:
 
 
 def closes(libvirt: Libvirt, name: str, stub: str) -> None:
-    """`gdbserver none`: nobody listens any more, and the guest runs on."""
+    """After `gdbserver none` nobody listens any more, and the guest runs on."""
     hmp(libvirt, name, "gdbserver none")
     assert stub_of(libvirt, name) == ""
     host, _, port = stub.rpartition(":")
@@ -120,7 +124,7 @@ def test_the_stub_in_the_description(libvirt: Libvirt, demo: Program, tmp_path: 
 
 
 def test_without_the_xmlns(libvirt: Libvirt, demo: Program) -> None:
-    """The description is accepted, and has no stub: libvirt drops what it does not know."""
+    """libvirt accepts the description, and drops the stub: it does not know the element."""
     stub = recipe(r"<qemu:commandline>.*?</qemu:commandline>")
     define(libvirt, demo, "dropped", stub=stub)
     assert "commandline" not in libvirt.virsh("dumpxml", "dropped")

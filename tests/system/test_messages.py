@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is told: `info ppc-sstep` whatever there is, and lines at the moment when they matter."""
+"""Messages to the user: `info ppc-sstep` in all situations, and lines at the moment they matter."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_a_debug_file_that_cannot_be_written_is_told_at_once(gdb: Gdb, tmp_path:
 def test_mi_has_it_as_one_console_record(
     connect: str, mi_async: str, guest: Qemu, demo: Program
 ) -> None:
-    """With a line feed before it: Emacs has shown its prompt at the `*stopped`."""
+    """The line begins with a line feed: at the `*stopped` Emacs has already shown its prompt."""
     first = (f"set mi-async {mi_async}", "set debuginfod enabled off", f"source {EXTENSION}")
     child = pexpect.spawn(
         GDB,
@@ -174,7 +174,7 @@ def test_mi_has_it_as_one_console_record(
 def test_loading_while_the_guest_runs_says_what_to_do(
     tmp_path: Path, guest: Qemu, demo: Program
 ) -> None:
-    """The first experience of many: plain gdb's step has let the guest run away."""
+    """As many users begin: plain gdb's step has let the guest run away."""
     with Gdb(tmp_path, extension=False) as gdb:
         gdb.connect(guest.target, demo.elf)
         gdb.command("tbreak work")

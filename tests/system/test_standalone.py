@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`gdb-ppc-sstep`, the layer alone: for clients that know nothing of it the stub steps."""
+"""`gdb-ppc-sstep`, the layer alone: its clients do not know of it, and the stub seems to step."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_gdb_without_the_extension(
         target = address(process)
         other.connect(target, demo.elf)
         assert compare(one, other, SCRIPT) > 20
-        # A second client, to whom QEMU says by itself that the guest has stopped.
+        # For a second client, which QEMU tells unasked that the guest has stopped.
         one.command("detach")
         other.command("detach")
         assert other.connect(target)
@@ -118,7 +118,7 @@ LLDB = (
 
 
 def lldb(url: str, elf: Path) -> str:
-    """What LLDB prints for the commands."""
+    """What LLDB prints for the test's commands."""
     commands = [word for command in (f"process connect {url}", *LLDB) for word in ("-o", command)]
     done = subprocess.run(
         ["lldb", "-x", "-b", str(elf), *commands], capture_output=True, text=True, timeout=60

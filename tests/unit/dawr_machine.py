@@ -189,6 +189,7 @@ class DawrMachine(Machine):
         return None
 
     def _access(self, n: int, cpu: Registers, word: int, storage: Storage) -> bool:
+        """Execute a load or a store, unless it takes an interrupt; as `_completes`."""
         extended = word >> 1 & 0x3FF if word >> 26 == 31 else None
         if extended in CONDITIONAL and self.reservations.get(n) != storage.address:
             # Without the reservation QEMU's TCG does not access memory, so there is no match.
@@ -247,6 +248,7 @@ class DawrMachine(Machine):
         return True
 
     def _matches(self, n: int, cpu: Registers, storage: Storage) -> bool:
+        """Whether an access matches a vCPU's DAWR0."""
         control, msr, window = cpu["dawrx0"], cpu["msr"], self.window(n)
         if not self.honours or not control & (STORES if storage.store else LOADS):
             return False
@@ -261,6 +263,7 @@ class DawrMachine(Machine):
     # -- hypercalls
 
     def _hypercall(self, n: int, cpu: Registers) -> bool:
+        """Execute `sc 1`; as `_completes`."""
         pc, msr = cpu["pc"], cpu["msr"]
         if msr & PR:
             self.interrupt(n, 0x700, pc, 0x40000)

@@ -356,6 +356,7 @@ class Machine:
         return int(number, 16) - 1
 
     def _select(self, thread: bytes) -> bytes:
+        """Hg: select a vCPU."""
         if thread in (b"0", b"p0.0"):
             return b"OK"
         n = self._vcpu(thread)
@@ -390,6 +391,7 @@ class Machine:
         return (address >> 60 == 0xC) != bool(state & PR)
 
     def _read(self, number: int) -> bytes:
+        """p: the value of a register of the selected vCPU."""
         name = self._named(number)
         if name is None or self._hidden(name):
             return b"E14"
@@ -397,6 +399,7 @@ class Machine:
         return value.to_bytes(self._size(name), self._order()).hex().encode()
 
     def _write(self, number: int, raw: bytes) -> bytes:
+        """P: write a register of the selected vCPU."""
         name = self._named(number)
         if name is None:
             return b"E14"
@@ -414,6 +417,7 @@ class Machine:
         return b"OK"
 
     def _memory(self, address: int, length: int) -> bytes:
+        """m: read memory."""
         raw = b""
         if not self._translates(address, self.selected):
             return b"E14"
@@ -429,6 +433,7 @@ class Machine:
         return raw[:length].hex().encode()
 
     def _put_memory(self, address: int, raw: bytes) -> bytes:
+        """M: write memory."""
         if not self._translates(address, self.selected):
             return b"E14"
         places = range(address, address + len(raw))
@@ -439,6 +444,7 @@ class Machine:
         return b"OK"
 
     def _breakpoint(self, insert: bool, address: int) -> bytes:
+        """Z0 and z0: insert or remove a breakpoint."""
         if not self._translates(address, self.resumed):
             return b"E22"
         if insert:

@@ -148,6 +148,7 @@ class StubServer:
         return self._answer(payload)
 
     def _answer(self, payload: bytes) -> bool:
+        """Obey a packet and answer it; False if the connection is to end."""
         leaving = self.leaving_after is not None and payload.startswith(self.leaving_after)
         if leaving:
             self._sock.shutdown(socket.SHUT_RD)  # so that the layer's next write fails
@@ -183,6 +184,7 @@ class StubServer:
             self._sock.sendall(data)
 
     def _reply(self, payload: bytes) -> bytes | None:
+        """The reply to a packet; None if the layer has gone while the guest ran."""
         features = b"qXfer:features:read:"
         if payload == INFO_KVM and self.qemu:
             self._send(b"O" + b"kvm support: disabled\r\n".hex().encode())
@@ -397,6 +399,7 @@ def number(hexadecimal: bytes) -> int:
 
 
 def two_vcpus() -> Machine:
+    """Two vCPUs that differ in r8 and r9."""
     machine = program(m.addi(4, 4, 1), m.addi(4, 4, 1), vcpus=2)
     for cpu, value in zip(machine.vcpus, (0x1001, 0x1002)):
         cpu["r8"] = cpu["r9"] = value
