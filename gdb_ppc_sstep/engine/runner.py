@@ -124,7 +124,7 @@ class Runner:
                 self._stub.send_queued()
             else:
                 ledger.defer(settle)
-                self._stub.keep()
+                self._stub.let_wait()
         except StubRefused as refused:
             raise Unsettled(str(refused)) from refused
         ledger.redone(settle)

@@ -206,7 +206,7 @@ class KvmStub(Stub):
 
         def otherwise(error: StubRefused) -> bool:
             self._words.refused(payload)
-            if payload[:1] == b"Z" and self.keeps_breakpoint(b"z" + payload[1:]):
+            if payload[:1] == b"Z" and self.cancel_removal(b"z" + payload[1:]):
                 return True  # its removal was queued already: nobody needs it any more
             reply = self.breakpoint(payload)
             return reply == b"OK" or (refused is not None and refused(error))
@@ -253,9 +253,9 @@ class KvmStub(Stub):
         # gdb prints what is behind the second dot (13.1 remote.c remote_insert_hw_breakpoint).
         return reply if reply == b"OK" or not hardware else _NOT_MAPPED % place
 
-    def keeps_breakpoint(self, payload: bytes) -> bool:
+    def cancel_removal(self, payload: bytes) -> bool:
         """See `Stub`."""
-        return super().keeps_breakpoint(_as_word(payload))
+        return super().cancel_removal(_as_word(payload))
 
     def _put_back(self, packet: bytes) -> Queued:
         """A write of the thread's own MSR, which is queued again if the stub refuses it."""

@@ -129,7 +129,7 @@ class Pipeline:
         else:
             sent(True)
 
-    def keep(self) -> None:
+    def let_wait(self) -> None:
         """Let what is queued wait, as `defer` does, where nobody need be called."""
         if self._queue and self._sent is None:
             self._sent = _nobody

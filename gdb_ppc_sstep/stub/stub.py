@@ -142,9 +142,9 @@ class Stub:
         """
         self._pipeline.defer(sent)
 
-    def keep(self) -> None:
+    def let_wait(self) -> None:
         """Let what is queued wait, as `defer` does: it is removals of breakpoints, or nothing."""
-        self._pipeline.keep()
+        self._pipeline.let_wait()
 
     def abandon(self) -> None:
         """Forget what is known, and drop what is queued, but for removals of breakpoints.
@@ -347,7 +347,7 @@ class Stub:
         """Whether the target description has a register of this name."""
         return name in self._registers
 
-    def keeps(self, number: int) -> bool:
+    def has_for_thread(self, number: int) -> bool:
         """Whether the stub has the register with this number for the selected thread at all.
 
         QEMU 7.2 answers OK to a `P` of an SPR of any vCPU but the first, and does nothing
@@ -480,7 +480,7 @@ class Stub:
 
         A stub counts: a breakpoint that is planted twice has to be removed twice.
         """
-        if self.keeps_breakpoint(b"z0,%x,4" % address):
+        if self.cancel_removal(b"z0,%x,4" % address):
             return  # the breakpoint is still there: its removal has not been sent
         self._plant(b"Z0,%x,4" % address, f"a temporary breakpoint at {address:#x}", refused)
 
@@ -526,9 +526,9 @@ class Stub:
         if self._pipeline.holds(payload):
             self.send_queued()  # the removal of ours, at the same address: a stub counts both
         self._take_out(payload, "to remove gdb's breakpoint", refused)
-        self.keep()
+        self.let_wait()
 
-    def keeps_breakpoint(self, payload: bytes) -> bool:
+    def cancel_removal(self, payload: bytes) -> bool:
         """Drop this z0 packet if it is queued; whether it was: then the breakpoint is there."""
         return self._pipeline.cancel(payload)
 

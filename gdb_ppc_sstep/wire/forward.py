@@ -79,7 +79,7 @@ class Forwarder:
                 stub.show_memory()
             if request.writes_registers:
                 stub.changed(self.gdb_thread)
-            if isinstance(meaning, Writes) and not stub.keeps(meaning.register):
+            if isinstance(meaning, Writes) and not stub.has_for_thread(meaning.register):
                 return request.error(NOT_KEPT)
         if isinstance(meaning, Changes):
             return self._replied(request, self._changed(payload, meaning))
@@ -103,9 +103,7 @@ class Forwarder:
         if not one.stops_code:
             return self._watch(payload, one, inserts=changes.inserts)
         if changes.inserts:
-            if payload == one.insertion and (
-                stub.keeps_breakpoint(one.removal) or one in self._stay
-            ):
+            if payload == one.insertion and (stub.cancel_removal(one.removal) or one in self._stay):
                 self._stay.discard(one)
                 return b"OK"  # it is still there, and a stub that counts would have it twice
             return stub.breakpoint(payload)
