@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.bare_metal import SOURCES, Program
+from fixtures.qemu import wait_for
 from tests.harness.driver import ROOT, Gdb
 from tests.harness.libvirt import Libvirt
 
@@ -110,7 +111,8 @@ def closes(libvirt: Libvirt, name: str, stub: str) -> None:
     host, _, port = stub.rpartition(":")
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((host, int(port)))
-    assert libvirt.virsh("domstate", name) == "running"
+    # libvirt learns from QEMU, some time after, that gdb has let the guest run on.
+    wait_for(lambda: libvirt.virsh("domstate", name) == "running", f"{name} to run", 20)
 
 
 def test_the_stub_in_the_description(libvirt: Libvirt, demo: Program, tmp_path: Path) -> None:
