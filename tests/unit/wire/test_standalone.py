@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import signal
@@ -237,18 +238,19 @@ def test_a_stub_that_will_not_do(stub: Stub, capsys: pytest.CaptureFixture[str])
     assert stub.first().packets[-1] == b"D", "its guest runs on all the same"
 
 
-def test_a_report_at_a_signal(
-    stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_report_at_a_signal(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the middle of a client's session, which goes on."""
     reports: list[str] = []
+    # Not capsys: it loses what another thread prints while it is read.
+    errors = io.StringIO()
+    monkeypatch.setattr("sys.stderr", errors)
 
     def report(file: Path) -> str:
+        before, end = errors.tell(), time.monotonic() + TIMEOUT
         os.kill(os.getpid(), signal.SIGUSR1)
-        said, end = "", time.monotonic() + TIMEOUT
-        while "written" not in said:  # it is told once the file is closed
+        while "written" not in (said := errors.getvalue()[before:]):  # told once it is closed
             assert time.monotonic() < end, said
-            said += capsys.readouterr().err
+            time.sleep(0.001)
         return file.read_text() if file.is_file() else said
 
     def asks(where: str) -> None:
