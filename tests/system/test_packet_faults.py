@@ -116,7 +116,7 @@ class Session:
             self.judge(fault, output)
             if fault == "refuse" and not SAID.search(output):
                 self.struck["refused in silence"] += 1
-                shown = command.startswith(("x/", "info ")) and "0x" in output
+                shown = command.startswith(("x/", "info ", "tbreak ")) and "0x" in output
                 worked = shown or self.here != before or "Breakpoint 1, " in output
                 assert worked, f"{self.last}: {output}"
 
