@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Fixtures of all tests: built programs, and guests that end with the test."""
+"""The pytest fixtures of all tests: built programs, and guests that end with the test."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Properties are tried with the same examples each time, but with --seed or --soak others."""
+    """Set up hypothesis: the same examples in each run, but other ones with --seed or --soak."""
     soak, seed = config.getoption("soak"), config.getoption("seed")
     examples = 25 if config.getoption("quick") else 100
     if seed is not None:
@@ -50,7 +50,7 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests that are marked `soak` need --soak 2 or more (deselected, not skipped)."""
+    """Deselect (not skip) the tests marked `soak`, unless --soak is 2 or more."""
     if config.getoption("soak") > 1:
         return
     left_out = [item for item in items if item.get_closest_marker("soak")]
@@ -76,7 +76,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Program]
 
 @pytest.fixture
 def boot() -> Iterator[Callable[..., Qemu]]:
-    """boot(program, steps=...): a bare-metal guest, stopped at its first instruction."""
+    """boot(program, steps=...): start a bare-metal guest, stopped at its first instruction."""
     guests: list[Qemu] = []
 
     def start(program: Program, *, steps: bool, **options: Any) -> Qemu:
@@ -91,19 +91,19 @@ def boot() -> Iterator[Callable[..., Qemu]]:
 
 @pytest.fixture
 def demo(programs: Callable[..., Program]) -> Program:
-    """fixtures/bare/demo.c as most tests want it."""
+    """The program fixtures/bare/demo.c in the variant that most tests use."""
     return programs("demo")
 
 
 @pytest.fixture
 def guest(boot: Callable[..., Qemu], demo: Program) -> Qemu:
-    """A guest that runs it, whose stub ignores steps."""
+    """A guest that runs the demo program, with a stub that ignores steps."""
     return boot(demo, steps=False)
 
 
 @pytest.fixture(scope="session")
 def ail2(programs: Callable[..., Program]) -> bool:
-    """Whether the machine grants LPCR[AIL]=2: QEMU 7.2 does, QEMU 10 does not."""
+    """Whether the guest can set LPCR[AIL]=2: QEMU 7.2 lets it, QEMU 10 does not."""
     program = programs("demo", endian="be", ail=2)
     arguments = ("-ex", "tbreak main", "-ex", "continue", "-ex", "kill", str(program.elf))
     with Qemu(["-bios", str(program.image)], steps=True) as guest:
@@ -123,7 +123,7 @@ def ail2(programs: Callable[..., Program]) -> bool:
 
 @pytest.fixture
 def variant_runs(request: pytest.FixtureRequest, variant: dict[str, Any]) -> None:
-    """Leave a test out, with the reason, where the machine cannot be as its variant wants it."""
+    """Skip a test, with the reason, where this QEMU cannot run its variant of the program."""
     if variant.get("ail") == 2 and not request.getfixturevalue("ail2"):
         pytest.skip("this QEMU's H_SET_MODE refuses LPCR[AIL]=2")
 
@@ -132,7 +132,7 @@ def variant_runs(request: pytest.FixtureRequest, variant: dict[str, Any]) -> Non
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, Any, Any]:
-    """A failed test says where its transcripts and remote logs are (pytest keeps them)."""
+    """Report where a failed test's transcripts and remote logs are (pytest keeps them)."""
     report: Any = yield
     directory = getattr(item, "funcargs", {}).get("tmp_path")
     if call.when == "call" and report.failed and isinstance(directory, Path):

@@ -1,25 +1,26 @@
 # SPDX-License-Identifier: MIT
 """python3 -m tests.step_cost: what a step costs in our Python and in packets, without gdb and QEMU.
 
-Each case is run on the simulated machine (tests/unit/machine.py).  With `--tree PATH` the product
-of another checkout is measured in the same run, in turn with this one; the last columns compare.
+Each case is run on the simulated machine (tests/unit/machine.py).  `--tree PATH` also measures the
+product of another checkout, in turn with this one in the same run; the last columns compare both.
 
 The columns are per step:
   packets    sent to the stub.
-  exchanges  how often the stub was waited for: a burst counts as one.
-  calls      of Python functions, and `bytecodes` executed.  These two are exact, so a difference is
-             one of the code.  They do not see what time a C function takes.
-  us         microseconds of our Python.  A case is repeated with the same steps; of each step the
-             shortest time counts, so what else the machine does matters little.
+  exchanges  how often the engine waited for the stub: a burst counts as one.
+  calls      of Python functions, and `bytecodes` executed.  Both are exact, so a difference comes
+             from the code.  They do not show the time that a C function takes.
+  us         microseconds of our Python.  A case is repeated with the same steps.  Of each step the
+             shortest time counts, so other load of this machine matters little.
 
-The time, the calls and the bytecodes are without those of the simulated machine.
+The time, the calls and the bytecodes do not include those of the simulated machine.
 
-Each round measures a tree in a new process, as the places of things in memory make a difference of
-some percent from one process to the next.  Of equal trees, on a busy machine with two CPUs, the
-median of the rounds' ratios was within 1.5 percent, the ratio of the shortest times within 3.5.
+Each round measures a tree in a new process, because the places of things in memory make a
+difference of some percent from one process to the next.  Of equal trees, on a busy machine with two
+CPUs, the median of the rounds' ratios was within 1.5 percent, the ratio of the shortest times
+within 3.5.
 
-That process runs this file, also for another tree, so it must not import the product but by
-`_find`; what depends on the product's interface is in `_Adapter`.
+That process runs this file, also for another tree.  So this file must import the product by `_find`
+only.  What depends on the product's interface is in `_Adapter`.
 """
 
 from __future__ import annotations
@@ -44,10 +45,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PRODUCT = "gdb_ppc_sstep"
 
 WARM = 8
-"""Steps before those that are measured: what only the first ones cost is left out."""
+"""Steps before those that are measured; they take the costs that only the first steps have."""
 
 BATCHES = 5
-"""How often the steps of a case are repeated in one process."""
+"""How often one process repeats the steps of a case."""
 
 ROUNDS = 15
 STEPS = 64
@@ -58,10 +59,11 @@ STEP = b"vCont;s:p1.1;c:p1.-1"
 class Case(NamedTuple):
     """What is stepped, and how.
 
-    defers: as the layer does it, or else everything is undone at once.  ahead: with `defers`, as in
-    the middle of one command (`stepi N`), where the next step is armed ahead; else as at its end,
-    where gdb asks for all registers.  words: the names of `_code`'s instructions, again and again;
-    with `ranges` one `vCont;r` runs all of them.  breakpoints: how many gdb has planted elsewhere.
+    defers: whether steps are undone later, as in the layer, or at once.  ahead: with `defers`,
+    whether the next step is armed ahead, as in the middle of `stepi N`; else gdb asks for all
+    registers, as at the command's end.  words: names of `_code`'s instructions, which the program
+    repeats.  ranges: whether one `vCont;r` runs all of them.  breakpoints: how many gdb has planted
+    elsewhere.
     """
 
     name: str
@@ -74,7 +76,7 @@ class Case(NamedTuple):
 
 
 LOOP = ("li", "mtctr", "addi", "bdnz")
-"""Two instructions, and a loop of two that is run three times."""
+"""Two instructions, and a loop of two instructions that runs three times."""
 
 CASES = (
     Case("stepi, undone at once", defers=False),
@@ -92,10 +94,10 @@ CASES = (
 
 
 class Cost(NamedTuple):
-    """What the measured steps of one case cost, all together but for the times.
+    """What the measured steps of one case cost together.
 
-    times: nanoseconds of each step, the shortest of all repetitions.  rounds: of each process the
-    same, summed up.
+    times: nanoseconds of each step, the shortest of all repetitions.  rounds: for each process, the
+    sum of the shortest times of its steps.
     """
 
     packets: int
@@ -107,7 +109,7 @@ class Cost(NamedTuple):
 
     @property
     def microseconds(self) -> float:
-        """Of one step."""
+        """The time of one step, on average."""
         return sum(self.times) / len(self.times) / 1000
 
 
@@ -115,7 +117,7 @@ class Cost(NamedTuple):
 
 
 def _find(name: str, *places: str) -> Any:
-    """What a tree's product defines under a name, in a module or in any of a package's; or None."""
+    """What a tree's product defines under a name, in these modules or packages; None: nothing."""
     for place in places:
         try:
             found = importlib.import_module(f"{PRODUCT}.{place}")
@@ -138,7 +140,10 @@ def _needed(name: str, *places: str) -> Any:
 
 
 class _MeasuredLink:
-    """A link that counts packets, and leaves the time in it, and its calls, out of what counts."""
+    """A link that counts packets, and that measures the time in the link, to be subtracted.
+
+    inside: whether the simulated machine runs now; the calls in it do not count.
+    """
 
     def __init__(self, link: Any) -> None:
         self._link = link
@@ -178,9 +183,9 @@ class _MeasuredLink:
 
 
 class _Adapter:
-    """The product of a tree, as it is now or as it was at d0e66ec, on a machine.
+    """The product of a tree with a machine: the interface of today, or that of commit d0e66ec.
 
-    A new interface is tried first, and then the old one.
+    It tries each new interface first, and then the old one.
     """
 
     def __init__(self, case: Case, machine: Any, link: _MeasuredLink) -> None:
@@ -229,7 +234,7 @@ class _Adapter:
         return engine
 
     def stepping(self) -> Callable[[Any], Any]:
-        """What does a step that is asked for, and then what the layer does; it returns the stop."""
+        """A function that does a step and then what the layer does; it returns the stop."""
         engine, prefetch, ahead = self.engine, self.prefetch, self.case.ahead
 
         def at_once(request: Any) -> Any:
@@ -256,7 +261,7 @@ class _Adapter:
         return at_once_old if self.old else at_once
 
     def quiesce(self) -> None:
-        """The guest is left as it is to others."""
+        """Have the engine leave the guest as another client may see it."""
         if hasattr(self.engine, "quiesce"):
             self.engine.quiesce()
         else:
@@ -264,7 +269,7 @@ class _Adapter:
 
 
 def _code(m: Any, names: Sequence[str]) -> list[int]:
-    """Words for the simulated machine."""
+    """The words of these instructions, for the simulated machine."""
     words = {
         "addi": m.addi(4, 4, 1),
         "nop": m.NOP,
@@ -277,7 +282,7 @@ def _code(m: Any, names: Sequence[str]) -> list[int]:
 
 
 class _Batch:
-    """One run of a case's steps, from a new machine on."""
+    """One run of a case's steps, on a new machine."""
 
     def __init__(self, case: Case, steps: int) -> None:
         m = importlib.import_module("tests.unit.machine")
@@ -303,13 +308,13 @@ class _Batch:
         self.link.packets = self.link.exchanges = 0
 
     def _check(self) -> None:
-        """What is fast because it does not step must not count: the guest is where it should be."""
+        """Assert that the guest is where the steps lead: what is fast by not stepping fails."""
         self._adapter.quiesce()
         assert self._machine.cpu["pc"] == self._end, hex(self._machine.cpu["pc"])
         assert not {at for at in self._machine.planted if at < 0xC000000000100000}
 
     def times(self) -> list[int]:
-        """Nanoseconds of each step."""
+        """Do the steps.  Returns the nanoseconds of each."""
         step, link, times = self._step, self.link, list[int]()
         for request in self._requests:
             link.nanoseconds = 0
@@ -322,7 +327,7 @@ class _Batch:
         return times
 
     def counts(self) -> tuple[int, int]:
-        """Calls and bytecodes of all steps, without those of this file and behind the link."""
+        """Do the steps.  Returns their calls and bytecodes, but for this file's and the link's."""
         calls = bytecodes = 0
 
         def within(_frame: FrameType, event: str, _argument: Any) -> Any:
@@ -350,7 +355,7 @@ class _Batch:
 
 def _measured(case: Case, steps: int, *, count: bool) -> dict[str, Any]:
     counted = _Batch(case, steps)
-    # Also without being counted: caches are filled then.
+    # Without `count` the steps are run as well, to fill the caches.
     calls, bytecodes = counted.counts() if count else (len(counted.times()), 0)
     shortest: list[int] = []
     for _ in range(BATCHES):
@@ -368,7 +373,7 @@ def _measured(case: Case, steps: int, *, count: bool) -> dict[str, Any]:
 
 
 def _work(tree: str) -> None:
-    """Answer each line, [case, steps, count], with its measurements, until there is none."""
+    """Measure for the parent: answer each line of stdin, [case, steps, count], with a line."""
     sys.path[0] = tree
     product = importlib.import_module(PRODUCT).__file__
     assert product is not None and Path(product).is_relative_to(tree), product
@@ -378,14 +383,14 @@ def _work(tree: str) -> None:
         print(json.dumps(_measured(CASES[number], steps, count=count)), flush=True)
 
 
-# -- what starts these
+# -- in the process that starts these
 
 
 class _Worker:
     """A process that measures one tree."""
 
     def __init__(self, tree: Path) -> None:
-        # Nothing is written to the tree, and sets are the same in all processes.
+        # Python writes nothing to the tree, and sets have the same order in all processes.
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
         self._process = subprocess.Popen(
             [sys.executable, __file__, "--worker", str(tree)],
@@ -403,7 +408,7 @@ class _Worker:
         self._process.communicate()
 
     def measured(self, number: int, steps: int, *, count: bool) -> dict[str, Any]:
-        """What a case costs in this process.  RuntimeError if it failed (stderr says why)."""
+        """The costs of a case in this process.  RuntimeError: it failed (its stderr says why)."""
         assert self._process.stdin is not None and self._process.stdout is not None
         print(json.dumps([number, steps, count]), file=self._process.stdin, flush=True)
         line = self._process.stdout.readline()
@@ -423,7 +428,10 @@ def _merged(one: Cost | None, measured: dict[str, Any]) -> Cost:
 
 
 def measure(trees: Sequence[Path], rounds: int, steps: int) -> list[dict[str, Cost]]:
-    """The costs of each tree, by the names of cases; so many steps are measured of each."""
+    """Measure all cases on each tree.  Returns the costs of each tree, by the names of cases.
+
+    rounds: processes per tree.  steps: how many steps of each case are measured.
+    """
     costs: list[dict[str, Cost]] = [{} for _ in trees]
     for turn in range(rounds):
         with ExitStack() as stack:
@@ -437,7 +445,7 @@ def measure(trees: Sequence[Path], rounds: int, steps: int) -> list[dict[str, Co
 
 
 def table(costs: Sequence[dict[str, Cost]], steps: int) -> Iterator[str]:
-    """Lines; of two trees the second is the one compared with."""
+    """The lines of the table; of two trees the second is the one to compare with."""
     columns = ("packets", "exchanges", "calls", "bytecodes", "us")
     head = "".join(f"{name:>11}" for name in columns)
     both = f"{'us then':>11}{'us ratio':>10}{'rounds':>8}{'bytecodes':>11}{'packets':>9}"
@@ -457,7 +465,7 @@ def table(costs: Sequence[dict[str, Cost]], steps: int) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the table."""
+    """Measure and print the table."""
     parser = argparse.ArgumentParser(
         prog="python3 -m tests.step_cost",
         description="What a step costs in Python and in packets, on the simulated machine.",

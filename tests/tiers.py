@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""The tiers of the tests: which test is of which, which are run, and what each has come to.
+"""The tiers of the tests: which tests each has, which tiers are run, and the results of each.
 
 A pytest plugin, with four options that tests/run uses:
 
-  --tiers=A,B   only tests of these tiers
-  --each-tier   it is a failure if one of them has run no test
-  --quick       of the tests that QUICK names only the cases that it keeps (and of each property
-                fewer examples: tests/conftest.py)
-  --skips=FILE  write why tests were skipped there, a line `TIER: REASON` for each reason
+  --tiers=A,B   run only the tests of these tiers
+  --each-tier   the run fails if one of these tiers has no test that passed
+  --quick       of the tests named in QUICK run only the cases that it keeps (tests/conftest.py also
+                tries fewer examples of each property)
+  --skips=FILE  write to FILE why tests were skipped, a line `TIER: REASON` for each reason
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from pathlib import Path
 import pytest
 
 MARKED = ("clients", "lldb", "kvm", "linux", "bare")
-"""Tiers that a test is of by the mark of that name, the first that it has; else `unit`."""
+"""The tiers that a mark of the same name puts a test in; the first of them counts.  A test without
+such a mark is of the tier `unit`.
+"""
 
 SYSTEM = "tests/system/"
 QUICK: dict[str, tuple[str, ...]] = {
@@ -31,6 +33,7 @@ QUICK: dict[str, tuple[str, ...]] = {
     "test_instructions.py::test_every_case": ("endian=be-ail=3",),
     "test_instructions.py::test_faults_stop_at_their_vector": ("endian=be-ail=3-$old]",),
     "test_mi.py::test_records": ("eclipse", "console-sync"),
+    "test_package.py::": (),
     "test_packet_faults.py::": (),
     "test_random_walks.py::test_walk": ("1",),
     "test_run_control.py::test_transcript": ("wire-endian=be-opt=O0", "commands-endian=le-opt=O2"),
@@ -44,14 +47,15 @@ QUICK: dict[str, tuple[str, ...]] = {
     "test_watch_steps.py::test_every_access": ("endian=be",),
     "test_watch_steps.py::test_run_control": ("endian=le",),
 }
-"""What --quick leaves out of tests/system: tests that take long, by how their names begin.  Of each
-it keeps the cases whose parameters begin as given here; with none it keeps nothing of the test."""
+"""Tests of tests/system that take long, for --quick: the beginning of a test's name -> the
+beginnings of the parameters of the cases that --quick keeps.  With none it keeps no case.
+"""
 
 
 def tier_of(item: pytest.Item) -> str:
     """The tier of a test.
 
-    By its marks alone: among its keywords are the names of the folders that it is in.
+    Only its marks count: its keywords also include the names of the folders that it is in.
     """
     marks = {mark.name for mark in item.iter_markers()}
     return next((tier for tier in MARKED if tier in marks), "unit")
@@ -65,7 +69,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def _tiers(config: pytest.Config) -> list[str]:
-    """Those that were asked for."""
+    """The tiers that the option --tiers names; all tiers without it."""
     given: str | None = config.getoption("tiers")
     return given.split(",") if given else [*MARKED, "unit"]
 
@@ -79,7 +83,7 @@ def _left_out_of_quick(item: pytest.Item) -> bool:
 
 
 def _stale(items: list[pytest.Item]) -> list[str]:
-    """What QUICK says and no test fits."""
+    """The entries of QUICK that fit no test."""
     names = [item.nodeid.removeprefix(SYSTEM) for item in items]
     cases = [tuple(name.partition("[")[::2]) for name in names]
     return [
@@ -98,15 +102,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     wanted, left_out = [], []
     for item in items:
         tier = tier_of(item)
-        item.user_properties.append(("tier", tier))  # which its reports have as well
+        if tier == "unit" and item.nodeid.startswith(SYSTEM):
+            raise pytest.UsageError(f"{item.nodeid} has the mark of no tier, see {__file__}")
+        item.user_properties.append(("tier", tier))  # the test's reports have it as well
         if tier not in tiers or (quick and _left_out_of_quick(item)):
             left_out.append(item)
             continue
         wanted.append(item)
         if tier == "unit":
             continue
-        item.add_marker("no_cover")  # what is measured is what the unit tests reach
-        if tier == "kvm":  # in one worker: the emulated host boots once, and is one load of two
+        item.add_marker("no_cover")  # the coverage is that of the unit tests alone
+        if tier == "kvm":  # in one worker: the emulated host boots once, and never runs twice
             item.add_marker(pytest.mark.xdist_group("kvm"))
     if left_out:
         config.hook.pytest_deselected(items=left_out)
@@ -118,7 +124,7 @@ def _reported_tier(report: pytest.TestReport) -> str:
 
 
 def _results(reporter: pytest.TerminalReporter) -> dict[str, Counter[str]]:
-    """By tier, how many tests have passed, failed and so on."""
+    """How many tests of each tier have passed, failed and so on."""
     found: dict[str, Counter[str]] = {}
     for outcome in ("passed", "failed", "error", "skipped"):
         for report in reporter.stats.get(outcome, []):
@@ -128,7 +134,7 @@ def _results(reporter: pytest.TerminalReporter) -> dict[str, Counter[str]]:
 
 
 def _skips(reporter: pytest.TerminalReporter) -> list[str]:
-    """Why tests were skipped, by their tiers; each reason once."""
+    """The reasons for which tests were skipped, with their tier, each reason once."""
     found = []
     for report in reporter.stats.get("skipped", []):
         if isinstance(report, pytest.TestReport) and isinstance(report.longrepr, tuple):
@@ -139,7 +145,7 @@ def _skips(reporter: pytest.TerminalReporter) -> list[str]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Where nothing else has failed, a tier without a result has."""
+    """With --each-tier, fail the run if a tier has no test that passed, even if nothing failed."""
     config = session.config
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if exitstatus or reporter is None or not config.getoption("each_tier"):

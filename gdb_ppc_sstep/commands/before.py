@@ -17,11 +17,11 @@ _actions: dict[str, list[Action]] = {}
 
 
 class _Before(gdb.Command):
-    """What the hooks of the ppc64 single-step extension call.
-
+    """Do what the ppc64 single-step extension does before a command of gdb's.
     Usage: maintenance ppc-sstep COMMAND
 
-    A hook of your own for COMMAND is left alone; it may call this."""
+    The extension's hooks call this.  It leaves a hook of your own for COMMAND alone;
+    that one may call this too."""
 
     def __init__(self) -> None:
         super().__init__("maintenance ppc-sstep", gdb.COMMAND_MAINTENANCE)

@@ -8,15 +8,15 @@ flushed (`view`), and gdb is made to report the stop (`report`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import gdb
 
-from ..engine import report as engine_report
 from ..engine.engine import Engine
 from ..engine.release import NOT_HOME, RELEASE_TIME
+from ..engine.report import Teller, leftovers
 from ..engine.temporary import Undo
 from ..errors import SstepError
 from ..options import Options
@@ -27,7 +27,7 @@ from ..rsp.resume import Action, Resume, StopReply
 from ..stub.introduce import introduce
 from . import placed, watches
 from .guards import Guards
-from .link import GdbLink, interrupt_pending, interrupts_held, thread_id
+from .link import GdbLink, Log, interrupt_pending, interrupts_held, thread_id
 from .report import Reporter
 from .view import View, stopped_at
 from .watches import SoftwareOnly
@@ -54,12 +54,13 @@ class CommandsDoor:
     steps_by_commands = True
 
     def __init__(
-        self, connection: gdb.RemoteTargetConnection, log: Callable[[str], None], *, kvm: bool
+        self, connection: gdb.RemoteTargetConnection, log: Log, *, kvm: bool | None
     ) -> None:
-        """kvm: the stub is QEMU's with KVM.  SstepError if the guest cannot be stepped."""
+        """kvm: see `introduce`.  SstepError if the guest cannot be stepped."""
         self._log = log
+        link = GdbLink(connection, log)
         with interrupts_held():
-            self._stub = stub = introduce(GdbLink(connection, log), kvm=kvm)
+            self._stub = stub = introduce(link, kvm=kvm)
         self._breakpoints = GdbBreakpoints()
         self._engine = Engine(
             stub,
@@ -67,6 +68,7 @@ class CommandsDoor:
             breakpoints=self._breakpoints,
             undo=Undo.KEEP_PLANTED,
         )
+        self._teller = Teller(self._engine, stub, link.recent, lambda: link.sent)
         self._view = View(stub, self._engine.quiesce)
         self.guards = Guards(self)
         self._software_only = SoftwareOnly()
@@ -88,18 +90,28 @@ class CommandsDoor:
     def apply(self, options: Options, *, debug: bool, debug_file: str) -> None:
         """See `Door`.  The log is of who made the door."""
         self._engine.apply(options)
+        self._teller.apply(options)
 
     def status(self, *, active: bool) -> dict[str, Any]:
         """See `Door`."""
         with self.behind_gdb():
-            return engine_report.status(self._engine, self._stub, active=active)
+            return self._teller.status(active=active)
+
+    def report(self, *, active: bool) -> dict[str, Any]:
+        """See `Door`."""
+        with self.behind_gdb():
+            return self._teller.report(active=active)
+
+    def log_end(self) -> str:
+        """See `Door`.  The log is of who made the door."""
+        return ""
 
     def leftovers(self, known: str, *, clean: bool) -> list[dict[str, Any]]:
         """See `Door`."""
         with self.behind_gdb():
             if clean:
                 self._view.moved()
-            return engine_report.leftovers(self._engine, known, clean=clean)
+            return leftovers(self._engine, known, clean=clean)
 
     def expect_lines(self, thread: bytes, stretches: Sequence[Stretch]) -> None:
         """See `Door`.  It steps by lines itself."""
@@ -146,6 +158,10 @@ class CommandsDoor:
         """See `Door`.  gdb is what would be killed."""
         return ""
 
+    def last(self) -> dict[str, Any]:
+        """See `Door`."""
+        return self._teller.without_asking()
+
     # -- behind gdb's back
 
     @contextmanager
@@ -185,7 +201,8 @@ class CommandsDoor:
 
         Interrupted, UnrequestedStop, SstepError: the guest is where it was.
         """
-        outcome = self._engine.resume(self._alone(b"s"))
+        with self._teller.paced():
+            outcome = self._engine.resume(self._alone(b"s"))
         self._arrived(outcome.stop)
         return outcome.instruction
 
@@ -196,7 +213,8 @@ class CommandsDoor:
         """
         request = self._alone(b"c")
         self._view.shorten_remotetimeout()
-        stop = self._engine.run_range(request, start, end, stops, into_calls=False)
+        with self._teller.paced():
+            stop = self._engine.run_range(request, start, end, stops, into_calls=False)
         if stop is None:
             return False
         self._arrived(stop)
@@ -207,7 +225,8 @@ class CommandsDoor:
 
         How many it has executed, 0 where it is to be stepped.  Else see `run_range`.
         """
-        done = self._engine.straight(self._alone(b"c"), limit, stops)
+        with self._teller.paced():
+            done = self._engine.straight(self._alone(b"c"), limit, stops)
         if done is None:
             return 0
         self._arrived(done[0])
@@ -216,8 +235,7 @@ class CommandsDoor:
     def run_to(self, stops: tuple[int, ...]) -> None:
         """Run to one of these addresses, with the threads that gdb would run as well."""
         self._view.moved()
-        locked = gdb.parameter("scheduler-locking") in ("on", "step")
-        thread = self._stub.thread
+        thread, locked = self._stub.thread, gdb.parameter("scheduler-locking") in ("on", "step")
         action = Action(b"c", b"", thread if locked else None)
         self._view.shorten_remotetimeout()
         self._arrived(self._engine.run_to(Resume((action,)), stops), thread)

@@ -2,8 +2,9 @@
 """gdb's own connection as the engine's `Link`: the carrier of the commands door.
 
 `gdb.RemoteTargetConnection.send_packet` waits for one reply, and "remotetimeout" seconds for it;
-then gdb sends a NAK, by which QEMU stops a guest that runs (gdbstub.c gdb_read_byte), and that stop
-is the reply.
+then gdb sends a NAK, by which QEMU stops a guest that runs (gdbstub.c gdb_read_byte).  Up to QEMU
+8.1 that stop is the reply.  Later versions tell such a stop only to a client that has sent a
+Ctrl-C: no reply comes, and gdb gives up when it has waited and sent a NAK three times.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ import gdb
 
 from ..errors import StubGone, StubRefused
 from ..rsp.resume import StopReply, is_final
+from ..stub.recent import RecentPackets
+
+Log = Callable[[str], None]
 
 _INTERRUPT = {signal.SIGINT}
 
@@ -40,20 +44,28 @@ def interrupt_pending() -> bool:
 
 
 class GdbLink:
-    """A `stub.Link` over one of gdb's connections.  log: takes a line about each packet."""
+    """A `stub.Link` over one of gdb's connections.  log: takes a line about each packet.
 
-    def __init__(self, connection: gdb.RemoteTargetConnection, log: Callable[[str], None]) -> None:
+    sent: how many packets were sent by it.  recent: the last of them, and their replies.
+    """
+
+    def __init__(self, connection: gdb.RemoteTargetConnection, log: Log) -> None:
         self._connection = connection
         self._log = log
+        self.sent = 0
+        self.recent = RecentPackets()
 
     def call(self, payload: bytes) -> bytes:
         """See `stub.Link`."""
+        self.sent += 1
+        self.recent.note("stub <- ", payload)
         self._log(f"stub <- {payload.decode('latin-1')}")
         try:
             # The stubs of the types package say bytes; None is an empty reply.
             reply: bytes | None = self._connection.send_packet(payload)
         except (gdb.error, RuntimeError) as error:
             raise StubGone(str(error)) from error
+        self.recent.note("stub -> ", reply or b"")
         self._log(f"stub -> {(reply or b'').decode('latin-1')}")
         return reply or b""
 
@@ -66,14 +78,28 @@ class GdbLink:
         """See `stub.Link`.  Ctrl-C is noticed when gdb's patience with the reply ends."""
         while True:
             start = time.monotonic()
-            reply = self.call(payload)
-            if not is_final(reply):
-                raise StubRefused(f"the stub answered {reply[:20]!r} to a request to run")
             patience = gdb.parameter("remotetimeout")
             assert isinstance(patience, int)
+            try:
+                reply = self.call(payload)
+            except StubGone:
+                if time.monotonic() - start < patience:
+                    raise
+                reply = self._stopped_by_gdb()
+            if not is_final(reply):
+                raise StubRefused(f"the stub answered {reply[:20]!r} to a request to run")
             by_gdb = time.monotonic() - start > 0.9 * patience and not self.interrupted()
             if StopReply.parse(reply).signal != signal.SIGINT or not by_gdb:
                 return reply
+
+    def _stopped_by_gdb(self) -> bytes:
+        """The stop reply for a guest that gdb's NAK has stopped without one.
+
+        StubGone: the stub does not answer.
+        """
+        current = self.call(b"qC")
+        thread = b"thread:%s;" % current[2:] if current.startswith(b"QC") else b""
+        return b"T%02x" % signal.SIGINT + thread
 
     def interrupted(self) -> bool:
         """See `stub.Link`."""

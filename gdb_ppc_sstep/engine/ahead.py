@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The next step of the same command, begun while gdb is busy with the stop."""
+"""Begins the next step of the same command while gdb is busy with the stop."""
 
 from __future__ import annotations
 
@@ -46,22 +46,22 @@ class Ahead:
         if action is None or action.verb != b"s" or action.thread != self._stub.thread:
             return
         if self._watching.over is not None:
-            return  # gdb goes on by something else
+            return  # gdb is only stepping over an access: it will ask for something else
         if self._ledger.redo:
-            return  # registers are not yet as the step has them
+            return  # the stub has refused writes: the registers are not yet those after the step
         try:
             if self._gdbs.code_at(self._stub.read("pc")):
-                return  # gdb will have it out of the way first
+                return  # gdb will remove this breakpoint before it asks for the step
             step = self._planner.plan_ahead(request, action.thread)
             if arm and self._undo is Undo.DEFER:
                 self._arm(step)
         except StubGone:
             raise
         except SstepError as error:
-            self._log("not prepared: {}", error)  # the step itself says so again
+            self._log("not prepared: {}", error)  # the step itself will raise it again
 
     def _arm(self, step: Step) -> None:
-        """Change the MSR for a step; what takes that back is deferred."""
+        """Write the MSR for a step now, and defer the write that undoes it."""
         armed, target, stub = step.target.armed, step.target, self._stub
         if armed is None or armed.vector is None or step.blocking:
             return

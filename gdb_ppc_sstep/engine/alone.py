@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""A thread that stands still is given other registers for a moment, to see or execute code.
+"""Gives a thread that stands still other registers for a moment, to see or execute code.
 
-It executes a few instructions of the guest's own; nothing is written to memory for it.  It is how
-what the stub does not give is had: an mfspr (`borrowed`), a hypercall (`hypercall`), a load that
-shows whether DAWR works (`dawr`).
+The thread executes a few instructions of the guest's own; nothing is written to memory for it.  So
+we get what the stub does not give: by an mfspr (`borrowed`), by a hypercall (`hypercall`), by a
+load that shows whether DAWR works (`dawr`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .temporary import TemporaryBreakpoints
 
 
 class Alone:
-    """Of one stub."""
+    """Lends registers to the threads of one stub, and puts the thread's own back."""
 
     def __init__(
         self,
@@ -47,16 +47,17 @@ class Alone:
         changes: Iterable[str] = (),
         optional: tuple[int, ...] = (),
     ) -> Iterator[int]:
-        """Have the selected thread run from one place until one of `ends`; gives which.
+        """Have the selected thread run alone from one address until one of `ends`; yields which.
 
-        registers: what is put there before, pc and msr among them; of msr without EE, SE and BE.
-        changes: others that the code changes.  Behind the block all of these are as they were.
-        optional: of the ends, those that the stub may refuse.  StubRefused: the thread does not
-        come there, or the stub refuses; Unsettled: to put back what was changed.
+        registers: the values to put there before, pc and msr among them; EE, SE and BE of msr are
+        cleared.  changes: other registers that the code changes.  After the block all of these are
+        as they were.  optional: those of `ends` at which the stub may refuse a breakpoint.
+        StubRefused: the thread does not arrive there, or the stub refuses; Unsettled: the stub
+        refuses to put registers back.
         """
         stub, thread = self._stub, self._stub.thread
         start = registers["pc"]
-        # pc is changed first and put back last: who is killed meanwhile is known by it.
+        # pc is changed first and put back last: by it `salvage` knows what a killed session did.
         names = [name for name in dict.fromkeys((*registers, *changes)) if name != "pc"]
         kept = tuple((name, stub.read(name)) for name in (*names, "pc"))
         quiet = registers["msr"] & ~(msr.EE | msr.SE | msr.BE)
@@ -70,7 +71,7 @@ class Alone:
             must = tuple(one for one in ends if one not in optional)
             with self._temporary.lifted(gdbs), self._temporary.planted(must, optional):
                 while stub.read("pc") == start:
-                    stub.run(only(thread))  # a Ctrl-C may come before it is executed
+                    stub.run(only(thread))  # again if a Ctrl-C stops it before the instruction
                     stub.select(thread)
             arrived = stub.read("pc")
             if arrived not in ends:
@@ -83,7 +84,7 @@ class Alone:
 
     @contextmanager
     def seeing(self, state: int) -> Iterator[None]:
-        """The selected thread has the MSR `state` as far as that says what memory is seen."""
+        """Within the block, the selected thread sees memory as with the MSR `state`."""
         own = self._stub.read("msr")
         seen = own & ~msr.VIEW | state & msr.VIEW
         if seen == own:
@@ -99,15 +100,16 @@ class Alone:
             self._end(lent)
 
     def put(self, thread: bytes | None, registers: Mapping[str, int], place: int) -> None:
-        """Have a thread, which is selected, go on with other registers than at `place`, where it
-        stands: pc is the last of them.
+        """Write registers of `thread`, which is selected and stands at `place`; pc is last.
+
+        They are in the ledger first, so that what is still to be written outlives a killed session.
         """
         lent = Lent(thread, tuple(registers.items()), (place,))
         self._lend(lent)
         self._end(lent)
 
     def give_back(self, lent: Lent) -> None:
-        """Put back what is not as it was.  StubRefused: it is to be done again."""
+        """Write a thread's own registers back.  StubRefused: that is to be done again."""
         self._stub.select(lent.thread)
         for name, before in lent.registers:
             self._stub.write(name, before)
@@ -115,13 +117,13 @@ class Alone:
         self._given_back(lent, True)
 
     def _end(self, lent: Lent) -> None:
-        """Unsettled: it cannot be given back."""
+        """Write a thread's own registers back, in two tries.  Unsettled: the stub refuses."""
         with suppress(StubGone):
             try:
                 self.give_back(lent)
                 return
             except StubRefused:
-                pass  # once more
+                pass  # it is tried once more
             try:
                 self.give_back(lent)
             except StubRefused as refused:

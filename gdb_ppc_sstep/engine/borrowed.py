@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Registers that the stub withholds, by an mfspr or mtspr that the guest's own code contains.
+"""Reads and writes registers that the stub withholds, by an mfspr or mtspr in the guest's own code.
 
 QEMU 7.2 gives SPRs of the first vCPU only (see `ppc.spr_code`, which knows such code).
 """
@@ -13,13 +13,13 @@ from .alone import Alone
 from .vectors import Vectors
 
 RETRY = 500
-"""After so many times that something was not found the guest's code is searched for it again."""
+"""How many times a missing instruction is taken for missing before the code is searched again."""
 
 _Key = tuple[str, bool, bool]  # the register, whether it is written, whether AIL relocates
 
 
 class BorrowedCode:
-    """What the guest's code can read and write for us."""
+    """Finds the instructions in the guest's code, and has the selected thread execute them."""
 
     def __init__(
         self,
@@ -31,15 +31,19 @@ class BorrowedCode:
         self._vectors = vectors
         self._alone = alone
         self._found: dict[_Key, SprAccess] = {}
-        self._missed: dict[_Key, int] = {}  # how often it is not to be searched for
+        self._missed: dict[_Key, int] = {}  # for how many more times it is not searched for
 
     def reaches_srrs(self) -> bool:
-        """Whether a handler's SRR0 and SRR1 can be read and SRR1 written, from code like this."""
+        """Whether SRR0 and SRR1 of a handler can be read, and SRR1 written, by such code."""
         wanted = (("srr0", False), ("srr1", False), ("srr1", True))
         return all(self.find(name, writes=writes) for name, writes in wanted)
 
     def find(self, name: str, *, writes: bool) -> SprAccess | None:
-        """An instruction that the selected thread can execute: mfspr, or mtspr if `writes`."""
+        """An instruction that the selected thread can execute: mfspr, or mtspr if `writes`.
+
+        None where there is none: in problem state, for other registers than SRR0 and SRR1, or if
+        the code at the vectors has none.
+        """
         if not self._stub.has(name) or name not in isa.SRR.values():
             return None
         state = self._stub.read("msr")
@@ -62,10 +66,10 @@ class BorrowedCode:
         return None
 
     def run(self, access: SprAccess, value: int | None = None) -> int:
-        """Have the selected thread execute this alone; what is in its general register then.
+        """Have the selected thread execute this alone; what its general register has then.
 
-        value: what is put there before, 64-bit unsigned.  All other registers stay as they are.
-        StubRefused: the thread does not execute it.
+        value: what is put into that register before, 64-bit unsigned.  All other registers stay as
+        they are.  StubRefused: the thread does not execute it.
         """
         register, state = access.register, self._stub.read("msr")
         before = self._stub.read(register) if value is None else value

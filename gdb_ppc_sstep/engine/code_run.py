@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Many instructions at once: code is run through to where control leaves it."""
+"""Runs through many instructions at once, to where control leaves the code."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from .vectors import Vectors
 
 
 class Ran(NamedTuple):
-    """What running through code has ended with.
+    """What running through code ended with.
 
-    stop: the stop for gdb.  executed: how many instructions were, where that is known.
-    stepped_alone: those of the range that have to be stepped by themselves.
+    stop: the stop for gdb.  executed: the number of instructions executed, None where it is not
+    known.  stepped_alone: the addresses in the range of those that have to be stepped by
+    themselves.
     """
 
     stop: StopReply
@@ -55,7 +56,7 @@ class CodeRun:
         self._interrupts = Interrupts.INTO
 
     def apply(self, options: Options) -> None:
-        """Run as the user wants it from now on."""
+        """Follow the user's options from the next run on."""
         self._interrupts = options.interrupts
 
     def run_range(
@@ -67,16 +68,16 @@ class CodeRun:
         *,
         into_calls: bool = True,
     ) -> Ran | None:
-        """Run through code from `start` to before `end`, to where it is left or must be stepped.
+        """Run through code from `start` to before `end`, until it is left or must be stepped.
 
-        stops: end as well where these are.  into_calls: else a call is stepped by itself.  None
-        where the thread stands at such, or this code cannot be run through.  Unsettled: see
-        `Runner.run`.
+        stops: addresses at which to end as well.  into_calls: False if a call is to be stepped by
+        itself.  None: the thread stands where it must be stepped or is to end, or this code cannot
+        be run through.  Unsettled: see `Runner.run`.
         """
         stub, thread = self._stub, self._stub.thread
         stub.prefetch(("msr", "pc", "r1"))
         pc, frame = stub.read("pc"), self._vcpu.frame(whole=False)
-        count = -((start - end) // 4)  # `until` ends its range within the instruction at pc
+        count = -((start - end) // 4)  # rounded up: the range of `until` ends in the one at pc
         end = start + 4 * count
         if not (start <= pc < end and start % 4 == pc % 4 == 0 and count <= ranges.LONGEST):
             return None
@@ -101,6 +102,7 @@ class CodeRun:
             raise
         except StubRefused as refused:
             self._log("not run through: {}", refused)
+            self._runner.recover()  # it may have been what undoes the step before
             return None
 
     def _target(
@@ -114,7 +116,7 @@ class CodeRun:
         planted: tuple[int, ...],
         faults: tuple[int, ...],
     ) -> RangeTarget | None:
-        """Where it will stop; None where an interrupt vector is in the code."""
+        """The target of a run; None where an interrupt vector is in the code."""
         end = start + 4 * len(words)
         vector = self._vectors.at_stop()
         vectors = tuple(vector(offset, frame.state) for offset in faults)
@@ -128,15 +130,15 @@ class CodeRun:
             first, inside = isa.decode(words[(pc - start) // 4]), tuple(range(start, end, 4))
             masked = frame.state & ~msr.EE
             armed = Armed(thread, first, pc, frame.state, masked, 0, 0, None, inside + planted)
-            # Their handlers return to where they came from, and MSR[EE] must be right then.
+            # Handlers of these return to the code: we put MSR[EE] right in SRR1 at their vectors.
             transient = vectors if over else ()
         faults_that_end = () if over else vectors
         return RangeTarget(thread, start, end, planted, frame, armed, faults_that_end, transient)
 
     def straight(self, request: Resume, limit: int, stops: Collection[int]) -> Ran | None:
-        """Run through code that leads from one instruction to the next.
+        """Run through code of which each instruction leads to the next one.
 
-        limit: of how many at the most.  Else see `run_range`.
+        limit: the most instructions to run through.  For the rest see `run_range`.
         """
         stub = self._stub
         if limit < 2 or not self._vcpu.gives_srrs():
@@ -147,6 +149,7 @@ class CodeRun:
         try:
             words = stub.code(pc, count) if pc % 4 == 0 else ()
         except StubRefused:
+            self._runner.recover()
             return None
         count = ranges.straight(pc, words, state)
         ran = self.run_range(request, pc, pc + 4 * count, stops) if count > 1 else None
@@ -156,7 +159,7 @@ class CodeRun:
             return ran._replace(executed=0)
         arrived = stub.read("pc")
         executed = (arrived - pc) // 4
-        if not pc <= arrived <= pc + 4 * count:  # an interrupt, which one of them has taken
+        if not pc <= arrived <= pc + 4 * count:  # one of the instructions took an interrupt
             saved = self._vcpu.saved_by(arrived)
             executed = 1 if saved is None else (saved[0] - pc) // 4 + 1
         self._runner.count(executed - 1)

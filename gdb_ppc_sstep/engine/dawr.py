@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""DAWR0 and DAWRX0 of each vCPU: written, read, and proved to work.
+"""DAWR0 and DAWRX0 of each vCPU: reads and writes them, and proves that they work.
 
 A host may ignore them (POWER9 DD2.2 and older, where they are off): then they read back as they
-were written, and never match.  So that is tried: by the answer of the hypervisor where that sets
-them, else by a load of the guest's own that has to match.
+were written, and never match.  So we try: where the hypervisor writes them, its answer tells; else
+a vCPU executes a load of the guest's own that has to match.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LD, _LWZ = 58, 32
 
 
 class Dawr:
-    """Of the vCPUs of one guest."""
+    """Reads and writes DAWR0 and DAWRX0 of the vCPUs of one guest."""
 
     def __init__(
         self,
@@ -43,11 +43,11 @@ class Dawr:
         self._alone = alone
         self._hypercalls = hypercalls
         self._log = log
-        self._honours: dict[int, bool] = {}  # by the length of a window, whether the host does
+        self._honours: dict[int, bool] = {}  # by the length of a window, whether it was honoured
         self._giving: set[bytes | None] = set()  # threads whose DAWR the stub has given
 
     def given(self) -> Window | None:
-        """What the selected thread's are; None where the stub does not give them."""
+        """DAWR0 and DAWRX0 of the selected thread; None where the stub does not give them."""
         address = self._stub.read_optional("dawr0")
         control = self._stub.read_optional("dawrx0") if address is not None else None
         if address is None or control is None:
@@ -56,9 +56,9 @@ class Dawr:
         return Window(address, control)
 
     def write(self, window: Window, before: Window) -> None:
-        """Set those of the selected thread; before: what they are.
+        """Write DAWR0 and DAWRX0 of the selected thread.  before: their present values.
 
-        StubRefused: they cannot be set.
+        StubRefused: they cannot be written.
         """
         stub = self._stub
         if stub.thread in self._giving or self.given() is not None:
@@ -73,16 +73,16 @@ class Dawr:
             raise StubRefused(f"the hypervisor does not set DAWR0: it answers {result}")
 
     def known(self, window: Window) -> bool | None:
-        """Whether the host honours a window of such a length, None if that was not tried."""
+        """Whether the host honours a window as long as this one; None if that was not tried."""
         return self._honours.get(window.length)
 
     def prove(self, window: Window) -> bool:
-        """Whether the host honours a window of such a length, tried on the selected thread.
+        """Find out on the selected thread whether the host honours a window as long as this one.
 
         StubRefused: it cannot be tried here.
         """
         if self.given() is None:
-            self.write(dawr.OFF, dawr.OFF)  # the hypervisor says so itself
+            self.write(dawr.OFF, dawr.OFF)  # raises if the hypervisor answers that it has no DAWR
             honours = True
         else:
             honours = self._loads(window.length)
@@ -91,11 +91,10 @@ class Dawr:
         return honours
 
     def _loads(self, length: int) -> bool:
-        """Have the thread load a word of its code that is the last one in such a window; whether
-        that is a match.
+        """Whether a load from the last doubleword of a window of this length matches.
 
-        A window may be cut short: QEMU's emulation of POWER10 looks for its length elsewhere in
-        DAWRX0 (seen with QEMU 10.0).
+        The thread executes a load of its own code, from that code.  A window may be cut short:
+        QEMU's emulation of POWER10 looks for its length elsewhere in DAWRX0 (seen with QEMU 10.0).
         """
         stub = self._stub
         state, pc = stub.read("msr"), stub.read("pc")
@@ -103,8 +102,8 @@ class Dawr:
             raise StubRefused("the stub gives DAWRX0 and not DSISR")
         vector = self._vectors.at_stop()(dawr.DATA_STORAGE, state)
         if state & msr.PR:
-            # There interrupts cannot be held, and their handlers may run somebody else: in the
-            # kernel they can, and the vector's page has loads.
+            # In problem state interrupts cannot be held, and a handler may schedule another task.
+            # In the kernel they can, and the vector's page has loads.
             state, pc = msr.in_handler(state, vector) | msr.RI, vector
         with self._alone.seeing(state):
             load = self._a_load(pc, length)
@@ -133,8 +132,9 @@ class Dawr:
             return arrived == vector
 
     def _a_load(self, pc: int, length: int) -> tuple[int, int] | None:
-        """An `ld` or `lwz` with a base register of its own, in the page of pc, at which a window of
-        such a length may end.
+        """An `ld` or `lwz` in the page of pc, at whose address a window of this length may end.
+
+        Its base register is neither r0 nor its target.  Gives its address and word.
         """
         page = pc & -PAGE
         for block in range(page, page + PAGE, _BLOCK):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The engine's face: steps, and everything else that resumes the guest, on one stub."""
+"""The engine's face: what both doors call to step the guest of one stub and to resume it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .watchpoints import WatchRooms
 
 
 class Engine:
-    """Steps on one stub."""
+    """Steps the guest of one stub, and does everything else that resumes it."""
 
     def __init__(
         self,
@@ -46,10 +46,10 @@ class Engine:
         undo: Undo = Undo.AT_ONCE,
         tell: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """log: takes a line about each decision, as `str.format` does.  breakpoints: gdb's, as far
-        as the engine cannot see them come and go.  journal: told of the changes of ours that are
-        in the guest, before they are made and after they are undone.  tell: takes a line for the
-        user, while the guest runs for gdb.
+        """log: called for each decision with a format and its values, as `str.format` takes them.
+        breakpoints: gdb's, which the caller keeps up to date; the engine only looks at them.
+        journal: called with the changes of ours that are in the guest, before each is made and
+        after it is undone.  undo: when a step is undone.  tell: called with a line for the user.
         """
         gdbs = breakpoints if breakpoints is not None else GdbBreakpoints()
         self._stub = stub
@@ -95,7 +95,7 @@ class Engine:
         )
 
     def apply(self, options: Options) -> None:
-        """Step as the user wants it from now on."""
+        """Follow the user's options from the next step on."""
         self._vectors.set_ail(options.ail)
         self._planner.apply(options)
         self._code_run.apply(options)
@@ -106,14 +106,13 @@ class Engine:
 
     @property
     def steps(self) -> int:
-        """How many steps were done."""
+        """The number of steps that were done."""
         return self._runner.steps
 
     @property
     def outstanding(self) -> list[Armed]:
-        """Steps that were interrupted in a handler of the guest, which will return with MSR[SE]=1.
-
-        Their vectors are guarded whenever the guest runs.
+        """The armed steps whose Trace interrupt is still to come; between two resumes these are
+        steps that were interrupted in a handler of the guest, which will return with MSR[SE]=1.
         """
         return self._ledger.outstanding
 
@@ -124,35 +123,38 @@ class Engine:
 
     @property
     def unsettled(self) -> bool:
-        """Whether there is something for `recover` to do again."""
+        """Whether the stub has refused something that `recover` has to do again."""
         return bool(self._ledger.redo)
 
     @property
     def snapshot(self) -> Snapshot:
-        """Changes of ours that are still in the guest."""
+        """The changes of ours that are still in the guest."""
         return self._ledger.snapshot
 
     @property
     def watchpoints(self) -> str:
-        """How watchpoints are seen where the stub has none, in words; empty: there are none."""
+        """How watchpoints are seen, or would be, in words."""
         return self._watch.how
 
     def vectors(self) -> strategy.Vector:
-        """Where interrupts of the selected thread go.  SstepError where that is not known."""
+        """A function vector(offset, msr): where an interrupt of the selected thread arrives.
+
+        It raises SstepError where LPCR decides that, and neither the stub nor the user gives it.
+        """
         return self._vectors.at_stop()
 
     def relocation(self) -> msr.Relocation:
-        """LPCR[AIL] and the rules for it.  SstepError if it is not to be had."""
+        """LPCR[AIL] and the rules for it.  SstepError: neither the stub nor the user gives it."""
         return self._vectors.relocation()
 
     def landings(self) -> tuple[int, ...]:
-        """Where the next instruction of the selected thread may arrive, one after another."""
+        """The addresses at which the next instruction of the selected thread may arrive."""
         return self._planner.landings()
 
     # -- watchpoints
 
     def watch(self, payload: bytes, one: Breakpoint, *, inserts: bool) -> bytes:
-        """The reply to a `Z` or `z` packet of gdb's about a watchpoint."""
+        """Do what gdb's `Z` or `z` packet about the watchpoint `one` asks for; the reply."""
         return self._watch.watching.answer(payload, one, inserts=inserts)
 
     # -- resuming
@@ -160,9 +162,10 @@ class Engine:
     def resume(self, request: Resume, prefetch: tuple[bytes, ...] = ()) -> Outcome:
         """Do what a resume packet asks for, as a stub that can step does it.
 
-        prefetch: packets that the stub is asked at the stop, for others.  SstepError: nothing was
-        resumed, and the guest is as it was (in a range: as it was before the instruction that has
-        the error); but Unsettled: the guest has run, and `recover` is to be called.
+        prefetch: what gdb will probably ask after the stop, to be asked of the stub at once.
+        SstepError: nothing was resumed, and the guest is as it was (in a range: as it was before
+        the instruction that has the error); but Unsettled: the guest has run, and `recover` is to
+        be called.
         """
         self._prefetch.at_stop_for_others(prefetch)
         self._runner.recover()
@@ -178,29 +181,30 @@ class Engine:
         *,
         into_calls: bool = True,
     ) -> StopReply | None:
-        """See `CodeRun.run_range`; the stop."""
+        """See `CodeRun.run_range`; the stop for gdb."""
         ran = self._code_run.run_range(request, start, end, stops, into_calls=into_calls)
         return None if ran is None else ran.stop
 
     def straight(
         self, request: Resume, limit: int, stops: Collection[int]
     ) -> tuple[StopReply, int] | None:
-        """See `CodeRun.straight`; the stop, and how many instructions were executed."""
+        """See `CodeRun.straight`; the stop for gdb, and how many instructions were executed."""
         ran = self._code_run.straight(request, limit, stops)
         return None if ran is None else (ran.stop, ran.executed or 0)
 
     def run_to(self, request: Resume, stops: tuple[int, ...]) -> StopReply:
-        """Resume, with temporary breakpoints at `stops`; the stop, there or for another reason.
+        """Resume the guest, with temporary breakpoints at `stops`, until it stops for any reason.
 
         SstepError: nothing was resumed, and the guest is as it was.
         """
         return self._runner.run(request, PlacesTarget(stops))
 
     def hold_interrupts(self) -> None:
-        """Before somebody else resumes the selected thread alone, at a breakpoint: interrupts from
-        outside wait until `let_interrupts_come`, as their handlers may wait for another vCPU.
+        """Before gdb resumes the selected thread alone, at a breakpoint: clear its MSR[EE].
 
-        In problem state they cannot be held.  SstepError: nothing has changed.
+        So interrupts from outside, whose handlers may wait for another vCPU, wait for
+        `let_interrupts_come`.  In problem state they cannot be held.  SstepError: nothing has
+        changed.
         """
         state, pc = self._stub.read("msr"), self._stub.read("pc")
         if state & (msr.EE | msr.PR) == msr.EE:
@@ -210,7 +214,7 @@ class Engine:
             )
 
     def let_interrupts_come(self, thread: bytes | None) -> bool:
-        """At the stop after `hold_interrupts`, of this thread: whether any were held.
+        """At this thread's stop, put back MSR[EE] if `hold_interrupts` cleared it; returns whether.
 
         Unsettled: `recover` is to be called.
         """
@@ -220,8 +224,8 @@ class Engine:
         return True
 
     def collect_returned_step(self, thread: bytes | None) -> bool:
-        """At a breakpoint, where a thread has stopped that was resumed by somebody else: whether
-        only an interrupted step came home, and the guest is to run on.
+        """A thread that gdb itself resumed has stopped at a breakpoint: collect a step that came
+        home there.  Returns whether the stop was for nothing else, so that the guest is to run on.
         """
         try:
             return self._runner.settle_only(stopped(thread)) is None
@@ -232,28 +236,27 @@ class Engine:
     # -- between resumes
 
     def look_ahead(self, prefetch: tuple[bytes, ...] = ()) -> None:
-        """At a stop: ask at once for what gdb and the next step will ask for, if it is unknown."""
+        """At a stop, ask the stub at once for what gdb and the next step will ask for."""
         self._prefetch.look_ahead(prefetch)
 
     def prepare(self, request: Resume, *, arm: bool) -> None:
-        """After a step: plan what will be asked for next, if that is the same again.
+        """After a step, plan the next one while gdb is busy, in case gdb asks for the same again.
 
-        arm: the MSR is written for it as well, as far as that can be undone later (`Undo.DEFER`).
+        arm: also write the MSR for it, where that can be undone later (`Undo.DEFER`).
         """
         self._ahead.prepare(request, arm=arm)
 
     def recover(self) -> None:
-        """Do again what the stub has refused in the middle of a stop.  Unsettled: it still does."""
+        """Do again what the stub refused in the middle of a stop.  Unsettled: it still does."""
         self._runner.recover()
 
     def quiesce(self) -> None:
-        """Another client may look: remove temporary breakpoints, and send what is deferred."""
+        """Another client may look: remove our breakpoints, and send all deferred writes."""
         self._temporary.quiesce()
 
     def abandon(self) -> None:
-        """After an error that nobody expected: take back what is still in the guest.
-
-        What is known of it is then as good as the record of a session that was killed.
+        """After an exception that is a bug: undo what is still in the guest; if `recover` cannot,
+        by what is seen of it, as after a killed session.
         """
         self._planner.forget_ahead()
         try:
@@ -272,17 +275,17 @@ class Engine:
     # -- the end, and what others have left
 
     def release(self, going_on: Callable[[], bool]) -> bool:
-        """See `Release.release`."""
+        """Bring interrupted steps home before the stub is let go: see `Release.release`."""
         return self._release.release(going_on)
 
     def disown(self) -> None:
-        """From now on the guest is somebody else's."""
+        """Forget all changes: from now on the guest is somebody else's."""
         self._ledger.gone()
 
     def leftovers(self, known: Snapshot = ()) -> list[Leftover]:
-        """See `Salvage.leftovers`."""
+        """Find what a killed session has left in the guest: see `Salvage.leftovers`."""
         return self._salvage.leftovers(known)
 
     def clean(self, known: Snapshot = ()) -> list[Leftover]:
-        """See `Salvage.clean`."""
+        """Undo what a killed session has left in the guest: see `Salvage.clean`."""
         return self._salvage.clean(known)

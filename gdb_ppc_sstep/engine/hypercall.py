@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Hypercalls of the selected thread, by an `sc 1` that the guest's kernel has anyway.
 
-So a vCPU's own registers are set where the stub keeps them to itself (QEMU 7.2 gives SPRs of the
-first vCPU only): the hypervisor sets them, as if the guest had asked.
+They write registers of a vCPU that the stub does not give (QEMU 7.2 gives SPRs of the first vCPU
+only): the hypervisor writes them, as if the guest had asked.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from .past import Past
 SET_MODE = 0x31C
 """H_SET_MODE (Linux arch/powerpc/include/asm/hvcall.h); it takes flags, a resource, two values."""
 
-_UNRECOVERABLE = 256  # instructions of an interrupt's entry or exit
+_UNRECOVERABLE = 256  # instructions that an interrupt's entry or exit may have with MSR[RI]=0
 _BLOCK = 0x400
-_LONGEST = 0x4000000  # bytes of a kernel that are looked through
-_MOST_EMPTY = 256  # blocks without code: it is no kernel, or its end
+_LONGEST = 0x4000000  # bytes of a kernel that are searched
+_MOST_EMPTY = 256  # so many blocks without code are the kernel's end, or this is no kernel
 _VOLATILE = tuple(f"r{n}" for n in range(13))  # what a hypercall may change
 _CHANGED = (*_VOLATILE, "cr", "xer", "ctr", "lr")
 
 
 class Unsure(StubRefused):
-    """The stub has refused something when the call may have been made already."""
+    """The stub has refused something when the hypercall may have been made already."""
 
 
 class Hypercalls:
-    """Of one stub."""
+    """Makes hypercalls on the threads of one stub."""
 
     def __init__(self, stub: Stub, past: Past, alone: Alone) -> None:
         self._stub = stub
@@ -40,11 +40,11 @@ class Hypercalls:
         self._searched = False
 
     def call(self, number: int, *arguments: int) -> int:
-        """Make a hypercall; its result, signed.
+        """Make a hypercall; its result, signed 64-bit.
 
-        Where SRR0 and SRR1, which the call overwrites, still matter (MSR[RI]=0), the thread is
-        first let out of there, alone.  StubRefused: that does not go well, or the guest has no code
-        for the call; Unsure: it may have been made.
+        The call overwrites SRR0 and SRR1.  Where these still matter (MSR[RI]=0), the thread alone
+        is first stepped until they do not.  StubRefused: that does not go well, or the guest has no
+        code for the call; Unsure: the call may have been made.
         """
         stub = self._stub
         for _ in range(_UNRECOVERABLE):
@@ -61,7 +61,7 @@ class Hypercalls:
         call = self._find(state, through)
         if call is None:
             raise StubRefused("the guest's kernel has no `sc 1` that could be found")
-        # In problem state r13 is not what the code behind the call takes it for.
+        # In problem state r13 is the program's; the code behind the call takes it for the kernel's.
         end = call.address + 4 if state & msr.PR else call.end
         values = {f"r{3 + n}": value for n, value in enumerate((number, *arguments))}
         registers = {**values, "pc": call.address, "msr": through}
@@ -75,8 +75,9 @@ class Hypercalls:
         return result - (1 << 64) if result >> 63 else result
 
     def srr_valid(self) -> int | None:
-        """See `linux_code.Hypercall`; None too if the selected thread does not run such a kernel,
-        privileged.
+        """The offset of the kernel's `srr_valid`: see `linux_code.Hypercall`.
+
+        None too if the selected thread does not run such a kernel in privileged state.
         """
         state = self._stub.read("msr")
         in_kernel = msr.relocates(state) and not state & msr.PR
@@ -84,7 +85,11 @@ class Hypercalls:
         return None if call is None else call.srr_valid
 
     def _find(self, state: int, through: int) -> Hypercall | None:
-        """The kernel's code is looked through once; what was found is looked at each time."""
+        """The call in the kernel's code.
+
+        The code is searched once; whether a call that was found is still there is looked at each
+        time.
+        """
         stub, found = self._stub, self._found
         if found is None and self._searched:
             return None
@@ -102,7 +107,7 @@ class Hypercalls:
         return list(linux_code.hypercalls(code, address, self._stub.order))
 
     def _search(self, pc: int) -> Hypercall | None:
-        """Where an idle vCPU stands first: it has just called the hypervisor."""
+        """Search near pc first, where an idle vCPU has just made a hypercall, then the kernel."""
         base, other, empty = linux_code.KERNEL_BASE, None, 0
         near = pc & -_BLOCK
         for block in (near, *range(base, base + _LONGEST, _BLOCK)):

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""What of ours is in the guest, and in which phase: the one owner of that.
+"""The ledger: which changes of ours are in the guest, and in which phase each of them is.
 
-A step changes the MSR of a vCPU.  From before the change is sent until the stub has answered that
-it is undone, the ledger has an entry for it:
+A step changes the MSR of a vCPU.  The ledger has an entry for that from before the change is sent
+until the stub has answered that it is undone:
 
-    AHEAD       armed for a step that gdb has not asked for yet; what takes it back is deferred
-    ARMED       the MSR is changed; the guest may run, and may come back much later
+    AHEAD       armed for a step that gdb has not asked for yet; the undoing write is deferred
+    ARMED       the MSR is changed; the guest may run, and its Trace interrupt may come much later
     COLLECTING  its Trace interrupt was found, and is being undone
-    QUEUED      what undoes it waits in the stub's queue
+    QUEUED      the writes that undo it wait in the stub's queue
 
     from        to          by
     -           AHEAD       arm_ahead
@@ -15,13 +15,13 @@ it is undone, the ledger has an entry for it:
     ARMED       ARMED, -    replace (MSR[EE] is left alone after all), disarm
     ARMED       COLLECTING  found
     COLLECTING  QUEUED      queued
-    AHEAD       -, ARMED    sent: taken back; or refused, and to be redone
-    QUEUED      -, COLLECTING  sent: undone; or refused, and to be redone
+    AHEAD       -, ARMED    sent: undone; or the stub refused, and it is in `redo`
+    QUEUED      -, COLLECTING  sent: undone; or the stub refused, and it may be in `redo`
 
 Every method that begins a change tells the journal before it returns, so before the change is sent;
-every method that ends one does so after the stub's answer.  So the record of a session that is
-killed is never too short (write-ahead).  While an entry is QUEUED its record is enough for the step
-that is armed over it: to undo the one writes the MSR that undoes the other.
+every method that ends one does so after the stub's answer.  So the record of a killed session is
+never too short (write-ahead).  The record of a QUEUED step also covers the step that is armed over
+it: what undoes the older one puts the MSR back to what it was before the newer one.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Phase(enum.Enum):
 
 
 class Change(NamedTuple):
-    """One entry.  found: its Trace interrupt, from COLLECTING on."""
+    """One step in the ledger.  found: its Trace interrupt, from COLLECTING on."""
 
     armed: Armed
     phase: Phase
@@ -54,33 +54,33 @@ class Change(NamedTuple):
 
 
 class Watched(NamedTuple):
-    """DAWR0 and DAWRX0 of a vCPU that are ours.  thread: its thread-id."""
+    """A vCPU whose DAWR0 and DAWRX0 have a window of ours.  thread: its thread-id."""
 
     thread: bytes | None
     window: Window
 
 
 Snapshot = tuple[Union[Change, Watched, Lent], ...]
-"""Changes of ours that are still in the guest."""
+"""The changes of ours that are still in the guest, at one moment."""
 
 
 def steps_of(snapshot: Snapshot) -> list[Change]:
-    """Those that are steps."""
+    """The entries of a snapshot that are steps."""
     return [one for one in snapshot if isinstance(one, Change)]
 
 
 def windows_of(snapshot: Snapshot) -> list[Watched]:
-    """Those that are watchpoints."""
+    """The entries of a snapshot that are windows of watchpoints."""
     return [one for one in snapshot if isinstance(one, Watched)]
 
 
 def lent_of(snapshot: Snapshot) -> list[Lent]:
-    """Those that are threads which execute code for us."""
+    """The entries of a snapshot that are threads with other registers than their own."""
     return [one for one in snapshot if isinstance(one, Lent)]
 
 
 class Settle(NamedTuple):
-    """To be redone: put right what a stop shows.  counted: its step is counted already."""
+    """A stop to settle; in `redo` until that is done.  counted: its step is counted already."""
 
     stop: StopReply
     target: Target | None
@@ -88,7 +88,7 @@ class Settle(NamedTuple):
 
 
 class Unarm(NamedTuple):
-    """To be redone: write the MSR back that was changed for a step."""
+    """A thread whose MSR, changed for a step, is to be written back; as `Settle` in `redo`."""
 
     armed: Armed
 
@@ -108,19 +108,18 @@ _OUTSTANDING = {Phase.ARMED, Phase.COLLECTING}
 
 
 class Ledger:
-    """The changes of one engine.
+    """The changes of one engine.  Others read the three attributes; only the methods write them.
 
-    outstanding: what a guest that runs would meet, ARMED or COLLECTING, the oldest first.  redo:
-    what the stub has refused and is to be done again, the first one first.  windows: DAWR0 and
-    DAWRX0 of the vCPUs, by thread, as we wrote them.  All are read by others, and written only
-    here.
+    outstanding: the steps that are ARMED or COLLECTING, the oldest first.  redo: what has to be
+    done again as the stub refused it, in this order.  windows: by thread, DAWR0 and DAWRX0 as we
+    wrote them.
     """
 
     def __init__(self, journal: Callable[[Snapshot], None]) -> None:
         self._journal = journal
         self._changes: list[Change] = []
-        self._queued: Armed | None = None  # the one that is QUEUED
-        self._deferred: Settle | None = None  # the stop that it was found at
+        self._queued: Armed | None = None  # the step that is QUEUED
+        self._deferred: Settle | None = None  # the stop at which its Trace interrupt was found
         self.outstanding: list[Armed] = []
         self.redo: list[Redo] = []
         self.windows: dict[bytes | None, Window] = {}
@@ -128,20 +127,20 @@ class Ledger:
 
     @property
     def snapshot(self) -> Snapshot:
-        """All changes, the oldest first."""
+        """All changes, the oldest step first; windows that match no access are left out."""
         windows = [Watched(*one) for one in self.windows.items() if one[1].matches]
         return (*self._changes, *windows, *self._lent)
 
     @property
     def guarded(self) -> tuple[int, ...]:
-        """The vectors at which outstanding Trace interrupts are collected."""
+        """The vectors at which the Trace interrupts of outstanding steps are collected."""
         if not self.outstanding:
             return ()
         return tuple(one.vector for one in self.outstanding if one.vector is not None)
 
     @property
     def collecting(self) -> Change | None:
-        """The one that is being collected."""
+        """The step whose Trace interrupt is being undone, None if there is none."""
         for change in self._changes:
             if change.phase is Phase.COLLECTING:
                 return change
@@ -167,12 +166,12 @@ class Ledger:
         self._tell()
 
     def lend(self, lent: Lent) -> None:
-        """A thread is about to be given other registers for a little code."""
+        """A thread is about to be given other registers, to execute a little code."""
         self._lent.append(lent)
         self._tell()
 
     def adopt(self, snapshot: Snapshot) -> None:
-        """These were made by a session that was killed."""
+        """Take over what a killed session changed, so that it is undone as our own changes are."""
         self.windows.update(windows_of(snapshot))
         for armed, _phase, found in steps_of(snapshot):
             self._move(armed, Phase.ARMED)
@@ -181,7 +180,7 @@ class Ledger:
         self._tell()
 
     def found(self, armed: Armed, found: Found) -> None:
-        """Its Trace interrupt is about to be undone."""
+        """The Trace interrupt of this step was found, and is about to be undone."""
         assert armed is not self._queued
         self._move(armed, Phase.COLLECTING, found)
         self._tell()
@@ -189,19 +188,19 @@ class Ledger:
     # -- changes end
 
     def replace(self, armed: Armed, other: Armed | None) -> None:
-        """The MSR was changed less than was planned, or (None) not at all."""
+        """Less was changed in the MSR than planned: only `other`, or (None) nothing."""
         self._move(armed, None)
         if other is not None:
             self._move(other, Phase.ARMED)
         self._tell()
 
     def disarm(self, armed: Armed) -> None:
-        """Its MSR is as it was, wherever that is kept."""
+        """The change of this step is undone: its MSR is as it was, wherever that is kept."""
         self._move(armed, None)
         self._tell()
 
     def given_back(self, lent: Lent, done: bool) -> None:
-        """The thread has its own registers again; not done: the stub has refused that."""
+        """The thread has its own registers again; or (not done) the stub has refused that."""
         if not done:
             self.must_redo(lent)
         elif lent in self._lent:
@@ -209,18 +208,18 @@ class Ledger:
         self._tell()
 
     def queued(self, armed: Armed) -> None:
-        """All that undoes it is in the stub's queue; `sent` is called when that is sent."""
+        """All writes that undo this step are in the stub's queue; `sent` is called for them."""
         assert self._queued is None
         self._move(armed, Phase.QUEUED)
         self._queued = armed
 
     def defer(self, settle: Settle) -> None:
-        """What is QUEUED may wait; it was this stop's.  It is to be redone if that is refused."""
+        """The writes of the QUEUED step may wait; if they are refused, `settle` is redone."""
         if self._queued is not None:
             self._deferred = settle
 
     def sent(self, armed: Armed, done: bool) -> None:
-        """What takes it back, or undoes it, was sent; done: the stub has done all of it."""
+        """The writes that undo this step were sent; done: the stub has obeyed all of them."""
         phase = self._phase(armed)
         if phase is Phase.QUEUED:
             self._queued = None
@@ -238,26 +237,26 @@ class Ledger:
                 self._move(armed, Phase.ARMED)
                 self.must_redo(Unarm(armed))
         else:
-            return  # ahead once, and then gdb asked for that step; or the guest is gone
+            return  # armed ahead, and gdb has asked for that step since; or the guest is gone
         self._tell()
 
     def must_redo(self, item: Redo) -> None:
-        """This is to be done (again), before all else that is."""
+        """This has to be done (again), before all else that has to be."""
         self.redo.insert(0, item)
 
     def redone(self, item: Redo) -> None:
-        """That is done, unless the guest has ended meanwhile."""
+        """This is done; it is no longer in `redo` if the guest has ended meanwhile."""
         if item in self.redo:
             self.redo.remove(item)
 
     def drop_masked(self) -> None:
-        """At a stop that gdb sees nothing is left of those that only MSR[EE] was changed for."""
+        """Drop the outstanding steps that changed only MSR[EE]; called before gdb sees a stop."""
         for armed in list(self.outstanding):
             if armed.vector is None:
                 self.disarm(armed)
 
     def gone(self) -> None:
-        """The guest has ended, or is somebody else's: nothing of it concerns us any more."""
+        """The guest has ended, or is somebody else's: forget all changes."""
         self._changes.clear()
         self._queued = self._deferred = None
         self.outstanding = []
@@ -278,7 +277,7 @@ class Ledger:
         changes = self._changes
         place, before = 0, None
         while place < len(changes) and changes[place].armed is not armed:
-            place += 1  # by identity: two steps of `b .` have equal values
+            place += 1  # compared by identity, as two steps of `b .` have equal values
         if place < len(changes):
             before = changes[place].phase
             found = found or changes[place].found

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Where a match of DAWR is caught, and how it is undone.
 
-A match is a Data Storage interrupt before the access.  In Linux it is caught late: at the kernel's
-own call of what deals with watchpoints, to which nothing but matches comes.  The call is skipped,
-the kernel returns from the interrupt as from any other, and a breakpoint stops it at the
-instruction.  So no page fault is stopped for, and SRR0 and SRR1 are the kernel's business.
+A match is a Data Storage interrupt before the access.  In Linux it is caught late: where the kernel
+calls its function for watchpoints, at which nothing but matches arrives.  We skip the call, the
+kernel returns from the interrupt as from any other, and a breakpoint stops it at the instruction.
+So no page fault is stopped for, and the kernel itself looks after SRR0 and SRR1.
 
-In any other guest it is caught at the vector, where every Data Storage interrupt comes by: DSISR
-tells them apart.  There pc and MSR are written back, and SRR0 and SRR1 are lost, but in a step.
+In any other guest it is caught at the vector, at which every Data Storage interrupt arrives: DSISR
+tells them apart.  There we write pc and MSR back, and SRR0 and SRR1 are lost, but in a step.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TOLD = ("nip", "msr", "trap", "dar", "dsisr")
 
 
 class Matches:
-    """Those of one engine."""
+    """Catches and undoes the matches of one engine."""
 
     def __init__(
         self,
@@ -64,11 +64,11 @@ class Matches:
         self._said = said
         self._call: MatchCall | None = None
         self._at_vectors: tuple[int, ...] = ()
-        self._returning: dict[int, int] = {}  # where the kernel returns to, and the DAR
+        self._returning: dict[int, int] = {}  # by the address to which the kernel returns, the DAR
 
     @property
     def must(self) -> tuple[int, ...]:
-        """Where breakpoints are needed while the guest runs."""
+        """The addresses at which breakpoints are needed while the guest runs."""
         if not self._expects:
             return ()
         first = self._at_vectors[:1] if self._call is None else (self._call.address,)
@@ -76,29 +76,32 @@ class Matches:
 
     @property
     def may(self) -> tuple[int, ...]:
-        """Where they are wanted as well: accesses that are not translated go there."""
+        """The addresses at which they are wanted too: those of accesses without translation."""
         return self._at_vectors[1:] if self._call is None and self._expects else ()
 
     def catches(self, pc: int) -> bool:
-        """Whether a stop at a place may be a match's.
+        """Whether a stop at this pc may be that of a match.
 
-        At the vector too where the kernel's own call is known: a step or a range has breakpoints
-        there of its own.
+        The vector counts even where the kernel's own call is known: a step or a range has
+        breakpoints of its own there.
         """
         return pc in self._at_vectors or pc in self.must
 
     @property
     def _expects(self) -> bool:
+        """Whether a match may come, so that breakpoints are needed for it."""
         return self._windows.expect_matches or bool(self._windows.left and self.are_coming)
 
     @property
     def are_coming(self) -> bool:
-        """Whether a thread without a window was in a handler of the guest's when that was taken
-        away, and may be on the way to where its match is caught.
+        """Whether a thread was in a handler of the guest's when its window was taken away.
+
+        It may be on its way to where its match is caught.
         """
         return any(map(self._is_inside, self._windows.left.values()))
 
     def _is_inside(self, pc: int) -> bool:
+        """Whether a thread at this pc may be on its way to where its match is caught."""
         for vector in self._at_vectors:
             if vector <= pc < vector + _VECTOR_LENGTH:
                 return self._call is not None or pc == vector
@@ -110,9 +113,9 @@ class Matches:
         return "the vector" if self._call is None else "the kernel's handler"
 
     def begin(self, *, freely: bool) -> None:
-        """gdb resumes: where would matches be caught now?  SstepError: that is not known.
+        """gdb resumes: find out where matches arrive now.  SstepError: that cannot be known.
 
-        freely: and not for a step.
+        freely: gdb resumes for a continue, not for a step.
         """
         self._returning.clear()
         self._look_after_left()
@@ -120,6 +123,7 @@ class Matches:
             self._expect(freely=freely)
 
     def _expect(self, *, freely: bool) -> None:
+        """Find out where matches arrive, unless that is known and still true."""
         known = self._call is not None or (self._at_vectors and not freely)
         if known and not self._windows.changed:
             return
@@ -130,7 +134,7 @@ class Matches:
         self._log("matches are caught at {}", self.how)
 
     def _look_after_left(self) -> None:
-        """Those that were on the way to where matches are caught, and are not any more."""
+        """Forget the threads that are no longer on their way to where matches are caught."""
         selected, left = self._stub.thread, self._windows.left
         for thread, pc in list(left.items()):
             if self._is_inside(pc):
@@ -141,6 +145,7 @@ class Matches:
         self._stub.select(selected)
 
     def _find(self, state: int, vector: int) -> MatchCall | None:
+        """The call at which Linux deals with matches; None in any other guest."""
         stub = self._stub
         if vector >> 60 != linux_code.KERNEL_BASE >> 60:
             return None
@@ -151,8 +156,10 @@ class Matches:
     # -- at a stop
 
     def settle(self, stop: StopReply, pc: int) -> StopReply | None:
-        """A thread, which is selected, has stopped at a breakpoint at `pc`: the stop itself if it
-        is no match; else the one for gdb, or None if the guest is to run on.
+        """Settle a breakpoint stop of a thread, which is selected, at `pc`.
+
+        Returns the stop itself if it is no match; else the stop for gdb, or None if the guest is to
+        run on.
         """
         thread = stop.thread
         if self._call is not None and pc == self._call.address:
@@ -164,7 +171,7 @@ class Matches:
         return stop
 
     def take_back(self, thread: bytes | None) -> None:
-        """A killed session's match, if a thread stands where it is caught."""
+        """Undo a match of a killed session, if this thread stands where it is caught."""
         self._stub.select(thread)
         self._expect(freely=True)
         pc = self._stub.read("pc")
@@ -176,7 +183,7 @@ class Matches:
         self._stub.send_queued()
 
     def _at_call(self, stop: StopReply, call: MatchCall) -> StopReply | None:
-        """Have the kernel return from the match without its call."""
+        """Have the kernel return from the match without the call, if it is a match of ours."""
         stub = self._stub
         offsets = [linux_code.REGISTERS[name] for name in _TOLD]
         first = min(offsets)
@@ -194,19 +201,19 @@ class Matches:
             return stop  # the guest's own
         self._log("a match at {:#x} msr={:#x} dar={:#x}", nip, state, dar)
         self._tell_of_lost_srrs(nip, state)
-        stub.prefetch((), (nip,))  # so that it is known what the breakpoint there hides
+        stub.prefetch((), (nip,))  # before a breakpoint there hides the instruction
         self._windows.left.pop(stop.thread, None)
         stub.write("pc", call.address + 4)
         self._returning[nip] = dar
         return None
 
     def _at_vector(self, stop: StopReply, vector: int) -> StopReply | None:
-        """The stop for gdb of a match where it was taken, or what of that it is."""
+        """Undo a match at the vector; the stop for gdb, or None if the guest is to run on."""
         dar = self._undone(stop, vector)
         return stop if dar is None else self._shown(stop.thread, dar)
 
     def _undone(self, stop: StopReply, vector: int) -> int | None:
-        """Undo a match where it was taken; an address of the access, None if it is none of ours."""
+        """Undo a match at the vector; an address of the access, or None if it is none of ours."""
         stub, thread = self._stub, stop.thread
         dsisr = stub.read_optional("dsisr")
         if dsisr is not None and not dsisr & dawr.MATCH:
@@ -227,9 +234,9 @@ class Matches:
         return pc if dar is None else dar
 
     def _srrs_before(self, thread: bytes | None, pc: int, state: int) -> dict[str, int]:
-        """SRR0 and SRR1 before a match, as far as they are known: before a step they were.
+        """SRR0 and SRR1 of before a match, where they are known: in a step.
 
-        Else the kernel is told that they are lost, where it keeps account of that.
+        Elsewhere the kernel is told that they are lost, if it keeps account of that (`srr_valid`).
         """
         stub = self._stub
         for step in self._ledger.outstanding:
@@ -247,7 +254,7 @@ class Matches:
         return {}
 
     def _tell_of_lost_srrs(self, pc: int, state: int) -> None:
-        """If they mattered where a match was taken."""
+        """Tell the user, if they mattered where a match was taken."""
         if not state & (msr.RI | msr.PR):
             self._said.say(
                 f"the guest needed SRR0 and SRR1 at {pc:#x} (MSR[RI]=0), "
@@ -255,7 +262,7 @@ class Matches:
             )
 
     def _shown(self, thread: bytes | None, dar: int) -> StopReply | None:
-        """The thread stands before the access."""
+        """The thread stands before the access: the stop for gdb, or None if it is to run on."""
         stop = self._watching.hit(thread, dar)
         if stop is not None:
             return stop

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One instruction without a Trace interrupt: emulated, or executed at a vector that is guarded."""
+"""Gets past one instruction without a Trace interrupt: emulates it, or runs it to its end."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Past:
         self._log = log
 
     def step_past(self, thread: bytes | None, pc: int, state: int) -> StopReply | None:
-        """Execute the one instruction at pc, without a breakpoint that is there.
+        """Have the selected thread execute the one instruction at pc, past a temporary breakpoint.
 
-        The stop for gdb if it was stopped for anything else meanwhile.
+        None if it did; else the stop for gdb, as something else stopped the guest meanwhile.
         """
         instruction = self._stub.instruction(pc)
         sprg = instruction.sprg
@@ -68,11 +68,11 @@ class Past:
         return None if stop.is_breakpoint else stop
 
     def emulate(self, plan: strategy.Plan) -> None:
-        """Write what an instruction does instead of running it.  StubRefused: it is not done."""
+        """Write what an instruction does instead of running it.  StubRefused: it was not done."""
         assert plan.state is not None
         pc, new = plan.state
         for armed in reversed(self._ledger.outstanding):
-            # The handler that an interrupted step was left in returns: its SE is ours.
+            # The handler in which an interrupted step was returns now: SE in its SRR1 is ours.
             if new & msr.SE and pc == armed.pc and not (new ^ armed.state) & CONTEXT:
                 new &= ~msr.SE
                 self._undoing.clean_srr1(armed)
@@ -94,7 +94,7 @@ class Past:
             self._stub.write("msr", new)
             self._stub.send_queued()
         except StubRefused:
-            with suppress(StubRefused):  # one of them, and it may have done the other
+            with suppress(StubRefused):  # it refused one of the two, and may have done the other
                 for name, value in before:
                     self._stub.write(name, value)
                 self._stub.send_queued()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Plan one step: which strategy, what is changed in the MSR, and who runs meanwhile."""
+"""Plans one step: by which strategy, what is changed in the MSR, and who runs meanwhile."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from .vectors import Vectors
 
 
 class Step(NamedTuple):
-    """A step that is planned.
+    """A planned step.
 
-    asked, thread: what for.  version: the stub's at that time.  blocking: gdb's breakpoints at pc,
-    which are lifted for it.  request: what is resumed.
+    asked, thread: the resume that asks for it, and the stepped thread.  version: the stub's when it
+    was planned.  blocking: gdb's breakpoints at pc, which are lifted for it.  request: what the
+    stub is asked to resume.
     """
 
     asked: Resume
@@ -59,22 +60,23 @@ class Planner:
         self._prefetch = prefetch
         self._options = Options()
         self._ahead: Step | None = None
-        self._fetched: tuple[bytes | None, int, int] | None = None  # see _page
+        self._fetched: tuple[bytes | None, int, int] | None = None  # the `_page` of the last fetch
 
     def apply(self, options: Options) -> None:
-        """Plan as the user wants it from now on."""
+        """Follow the user's options from the next plan on."""
         self._options = options
         self._ahead = None
 
     def plan_ahead(self, request: Resume, thread: bytes | None) -> Step:
-        """Plan a step that gdb may ask for next; `plan` then has it already."""
+        """Plan a step that gdb may ask for next, and keep it for `plan`."""
         self._ahead = self._planned(request, thread)
         return self._ahead
 
     def plan(self, request: Resume, thread: bytes | None, *, reserved: bool = True) -> Step:
-        """A step of the selected thread.  SstepError: it cannot be stepped.
+        """Plan a step of the selected thread.  SstepError: it cannot be stepped.
 
-        reserved: see `strategy.plan`.
+        A step that was planned ahead is used if nothing has changed since.  reserved: see
+        `strategy.plan`.
         """
         step, self._ahead = self._ahead, None
         if (
@@ -82,7 +84,7 @@ class Planner:
             and (step.asked, step.thread, step.version) == (request, thread, self._stub.version)
             and step.blocking == self._gdbs.code_at(step.pc)
         ):
-            # Which breakpoints of earlier steps are still there may be another matter by now.
+            # Breakpoints that earlier steps left at vectors may have been removed meanwhile.
             if step.target.faults != step.plan.faults:
                 faults = self._faults(step.plan, step.pc)
                 step = step._replace(target=step.target._replace(faults=faults))
@@ -91,26 +93,26 @@ class Planner:
         return self._planned(request, thread, reserved=reserved)
 
     def forget_ahead(self) -> None:
-        """What was planned ahead is not to be used."""
+        """Do not use what was planned ahead."""
         self._ahead = None
 
     def executed(self, step: Step) -> None:
-        """The instruction of a step was executed, so the fetch of one in its page is no fault."""
+        """The instruction of this step was executed: a fetch from the same page is no fault."""
         self._fetched = _page(step.thread, step.pc, step.state)
 
     def ran_elsewhere(self) -> None:
-        """Code was run through: which page was fetched last is not known."""
+        """Code was run through: it is not known from which page the last fetch was."""
         self._fetched = None
 
     def masks(self, request: Resume) -> bool:
         """Whether interrupts from outside are to wait for what is resumed.
 
-        Always for what runs alone: their handlers may wait for another vCPU.
+        They always do for a thread that runs alone: their handlers may wait for another vCPU.
         """
         return self._options.mask_interrupts or request.alone is not None
 
     def landings(self) -> tuple[int, ...]:
-        """Where the next instruction of the selected thread may arrive, one after another."""
+        """The addresses at which the next instruction of the selected thread may arrive."""
         state, pc = self._stub.read("msr"), self._stub.read("pc")
         instruction, read = self._stub.instruction(pc), self._vcpu.read
         code, vectors = self._stub.instruction, self._vectors.at_stop()
@@ -146,7 +148,7 @@ class Planner:
             interrupts=self._options.interrupts,
         )
         self._prefetch.stepping(state, traced=plan.trace is not None)
-        masks = self.masks(request) or bool(blocking)  # then it will run alone
+        masks = self.masks(request) or bool(blocking)  # for a lifted breakpoint it runs alone
         armed = self._armed(thread, instruction, pc, state, plan, srrs, masks=masks)
         masked = armed is not None and armed.masked
         target = StepTarget(
@@ -161,8 +163,8 @@ class Planner:
         if plan.stops != (plan.trace,):
             target = target._replace(taken=plan.taken, stack=stub.read("r1"))
             in_code = any(place not in (plan.trace, *plan.taken) for place in plan.stops)
-        # Only this vCPU: another one must not run past a breakpoint of the user's that is lifted,
-        # and need not run into temporary breakpoints in code where no interrupt can come first.
+        # Only this vCPU runs then: another one must not run past a breakpoint of gdb's that is
+        # lifted; nor need it hit our breakpoints in code, where no interrupt can come first.
         by_itself = request.vcont and (blocking or (in_code and masked))
         resumed = only(thread) if by_itself else request.continued()
         version = stub.version
@@ -181,9 +183,12 @@ class Planner:
         *,
         masks: bool,
     ) -> Armed | None:
-        """What is to be changed in the MSR for a step, if anything.  masks: EE, if possible."""
+        """What to change in the MSR for a step, if anything.
+
+        masks: interrupts from outside are to wait, so EE is cleared too, where that can be undone.
+        """
         written = state | (msr.SE if plan.trace is not None else 0)
-        # In the handler of an interrupt that it takes, MSR[EE] has to be put right in SRR1.
+        # If the instruction takes an interrupt, MSR[EE] has to be put right in the handler's SRR1.
         if (masks and plan.masks) and (not plan.handlers or self._vcpu.reaches_srrs()):
             written &= ~msr.EE
         if written == state:
@@ -198,12 +203,12 @@ class Planner:
         return Armed(thread, instruction, pc, state, written, *saved, plan.trace, successors, task)
 
     def _faults(self, plan: strategy.Plan, pc: int) -> tuple[int, ...]:
-        """The vectors of faults that are planted for a step."""
+        """The vectors of faults at which breakpoints are planted for a step."""
         if self._options.interrupts is not Interrupts.INTO:
             return plan.faults
         return self._temporary.with_earlier_vectors(plan.faults, pc, plan.stops)
 
 
 def _page(thread: bytes | None, pc: int, state: int) -> tuple[bytes | None, int, int]:
-    """What has to be the same for the fetch of one instruction to be as good as another's."""
+    """A key: fetches with the same one are translated alike; if one works, so does the other."""
     return thread, pc >> 12, state & CONTEXT

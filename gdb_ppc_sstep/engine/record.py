@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A snapshot of what of ours is in the guest, as a line for those who outlive us.  Pure."""
+"""A snapshot as a line of text, and back: the record that survives a killed session.  Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .steps import Armed, Found, Lent, Task
 
 
 def written(snapshot: Snapshot) -> str:
-    """The record, empty where there is nothing."""
+    """The record of a snapshot; empty where nothing of ours is in the guest."""
     if not snapshot:
         return ""
     told = [_text(one.armed, one.found) for one in steps_of(snapshot)]
@@ -25,10 +25,10 @@ def written(snapshot: Snapshot) -> str:
 
 
 def read(text: str) -> Snapshot:
-    """What `written` has told.  BadPacket: it tells nothing that fits."""
+    """The snapshot that `written` made a record of.  BadPacket: the text is no such record."""
     if not text:
         return ()
-    import ast  # seldom, and it takes long
+    import ast  # it takes long, and is seldom needed
 
     try:
         return tuple(_change(one) for one in ast.literal_eval(text))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Before the stub is let go: what is still on its way in the guest comes home."""
+"""Before the stub is let go: lets the guest run until nothing of ours is on its way in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .temporary import TemporaryBreakpoints
 from .watchpoints import WatchRooms
 
 RELEASE_TIME = 2.0
-"""Seconds that an interrupted step is given to come home when the stub is let go."""
+"""Seconds for which the guest runs on, at the most, so that an interrupted step comes home."""
 
 NOT_HOME = (
     "ppc-sstep: a step was interrupted in a handler of the guest and has not come back; the guest "
@@ -24,7 +24,7 @@ NOT_HOME = (
 
 
 class Release:
-    """Of one engine."""
+    """Brings the interrupted steps and the matches of one engine home."""
 
     def __init__(
         self,
@@ -41,10 +41,10 @@ class Release:
         self._watch = watch
 
     def release(self, going_on: Callable[[], bool]) -> bool:
-        """Run on until no step is outstanding, and no vCPU has a window or a match of ours; whether
-        no step is.
+        """Let the guest run until no step is outstanding, and no vCPU has a window or a match.
 
-        going_on() is asked before each try; to interrupt one is the business of the link.
+        Returns whether no step is outstanding.  going_on() is asked before each try; False ends it.
+        The caller has its link interrupt a try that takes too long.
         """
         with suppress(StubRefused):
             self._stub.send_queued()

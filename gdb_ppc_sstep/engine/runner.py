@@ -21,7 +21,7 @@ from .watchpoints import WatchRooms
 class Runner:
     """Resumes the guest of one engine.
 
-    steps: how many were done.
+    steps: the number of steps that were done.
     """
 
     def __init__(
@@ -49,16 +49,20 @@ class Runner:
         self.steps = 0
 
     def count(self, steps: int) -> None:
-        """So many more were done than `run` has counted."""
+        """Add steps that `run` has not counted; less than 0: that it has counted too soon."""
         self.steps += steps
 
     def run(self, request: Resume, target: Target | None, *, releasing: bool = False) -> StopReply:
-        """Resume until there is a stop for gdb; a stop that is only ours is dealt with here.
+        """Resume the guest until there is a stop for gdb; stops that only we need are settled here.
 
-        releasing: nor is the guest resumed again once nothing is outstanding.  Unsettled: the guest
-        has run, and `recover` has to be called until that succeeds.  Any other SstepError: it has
-        not run, and is as it was.
+        releasing: return too at a stop after which nothing is outstanding.  Unsettled: the guest
+        has run, and `recover` has to be called until it succeeds.  Any other SstepError: the guest
+        has not run, and is as it was.
         """
+        if self._ledger.redo:
+            # What undoes the step before went out with a question of the plan's.  So the plan is of
+            # registers that are not the guest's.
+            raise StubRefused("the stub has refused to undo the step before this one")
         must, may = (target.must, target.may) if target else ((), ())
         ran = False
         while True:
@@ -89,21 +93,24 @@ class Runner:
                 return shown
 
     def hold(self, armed: Armed) -> None:
-        """Change the MSR of a thread that somebody else is about to resume.  Raises as `_arm`."""
+        """Change the MSR of a thread that gdb itself is about to resume.  Raises as `_arm`."""
         self._arm(armed, ())
 
     def let_go(self, thread: bytes | None) -> None:
-        """Undo that where this thread has stopped.  Unsettled: it is to be redone."""
-        self._settle(Settle(stopped(thread, signal=2), None))  # whatever it has stopped for
+        """Undo what `hold` changed, at this thread's stop.  Unsettled: it is to be redone."""
+        self._settle(Settle(stopped(thread, signal=2), None))  # 2: whatever the real signal was
 
     def settle_only(self, stop: StopReply) -> StopReply | None:
-        """Settle a stop of a guest that somebody else has resumed; the stop for gdb, if any."""
+        """Settle a stop of a guest that gdb itself resumed; the stop for gdb, if any."""
         shown, completed = self._settler.settle(stop, None)
         self.steps += completed
         return shown
 
     def _settle(self, settle: Settle) -> StopReply | None:
-        """Settle a stop; the stop for gdb.  What is refused of it is to be redone."""
+        """Settle a stop; the stop for gdb, None if the guest is to run on.
+
+        Unsettled: the stub refused something, and the ledger has the stop in `redo`.
+        """
         ledger = self._ledger
         ledger.must_redo(settle)
         try:
@@ -111,13 +118,13 @@ class Runner:
             try:
                 shown, completed = self._settler.settle(settle.stop, settle.target)
             finally:
-                if shown is not None:  # else it goes on, with the same breakpoints as a rule
+                if shown is not None:  # else the guest runs on, mostly with the same breakpoints
                     self._temporary.resumed()
             if shown is None or ledger.outstanding or self._undo is not Undo.DEFER:
                 self._stub.send_queued()
             else:
                 ledger.defer(settle)
-                self._stub.keep()
+                self._stub.let_wait()
         except StubRefused as refused:
             raise Unsettled(str(refused)) from refused
         ledger.redone(settle)
@@ -127,8 +134,9 @@ class Runner:
     def _arm(self, armed: Armed, wanted: Collection[int]) -> Armed | None:
         """Change the MSR for a step when all is planted; what was changed, if anything.
 
-        MSR[EE] is left alone unless all that is wanted is planted.  StubRefused if SE cannot be
-        set or collected; the MSR is then as before, or will be when `recover` can do that.
+        MSR[EE] is left alone unless the stub has taken all breakpoints of `wanted`.  StubRefused:
+        SE cannot be set or collected; the MSR is then as before, or will be when `recover` can do
+        that.
         """
         self._stub.select(armed.thread)
         self._ledger.arm(armed)
@@ -150,7 +158,7 @@ class Runner:
         return unmasked
 
     def recover(self) -> None:
-        """Do again what the stub has refused in the middle of a stop.
+        """Do again what the stub refused in the middle of a stop.
 
         Unsettled: it still refuses.
         """
@@ -177,8 +185,8 @@ class Runner:
 
 
 def _not_going_on(settle: Settle) -> Settle:
-    """The same stop, of which gdb need not know but that the guest does not run on from it.
+    """The same stop, settled as one from which the guest does not run on, as at a Ctrl-C.
 
-    So what lies open of a step is undone, as at a Ctrl-C.
+    So the changes of a step that a register shows there are undone.
     """
     return settle._replace(stop=stopped(settle.stop.thread, signal=2))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a session that was killed in the middle of a step has left in the guest."""
+"""Finds and undoes what a session that was killed in the middle of a step has left in the guest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .windows import Windows
 class Leftover(NamedTuple):
     """What was left on one vCPU.
 
-    home, state: the pc and MSR without it.  what: the same in words.
+    home, state: the pc and MSR that the vCPU has without it.  what: what was left, in words.
     """
 
     thread: bytes
@@ -53,16 +53,17 @@ class Salvage:
         self._matches = matches
 
     def leftovers(self, known: Snapshot) -> list[Leftover]:
-        """What is found in the guest, which is stopped.
+        """Find what was left in the guest, which is stopped.
 
-        known: what the killed session had told its journal, as far as it fits what is found.
-        Without that, MSR[SE], Trace interrupts and a DAWR that no step or watchpoint of ours has to
-        do with: they may be the guest's own.
+        known: the record of the killed session; what does not fit the guest is ignored.  Without a
+        record this finds MSR[SE], Trace interrupts and a DAWR that belong to no step or watchpoint
+        of ours: they may be the guest's own.
         """
         lent = [left for left, _ in self._lent(known)]
         return [*lent, *self._steps(known), *(left for left, _ in self._watched(known))]
 
     def _steps(self, known: Snapshot) -> list[Leftover]:
+        """What is left of steps, by the record and by what the vCPUs show."""
         threads = self._stub.threads()
         selected = self._stub.thread or next(iter(threads), None)
         try:
@@ -78,10 +79,10 @@ class Salvage:
             self._stub.select(selected)
 
     def clean(self, known: Snapshot) -> list[Leftover]:
-        """Undo all of `leftovers`, and return it; what is in a handler is outstanding then.
+        """Undo all of `leftovers`, and return them; steps in a handler are outstanding then.
 
-        Where nothing is known SRR0 and SRR1 are lost, and MSR[EE] is set again only in problem
-        state: the session may have masked interrupts.
+        Without a record SRR0 and SRR1 are lost, and MSR[EE] is set again only in problem state: the
+        killed session may have masked interrupts.
         """
         lent = self._lent(known)
         for _, borrowed in lent:
@@ -106,7 +107,7 @@ class Salvage:
         """The threads that stand in code which they execute for the killed session."""
         selected, found = self._stub.thread, []
         for lent in lent_of(known):
-            with suppress(StubRefused):  # another guest
+            with suppress(StubRefused):  # the record is of another guest
                 self._stub.select(lent.thread)
                 pc, own = self._stub.read("pc"), dict(lent.registers)
                 first, *ends = lent.places
@@ -118,7 +119,7 @@ class Salvage:
         return found
 
     def _watched(self, known: Snapshot) -> list[tuple[Leftover, Window]]:
-        """The vCPUs whose DAWR is set, or was by the killed session where the stub does not say."""
+        """The vCPUs whose DAWR has a window: now, or by the record if the stub gives no DAWR."""
         told = {one.thread: one.window for one in windows_of(known)}
         selected, found = self._stub.thread, []
         for thread in self._stub.threads():
@@ -132,7 +133,7 @@ class Salvage:
         return found
 
     def _on(self, thread: bytes) -> Leftover | None:
-        """What a vCPU shows by itself."""
+        """What one vCPU shows of a step, by its registers and without a record."""
         self._stub.select(thread)
         state, pc = self._stub.read("msr"), self._stub.read("pc")
         if state & msr.SE:
@@ -144,8 +145,9 @@ class Salvage:
         return Leftover(thread, srrs[0], msr.after_trace(srrs[1]) & ~msr.SE, what)
 
     def _surviving(self, known: Snapshot) -> tuple[list[Change], list[Change]]:
-        """Those changes of a killed session that a vCPU shows now; and those that may be in a
-        handler of the guest's, which will return with our MSR[SE].
+        """The recorded steps that a vCPU shows now; and those that may be in a handler.
+
+        Such a handler of the guest will return with our MSR[SE].
         """
         ours: list[Change] = []
         away: list[Change] = []
@@ -154,7 +156,7 @@ class Salvage:
             try:
                 self._stub.select(armed.thread if found is None else found.thread)
             except StubRefused:
-                continue  # another guest
+                continue  # the record is of another guest
             state, pc = self._stub.read("msr"), self._stub.read("pc")
             srrs = self._vcpu.given_srrs() if pc == armed.vector else None
             masked = armed.vector is None and msr.is_vector(pc)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One stop: whose it is, what of ours it shows, and whether gdb is to see it."""
+"""Settles one stop: whose it is, which changes of ours it shows, and whether gdb is to see it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ from .targets import Hit, Target, Verdict
 from .undo import Undoing
 from .vcpu import Vcpu
 
-# How far below the stack pointer of an interrupted step the frame of a signal's handler may be.
+# Bytes by which r1 in the handler of a signal may be below the r1 of an interrupted step.
 _SIGNAL_FRAME = 1 << 16
 
 
 class Settled(NamedTuple):
-    """shown: the stop for gdb, None where the guest is to run on.  completed: the target's step
-    has ended with it.
+    """What settling a stop ended with.
+
+    shown: the stop for gdb, None where the guest is to run on.  completed: whether the target's
+    step has ended with it.
     """
 
     shown: StopReply | None
@@ -60,9 +62,9 @@ class Settler:
         self._log = log
 
     def settle(self, stop: StopReply, target: Target | None) -> Settled:
-        """Put right what our own doing shows at this stop.
+        """Decide whose stop this is, and undo the changes of ours that it shows.
 
-        It may be called again for the same stop, if the stub has refused something in the middle.
+        It may be called again for the same stop, if the stub refused something in the middle.
         """
         ledger = self._ledger
         if stop.payload[:1] in (b"W", b"X"):
@@ -97,14 +99,16 @@ class Settler:
             pc, state = self._stub.read("pc"), self._stub.read("msr")
             self._undoing.disarm(target, thread, pc, state)
         ledger.drop_masked()
-        self._stub.select(shown.thread)  # as gdb counts on
+        self._stub.select(shown.thread)  # gdb counts on the stop reply's thread being selected
         return Settled(shown, target is not None and armed not in ledger.outstanding)
 
     def _collect_all(
         self, stop: StopReply, target: Target | None
     ) -> tuple[StopReply | None, list[bytes | None]]:
-        """Collect the steps whose Trace interrupt has come; the stop for gdb, and the threads that
-        stand elsewhere.
+        """Collect the steps whose Trace interrupt has come.
+
+        Gives the stop for gdb (None: the guest is to run on), and the threads that do not stand at
+        the vector of an outstanding step.
         """
         ledger, armed = self._ledger, target.armed if target else None
         shown: StopReply | None = stop
@@ -137,12 +141,12 @@ class Settler:
     def _owner(
         self, thread: bytes | None, vector: int, srrs: tuple[int, int] | None
     ) -> Armed | None:
-        """Which armed step a thread's Trace interrupt with these SRR0 and SRR1 belongs to, if any.
+        """The outstanding step to which a Trace interrupt with these SRR0 and SRR1 belongs, if any.
 
-        Recognised by where it came from, on whichever vCPU; else (a handler may have changed the
-        address to return to) by coming from the same vCPU and state of the machine.  In either case
-        from the same task: while a step is in a handler, another task may be one that the guest
-        itself traces.
+        It belongs to a step if it came from one of its successors, on whichever vCPU; else (a
+        handler may have changed the address to which it returns) if it came from the same vCPU and
+        context.  In either case the task must be the same: while a step is in a handler, the guest
+        may run another task that it traces itself.
         """
         candidates = [one for one in reversed(self._ledger.outstanding) if one.vector == vector]
         if srrs is None or not candidates:
@@ -162,7 +166,10 @@ class Settler:
         return None
 
     def _watched(self, stop: StopReply, target: Target | None) -> StopReply | None:
-        """What becomes of a stop, if it is where matches of watchpoints are caught."""
+        """What a stop becomes, if it is where matches of watchpoints are caught.
+
+        That is the stop for gdb, or None if the guest is to run on.
+        """
         self._stub.select(stop.thread)
         pc = self._stub.read("pc")
         if not self._matches.catches(pc):
@@ -174,7 +181,7 @@ class Settler:
         return self._past.step_past(stop.thread, pc, self._stub.read("msr"))
 
     def _is_passing(self, stop: StopReply, target: Target) -> bool:
-        """Whether a stop is at a temporary breakpoint of a target, and is not for gdb."""
+        """Whether a stop is at a temporary breakpoint of a target, and gdb is not to see it."""
         if not stop.is_breakpoint or not target.shared:
             return False
         self._stub.select(stop.thread)
@@ -183,10 +190,10 @@ class Settler:
             return False
         armed = target.armed
         if armed is not None and pc == armed.vector:
-            return False  # see _owner
+            return False  # `_owner` has judged it
         verdict = target.judge(Hit(stop.thread, pc), self._vcpu)
         if verdict is Verdict.RETURNS:
             assert armed is not None
-            # It comes back to the step, which needs MSR[SE] then, and interrupts as they were.
+            # The handler returns to the step, which still needs MSR[SE]; MSR[EE] is put right.
             self._undoing.clean_srr1(armed, pc, keep=msr.SE)
         return verdict is not Verdict.OURS

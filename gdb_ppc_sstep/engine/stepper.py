@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a resume packet asks for, done by steps, as a stub that can step does it."""
+"""Does by steps what a resume packet asks for, as a stub that can step does it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..options import Interrupts, Options
 from ..ppc import isa, ranges
 from ..ppc.isa import Instruction
 from ..rsp.breakpoints import GdbBreakpoints
-from ..rsp.resume import Action, Resume, StopReply, stopped
+from ..rsp.resume import Action, Resume, StopReply, names_one, stopped
 from ..stub.stub import Stub
 from .code_run import CodeRun, Ran
 from .past import Past
@@ -24,10 +24,11 @@ from .watching import Watching
 
 
 class Outcome(NamedTuple):
-    """What a resume has ended with.
+    """What a resume ended with.
 
-    stop: the stop for gdb.  instruction: the one that was stepped last, None after code was run
-    through or the guest was only continued.
+    stop: the stop for gdb.  instruction: the one that was stepped last; None if code was run
+    through, if the next access hits a watchpoint, so that nothing was stepped, or if gdb asked for
+    no step.
     """
 
     stop: StopReply
@@ -35,7 +36,7 @@ class Outcome(NamedTuple):
 
 
 class Stepper:
-    """Steps the threads of one guest."""
+    """Carries out resume packets: steps, ranges, and watchpoints that only steps can see."""
 
     def __init__(
         self,
@@ -63,11 +64,11 @@ class Stepper:
         self._interrupts = Interrupts.INTO
 
     def apply(self, options: Options) -> None:
-        """Step as the user wants it from now on."""
+        """Follow the user's options from the next step on."""
         self._interrupts = options.interrupts
 
     def resume(self, request: Resume) -> Outcome:
-        """Do what the packet asks for.  For errors see `Engine.resume`."""
+        """Do what a resume packet asks for.  For errors see `Engine.resume`."""
         action = request.stepping
         if action is None and self._watching.by_steps:
             return self._continue_by_steps(request)
@@ -86,10 +87,10 @@ class Stepper:
                 return outcome._replace(stop=stopped(outcome.stop.thread, signal=2))
 
     def _continue_by_steps(self, request: Resume) -> Outcome:
-        """A continue with watchpoints that nothing but steps can see.
+        """Carry out a continue by steps, as nothing else can see gdb's watchpoints.
 
-        The thread that runs alone, or has stopped last, is stepped.  As with gdb's own software
-        watchpoints, what other threads do meanwhile is not seen.
+        Only one thread is stepped: the one that runs alone, else the one that stopped last.
+        Accesses of other threads meanwhile are not seen, as with gdb's own software watchpoints.
         """
         stub = self._stub
         thread = request.alone or stub.thread or stub.current_thread()
@@ -109,9 +110,9 @@ class Stepper:
                 return outcome._replace(stop=stopped(thread, signal=2))
 
     def _stays(self, action: Action, stop: StopReply) -> int | None:
-        """Where a range (`vCont;r`) may go on after a stop: the pc; None where it has ended.
+        """The pc at which a range (`vCont;r`) may go on after a stop; None where it has ended.
 
-        As for a stub that steps: it stops where it comes to a breakpoint of gdb's.
+        A range ends at a breakpoint of gdb's, as on a stub that steps.
         """
         if action.verb != b"r" or not stop.is_breakpoint or stop.thread != self._thread(action):
             return None
@@ -119,14 +120,15 @@ class Stepper:
         return None if self._gdbs.code_at(pc) else pc
 
     def _leaves_alone(self, action: Action, ran: Ran) -> bool:
-        """Whether it was run through until what is to be stepped by itself."""
+        """Whether it stopped at an instruction of the range that has to be stepped by itself."""
         pc = self._stays(action, ran.stop)
         return pc is not None and pc in ran.stepped_alone
 
     def _is_in_range(self, action: Action, outcome: Outcome) -> bool:
-        """Whether another step of a range is to follow.
+        """Whether the range goes on with another step after this one.
 
-        Whether this is still the same call of a function is for gdb to see.
+        A call or return ends it, as only gdb can see whether this is still the same call of a
+        function.
         """
         pc = self._stays(action, outcome.stop)
         if pc is None or outcome.instruction is None or outcome.instruction.may_call:
@@ -135,7 +137,7 @@ class Stepper:
         return start <= pc < end
 
     def _range(self, request: Resume, action: Action) -> Ran | None:
-        """`run_range`, if a step is one of a range."""
+        """Run through the range that an action asks for; None if there is none or it is stepped."""
         if action.verb != b"r" or self._watching.by_steps:
             return None
         self._stub.select(self._thread(action))
@@ -175,9 +177,10 @@ class Stepper:
         return pc in step.plan.taken + step.plan.faults
 
     def _run_handler(self, request: Resume, step: Step, thread: bytes | None) -> StopReply:
-        """Run the handler at whose vector a step has stopped until it returns; the stop.
+        """Run the handler at whose vector a step has stopped, until it returns; the stop for gdb.
 
-        It may return to the instruction or to the next one, and is recognised by the stack.
+        It may return to the instruction or to the next one.  Its return is told from another one's
+        by r1, and on another vCPU also by r14 to r31.
         """
         self._runner.count(-1)  # the step is not done yet
         following = isa.in_mode(step.pc + step.instruction.length, step.state)
@@ -186,8 +189,5 @@ class Stepper:
         return self._runner.run(request, HandlerTarget(thread, (following, step.pc), frame))
 
     def _thread(self, action: Action) -> bytes | None:
-        """The one thread that an action means; "any" and "all" mean the current one."""
-        thread = action.thread
-        if thread is None or thread.rpartition(b".")[2] in (b"-1", b"0"):
-            return self._stub.current_thread()
-        return thread
+        """The thread that an action is for; for "any" and "all" it is the stub's current one."""
+        return action.thread if names_one(action.thread) else self._stub.current_thread()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The values that a step is made of: what was changed in a vCPU, and what tells tasks apart."""
+"""The values that describe a step: what we changed in a vCPU, and what tells tasks apart."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..ppc import msr
 from ..ppc.isa import SRR, Instruction, Kind, decode
 
 CONTEXT = msr.SF | msr.HV | msr.PR | msr.IR | msr.DR | msr.LE
-"""What has to be the same in two MSRs for the vCPU to be in the same context."""
+"""The bits of the MSR that say in which context a vCPU is: mode, state, translation, byte order."""
 
 SRRS = tuple(SRR.values())
 
@@ -25,9 +25,10 @@ def _is_plain(word: int) -> bool:
 
 
 class Task(NamedTuple):
-    """What tells tasks of a guest apart, as far as a stub shows it.
+    """What tells one task of the guest from another, as far as a stub shows it.
 
-    stack: r1.  space: the PID register in problem state, None where it is not to be had.
+    stack: r1.  space: the PID register in problem state; None in other states, or if it is not
+    given.
     """
 
     stack: int
@@ -35,12 +36,13 @@ class Task(NamedTuple):
 
 
 class Armed(NamedTuple):
-    """A vCPU whose MSR we changed for a step.
+    """A vCPU whose MSR we change for a step, and what is needed to recognise and undo that.
 
     thread: its thread-id.  instruction, pc: what is stepped.  state, srr0, srr1: the registers
-    before the step (state is the MSR).  written: what we made of the MSR.  vector: where its Trace
-    interrupt will be, None when only MSR[EE] is changed.  successors: where the instruction may
-    lead to.  task: the one that is stepped, None where no other task can come in between.
+    before the step (state is the MSR).  written: the MSR that we write.  vector: the address at
+    which its Trace interrupt will arrive, None when only MSR[EE] is changed.  successors: the
+    addresses to which the instruction may lead.  task: the one that is stepped, None where no other
+    can come in between.
     """
 
     thread: bytes | None
@@ -56,27 +58,27 @@ class Armed(NamedTuple):
 
     @property
     def masked(self) -> bool:
-        """Whether MSR[EE] is cleared."""
+        """Whether we clear MSR[EE], so that interrupts from outside wait."""
         return bool((self.state ^ self.written) & msr.EE)
 
     @property
     def overwrites_srrs(self) -> bool:
-        """Whether SRR0 and SRR1 are overwritten by what ends it, and it does not use them.
+        """Whether the step's end overwrites SRR0 and SRR1, and its instruction leaves them alone.
 
-        Then the step before need not have put them back: `srr0` and `srr1` tell what they are to be
-        after this one, and where it does not come to that.
+        Then the step before need not have put them back: `srr0` and `srr1` say what they have to be
+        after this step, or when this step comes to nothing.
         """
         return self.vector is not None and _is_plain(self.instruction.word)
 
     def unmasked(self) -> Armed | None:
-        """The same with MSR[EE] as it was; None if nothing is changed then."""
+        """The same change without MSR[EE]; None if nothing is left of it then."""
         written = self.written | self.state & msr.EE
         return None if written == self.state else self._replace(written=written)
 
     def without_ours(self, state: int, *, completed: bool) -> int:
-        """An MSR of the stepped vCPU without our changes.
+        """The MSR `state` of the stepped vCPU, with our changes taken out.
 
-        completed: the instruction has completed, and what it writes itself stays.
+        completed: the instruction has completed, so the MSR bits that it writes itself stay.
         """
         ours = self.state ^ self.written
         if completed:
@@ -84,25 +86,27 @@ class Armed(NamedTuple):
         return state & ~ours | self.state & ours
 
     def was_interrupted(self, address: int, state: int) -> bool:
-        """Whether an interrupt that saved this address and MSR took a step that has not done its
-        work.
+        """Whether an interrupt that saved this address and MSR came before the step was done.
 
-        It may be at the next instruction: QEMU's TCG takes no Trace interrupt after `or 1,1,1`,
-        `wait` and the like, which leave its loop.
+        The address may be that of the next instruction: QEMU's TCG takes no Trace interrupt after
+        `or 1,1,1`, `wait` and the like, which leave its loop.
         """
         ours = msr.SE if self.vector is not None else msr.EE
         return not (state ^ self.written) & ours and address in (self.pc, *self.successors)
 
     def is_reaching(self, state: int) -> bool:
-        """Whether this MSR is not the thread's own, but the one by which its vector is reached."""
+        """Whether this MSR was written only so that the stub can reach the step's vector.
+
+        Then it is not the thread's own.
+        """
         if self.vector is None:
             return False
         return state != self.state and state == msr.reaching(self.state, self.vector)
 
     def is_before(self, thread: bytes | None, pc: int, state: int) -> bool:
-        """Whether a vCPU with this pc and MSR stands where the step began, or within what it does.
+        """Whether a vCPU with this pc and MSR stands where the step began, or in what it executes.
 
-        Then the MSR itself shows our changes.
+        Then the vCPU's MSR itself still has our changes.
         """
         if (state ^ self.state) & CONTEXT:
             return False
@@ -113,7 +117,8 @@ class Armed(NamedTuple):
     def may_be_of(self, task: Task, max_frame: int) -> bool:
         """Whether a Trace interrupt that was taken in `task` may be this step's.
 
-        max_frame: r1 may be lower than before by less than this (a signal frame).
+        max_frame: r1 may be lower than before the step by fewer bytes than this (for a signal
+        frame).
         """
         if self.task is None:
             return True
@@ -124,7 +129,7 @@ class Armed(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A Trace interrupt of a step: in which thread, and the SRR0 and SRR1 that it saved."""
+    """The Trace interrupt of a step: its thread, and the SRR0 and SRR1 that it saved."""
 
     thread: bytes | None
     srr0: int
@@ -132,10 +137,10 @@ class Found(NamedTuple):
 
 
 class Lent(NamedTuple):
-    """A thread that executes a little code of the guest's own, for us.
+    """A thread to which we gave other registers for a moment, mostly to execute a little code.
 
-    registers: what is to be in them again behind it, pc the last.  places: where the code begins,
-    and where it may end.
+    registers: the values to put back afterwards, pc the last of them.  places: the address where
+    the code begins, then those where it may end.
     """
 
     thread: bytes | None
@@ -154,10 +159,11 @@ class Frame(NamedTuple):
     kept: tuple[int, ...]
 
     def is_of(self, other: Frame, *, moved: bool) -> bool:
-        """Whether it is the same execution; moved: on another vCPU, to which a task may have gone.
+        """Whether two frames are of the same execution.
 
-        On the same vCPU a handler may have changed registers, such as the target of a load that
-        it has done in the program's stead.
+        moved: they were seen on two vCPUs, as the guest may have moved the task.  Then r14 to r31
+        count as well.  On the same vCPU they do not: a handler may have changed one, such as the
+        target of a load that it has done in the program's stead.
         """
         if self.stack != other.stack or (self.state ^ other.state) & CONTEXT:
             return False
@@ -165,5 +171,5 @@ class Frame(NamedTuple):
 
 
 def thread_name(thread: bytes | None) -> str:
-    """A thread as a log line names it."""
+    """The name of a thread in a log line."""
     return thread.decode("latin-1") if thread else "the vCPU"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Where a resume is expected to stop, and how to tell its own hit from another's.
 
-A temporary breakpoint is hit by whoever comes by: another vCPU, the handler of an interrupt, or
-another task.  A target judges a hit, and does nothing about it; `settle` acts.
+Whoever comes by hits a temporary breakpoint: another vCPU, an interrupt handler, or another task.
+A target judges a hit, and does nothing about it; `settle` acts.
 """
 
 from __future__ import annotations
@@ -23,51 +23,51 @@ class Verdict(enum.Enum):
 
 
 class Hit(NamedTuple):
-    """A stop of a thread at one of a target's places."""
+    """A thread's stop at one of the places of a target."""
 
     thread: bytes | None
     pc: int
 
 
 class Target(Protocol):
-    """Where a resume is expected to stop."""
+    """Where a resume is expected to stop, and who is expected there."""
 
     @property
     def armed(self) -> Armed | None:
-        """The step itself, where the MSR is changed for it."""
+        """The change of the MSR that the step needs, None where there is none."""
 
     @property
     def must(self) -> tuple[int, ...]:
-        """Where the stub must take temporary breakpoints."""
+        """The addresses of the temporary breakpoints that the stub must take."""
 
     @property
     def may(self) -> tuple[int, ...]:
-        """Where it may refuse them."""
+        """The addresses of those that the stub may refuse."""
 
     @property
     def stops(self) -> tuple[int, ...]:
-        """Where what was resumed arrives, of these two."""
+        """Those of `must` and `may` at which what was resumed arrives."""
 
     @property
     def registers(self) -> tuple[str, ...]:
-        """Those that `judge` will read at a stop, where no Trace interrupt is waited for."""
+        """The registers that `judge` reads at a stop, where no Trace interrupt is waited for."""
 
     @property
     def shared(self) -> bool:
         """Whether anybody else may come by; if not, there is nothing to judge."""
 
     def with_armed(self, armed: Armed | None) -> Target:
-        """The same with what was really changed in the MSR."""
+        """The same target, with what was really changed in the MSR."""
 
     def judge(self, hit: Hit, vcpu: Vcpu) -> Verdict:
-        """Whose hit it is, at `must` or `may` and not at the Trace vector of `armed`.
+        """Whose hit it is, at `must` or `may`, and not at the Trace vector of `armed`.
 
         vcpu: that of the hit's thread, which is selected.
         """
 
 
 class StepTarget(NamedTuple):
-    """One step of one instruction.
+    """The end of a step of one instruction.
 
     thread, pc: what is stepped.  stops, taken, faults, transient: see `strategy.Plan`.  stack: r1,
     by which others at `stops` are told apart; None where `stops` is only the Trace vector.
@@ -110,7 +110,7 @@ class StepTarget(NamedTuple):
         """See `Target`."""
         pc = hit.pc
         if hit.thread != self.thread and (pc not in self.stops or vcpu.read("r1") != self.stack):
-            return Verdict.FOREIGN  # the guest has not moved the task there
+            return Verdict.FOREIGN  # our task, if the guest had moved it, would have the same r1
         if pc in self.taken:
             return Verdict.OURS if self._takes(pc, vcpu) else Verdict.FOREIGN
         if pc not in self.faults and pc not in self.transient:
@@ -126,7 +126,7 @@ class StepTarget(NamedTuple):
     def _takes(self, vector: int, vcpu: Vcpu) -> bool:
         """Whether the interrupt at a vector is the one that the stepped instruction takes.
 
-        Another task may call the system first, if an interrupt from outside has come in between.
+        It may be another task's system call, if an interrupt from outside has come in between.
         """
         saved = vcpu.saved_by(vector)
         if saved is not None and not self.pc <= saved[0] <= self.pc + 8:
@@ -137,7 +137,8 @@ class StepTarget(NamedTuple):
 class HandlerTarget(NamedTuple):
     """The return of the handler at whose vector a step has stopped.
 
-    thread: the one that is in it.  stops: where it may return to.  frame: of the stepped code.
+    thread: the one that is in the handler.  stops: the addresses to which the handler may return.
+    frame: of the stepped code.
     """
 
     thread: bytes | None
@@ -182,11 +183,12 @@ class HandlerTarget(NamedTuple):
 
 
 class RangeTarget(NamedTuple):
-    """Code that is run through to where it is left.
+    """The end of a run through some code: where control leaves it.
 
-    thread: the one that runs.  start, end: the code.  stops: where it is left, and where it has to
-    be stepped.  frame: of the execution that is meant.  faults: vectors of interrupts that end it.
-    transient: of those whose handler returns to it.
+    thread: the one that runs.  start, end: the code, `end` not included.  stops: the addresses
+    where control leaves it, or where it has to be stepped.  frame: of the execution that is meant.
+    faults: the vectors of interrupts that end the run.  transient: the vectors of those whose
+    handler returns to the code.
     """
 
     thread: bytes | None
@@ -232,7 +234,7 @@ class RangeTarget(NamedTuple):
         return Verdict.RETURNS if mine else Verdict.FOREIGN
 
     def _is_ours(self, hit: Hit, vcpu: Vcpu) -> bool:
-        """Whether a thread is the one that ran through the code.
+        """Whether the thread of a hit is the one that ran through the code.
 
         The guest may have moved it to another vCPU: a stack belongs to one thread of execution.
         """
@@ -248,7 +250,7 @@ class RangeTarget(NamedTuple):
 
 
 class PlacesTarget(NamedTuple):
-    """Some places; whoever comes there is meant."""
+    """Some addresses; whoever arrives there is meant."""
 
     stops: tuple[int, ...]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Our breakpoints while the guest runs, and gdb's that are lifted meanwhile."""
+"""Our breakpoints while the guest runs, and gdb's breakpoints that are lifted meanwhile."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..errors import StubGone, StubRefused
 from ..rsp.breakpoints import Breakpoint
 from ..stub.stub import Stub
 
-_LATELY = 8  # steps
+_LATELY = 8  # steps: a fault's vector that none of so many has needed is removed
 
 
 class Undo(enum.Enum):
-    """When what a step has changed in the guest is undone, and its temporary breakpoints go."""
+    """When a step's changes in the guest are undone, and its temporary breakpoints removed."""
 
     AT_ONCE = "before the stop is told"
     KEEP_PLANTED = "at once, but breakpoints stay planted until `quiesce`"
@@ -23,14 +23,14 @@ class Undo(enum.Enum):
 
 
 class TemporaryBreakpoints:
-    """Those of one engine."""
+    """The temporary breakpoints of one engine."""
 
     def __init__(self, stub: Stub, log: Callable[..., None], undo: Undo) -> None:
         self._stub = stub
         self._log = log
         self._undo = undo
         self._planted: dict[int, None] = {}
-        self._needed: dict[int, int] = {}  # vectors of faults, and which step needed them last
+        self._needed: dict[int, int] = {}  # by vector of a fault, which step needed it last
         self._count = 0  # of steps
         self._resuming = False
 
@@ -38,10 +38,11 @@ class TemporaryBreakpoints:
     def planted(
         self, must: tuple[int, ...], may: tuple[int, ...] = ()
     ) -> Iterator[Collection[int]]:
-        """Temporary breakpoints here and nowhere else while the guest runs.  Gives all of them.
+        """Plant temporary breakpoints at these addresses and nowhere else, while the guest runs.
 
-        may: those that the stub may refuse.  Such a block cannot be within another: the outer one's
-        breakpoints would be gone.  StubRefused: the stub refuses one of the others.
+        Gives all the addresses.  may: those at which the stub may refuse one.  Such a block cannot
+        be within another: the outer one's breakpoints would be removed.  StubRefused: the stub
+        refuses one of `must`.
         """
         assert not self._resuming, "temporary breakpoints within temporary breakpoints"
         wanted = dict.fromkeys(must, True)
@@ -60,20 +61,20 @@ class TemporaryBreakpoints:
         finally:
             self._resuming = False
         if self._undo is Undo.AT_ONCE:
-            with suppress(StubRefused):  # what is left is removed with what comes next
+            with suppress(StubRefused):  # what the stub refuses is removed with the next packets
                 self.remove_all()
 
     def refused(self, wanted: Collection[int]) -> bool:
-        """Whether the stub has refused one of these."""
+        """Whether the stub has refused a breakpoint at one of these addresses."""
         return any(address not in self._planted for address in wanted)
 
     def resumed(self) -> None:
-        """What was planted for a resume has served."""
+        """Remove the breakpoints of a resume that has ended, unless they are to stay planted."""
         if self._undo is not Undo.KEEP_PLANTED:
             self.remove_all()
 
     def remove_all(self) -> None:
-        """Have all removed, now or with what is sent next."""
+        """Remove all, now or with the next packets."""
         self._remove(list(self._planted))
 
     def quiesce(self) -> None:
@@ -86,8 +87,8 @@ class TemporaryBreakpoints:
     ) -> tuple[int, ...]:
         """The vectors of faults to plant for a step at `pc` that stops at `stops`.
 
-        Those that a step needed lately stay if the stub still has them, so that they need not be
-        planted again for the next load.
+        These are its own `faults`, and those that a step needed lately and that the stub still has:
+        so they need not be planted again for the next load.
         """
         if self._undo is Undo.AT_ONCE:
             return faults
@@ -105,10 +106,10 @@ class TemporaryBreakpoints:
 
     @contextmanager
     def lifted(self, breakpoints: list[Breakpoint]) -> Iterator[None]:
-        """Without gdb's breakpoints where a step starts, as for a stub that steps.
+        """Lift gdb's breakpoints at the pc of a step during it: a stub that steps ignores them.
 
-        gdb lifts one by itself where it stopped at it, but not where pc was set to it, or another
-        vCPU stands at it.
+        gdb itself lifts one where it stopped at it, but not where pc was set to it, or another vCPU
+        stands at it.
         """
         lifted: list[Breakpoint] = []
         try:
@@ -122,7 +123,7 @@ class TemporaryBreakpoints:
                     try:
                         self._stub.expect_ok(one.insertion, "")
                     except StubRefused as error:
-                        self._log("{}", error)  # once more: it is the user's
+                        self._log("{}", error)  # tried once more, as it is the user's
                         self._stub.expect_ok(one.insertion, "to put gdb's breakpoint back")
 
     def _plant(self, address: int, *, needed: bool) -> None:
@@ -142,13 +143,8 @@ class TemporaryBreakpoints:
             del self._planted[address]
 
     def _remove_one(self, address: int) -> None:
-        def still_refused(error: StubRefused) -> bool:
+        def refused(error: StubRefused) -> bool:
             self._log("{}", error)
-            return True
-
-        def refused(_error: StubRefused) -> bool:
-            # Once more: it would stop the guest some day.
-            self._stub.remove(address, still_refused)
             return True
 
         self._stub.remove(address, refused)

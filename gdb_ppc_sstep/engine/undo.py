@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Take out of the guest what a step has changed in its MSR, wherever that is kept by now."""
+"""Takes out of the guest what a step changed in its MSR, wherever the guest keeps that by now."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .vectors import Vectors
 
 
 class Undoing:
-    """For one engine; the selected thread is always the one that is meant."""
+    """Undoes the changes of one engine, on the selected thread unless a method says otherwise."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Undoing:
         self._last: Found | None = None  # the Trace interrupt that was collected last
 
     def collect(self, armed: Armed, found: Found) -> None:
-        """Undo a Trace interrupt that we caused: the registers are queued in the stub."""
+        """Undo a Trace interrupt that we caused; the stub queues the writes of the registers."""
         self._ledger.found(armed, found)
         self._last = found
         assert armed.vector is not None
@@ -50,8 +50,8 @@ class Undoing:
             restored[isa.SRR[instruction.spr]] = read(instruction.rt)
         if instruction.kind is Kind.MFMSR:
             restored[instruction.rt] = armed.without_ours(read(instruction.rt), completed=False)
-        # SRR0 and SRR1 last: if we are killed in between, they tell where the step was.
-        # A stub may have its own idea of an MSR that it never gave.
+        # SRR0 and SRR1 last: if we are killed in between, they tell where the step was.  An MSR
+        # that the stub has never given may read back otherwise than it was written.
         write("msr", state, reads_back=state == armed.state)
         write("pc", found.srr0, reads_back=True)
         for name, value in restored.items():
@@ -62,15 +62,16 @@ class Undoing:
         self._log("collected {}: pc={:#x} msr={:#x}", thread_name(found.thread), found.srr0, state)
 
     def disarm(self, target: Target | None, thread: bytes | None, pc: int, state: int) -> None:
-        """Undo what a step changed, if it lies open at a stop with this pc and MSR.
+        """Undo what a step changed, if the registers of this thread, stopped at `pc`, show it.
 
-        That is in the MSR of a vCPU that has not executed the instruction or has come back to it,
-        or has arrived without a Trace interrupt, and in SRR1 at the very first instruction of an
+        The MSR shows it on a vCPU that has not executed the instruction, has come back to it, or
+        has arrived without a Trace interrupt; SRR1 shows it at the very first instruction of an
         interrupt handler.  Anywhere else it is in a frame that only the handler knows, and stays
         outstanding.
 
-        What it is found by is written last, when the stub has done the rest: what is refused is
-        done again at the same stop, where the step has to be found once more.
+        The register by which the step is recognised is written last, after the stub has obeyed the
+        other writes: if it refuses one, this is called again at the same stop, and must recognise
+        the step again.
         """
         for armed in reversed(self._ledger.outstanding):
             arriving = (
@@ -102,10 +103,10 @@ class Undoing:
             return
 
     def clean_srr1(self, armed: Armed, vector: int = msr.TRACE, keep: int = 0) -> bool:
-        """Undo a step's changes in what an interrupt of it saved of the MSR; whether one did.
+        """Undo a step's changes in the MSR that an interrupt saved, if it has interrupted the step.
 
-        vector: of that interrupt; some have registers of their own (HSRR1).  keep: bits of the MSR
-        that are not undone.
+        Returns whether it has.  vector: the address of the interrupt's vector; some save into HSRR1
+        instead of SRR1.  keep: bits of the MSR that are not undone.
         """
         saved = self._saved_of(armed, vector)
         if saved is None:
@@ -117,12 +118,12 @@ class Undoing:
         return True
 
     def _saved_of(self, armed: Armed, vector: int) -> tuple[int, int] | None:
-        """The address and MSR that an interrupt saved, if it took this step; see `clean_srr1`."""
+        """The address and MSR that an interrupt saved, if it interrupted this step."""
         saved = self._vcpu.saved_by(vector)
         return saved if saved is not None and armed.was_interrupted(*saved) else None
 
     def unarm(self, armed: Armed) -> None:
-        """Write the MSR back that was changed for a step which has not been resumed."""
+        """Write back the MSR of a thread that was armed, but not resumed.  Selects that thread."""
         self._stub.select(armed.thread)
         if self._stub.read("msr") != armed.state:
             self._stub.write("msr", armed.state)
@@ -132,9 +133,9 @@ class Undoing:
             self._ledger.disarm(armed)
 
     def take_back(self, armed: Armed, found: Found | None) -> None:
-        """Undo one step of a killed session, whose thread shows it now.
+        """Undo a step of a killed session, whose thread still shows it.  Selects that thread.
 
-        found: the Trace interrupt that was being undone when it was killed, if any.
+        found: the Trace interrupt that the killed session was undoing, None if it was not.
         """
         self._stub.select(armed.thread if found is None else found.thread)
         pc = self._stub.read("pc")
@@ -150,16 +151,17 @@ class Undoing:
             return
         if armed.overwrites_srrs:
             self._write_srrs(armed)
-        state = self._stub.read("msr")  # what the step is found by is written last
+        state = self._stub.read("msr")  # written last: the step is recognised by it
         own = armed.state if armed.is_reaching(state) else state
         self._write_state(armed, state, armed.without_ours(own, completed=False))
         self._stub.send_queued()
         self._ledger.disarm(armed)
 
     def _put_srrs_back(self, armed: Armed, thread: bytes | None) -> bool:
-        """If SRR0 and SRR1 are as the Trace interrupt of the step before has left them; whether.
+        """Write SRR0 and SRR1 of before the step, if the last Trace interrupt's are still in them.
 
-        Where the stub has refused one of them, the other is back already.
+        Returns whether that was so.  If the stub has refused one of the two writes before, the
+        other register is back already.
         """
         if not armed.overwrites_srrs or thread != armed.thread or self._last is None:
             return False

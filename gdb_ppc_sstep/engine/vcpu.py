@@ -10,11 +10,11 @@ from .borrowed import BorrowedCode
 from .steps import Frame, Task
 from .vectors import Vectors
 
-_KEPT = tuple(f"r{number}" for number in range(14, 32))  # by handlers and system calls
+_KEPT = tuple(f"r{number}" for number in range(14, 32))  # handlers and system calls keep these
 
 
 class Vcpu:
-    """Of one stub.  Values are 64-bit unsigned."""
+    """Reads and writes registers of the selected thread.  Values are 64-bit unsigned."""
 
     def __init__(self, stub: Stub, vectors: Vectors, borrowed: BorrowedCode) -> None:
         self._stub = stub
@@ -23,9 +23,9 @@ class Vcpu:
         self._giving: set[bytes | None] = set()  # threads whose SRR0 and SRR1 the stub has given
 
     def read(self, name: str) -> int:
-        """A register; SRR0, SRR1 and PVR even where the stub withholds them.
+        """A register's value; of SRR0, SRR1 and PVR even where the stub withholds them.
 
-        StubRefused: nothing gives it.
+        StubRefused: neither the stub nor the guest's code gives it.
         """
         try:
             return self._stub.read(name)
@@ -38,7 +38,10 @@ class Vcpu:
         return self._borrowed.run(access)
 
     def write(self, name: str, value: int) -> None:
-        """Set a register, now or later; SRR0 and SRR1 as in `read`."""
+        """Write a register, now or later; SRR0 and SRR1 even where the stub withholds them.
+
+        StubRefused: neither the stub nor the guest's code can write it.
+        """
         if name in isa.SRR.values():
             try:
                 self._stub.read(name)
@@ -53,7 +56,8 @@ class Vcpu:
     def given_srrs(self) -> tuple[int, int] | None:
         """SRR0 and SRR1, None where the stub withholds them.
 
-        StubRefused: it refuses them this once, and has given them before.
+        StubRefused: the stub has no such registers, or refuses them now and has given this thread's
+        before.
         """
         for name in ("srr0", "srr1"):
             if not self._stub.has(name):
@@ -68,15 +72,15 @@ class Vcpu:
         return given
 
     def gives_srrs(self) -> bool:
-        """Whether the stub gives SRR0 and SRR1, which does not change."""
+        """Whether the stub gives SRR0 and SRR1 of this thread, which does not change."""
         return self._stub.thread in self._giving or self.given_srrs() is not None
 
     def reaches_srrs(self) -> bool:
-        """Whether a handler's SRR0 and SRR1 can be read and SRR1 written, in whatever way."""
+        """Whether SRR0 and SRR1 of a handler can be read, and SRR1 written, in whatever way."""
         return self.gives_srrs() or self._borrowed.reaches_srrs()
 
     def saved_by(self, vector: int) -> tuple[int, int] | None:
-        """What the interrupt of a vector saved, address and MSR; None where that is not known."""
+        """The address and MSR that the interrupt of a vector saved; None if they cannot be had."""
         address, state = msr.saved_in(vector)
         try:
             return self.read(address), self.read(state)
@@ -84,11 +88,11 @@ class Vcpu:
             return None
 
     def task(self, state: int) -> Task:
-        """The task that it is in, or was in at an interrupt that saved the MSR `state`."""
+        """The task that the thread runs, or ran when an interrupt saved the MSR `state`."""
         space = self._stub.read_optional("pid") if state & msr.PR else None
         return Task(self._stub.read("r1"), space)
 
     def frame(self, *, whole: bool) -> Frame:
-        """What tells the present execution of its code from others.  whole: r14 to r31 as well."""
+        """What tells this execution of the thread's code from others.  whole: with r14 to r31."""
         kept = tuple(self._stub.read(name) for name in (_KEPT if whole else ()))
         return Frame(self._stub.read("r1"), self._stub.read("msr"), kept)

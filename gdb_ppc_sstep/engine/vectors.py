@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where interrupts of the selected thread go, and the registers that say so."""
+"""Where interrupts of the selected thread arrive, and the registers that decide it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ class Vectors:
 
     def __init__(self, stub: Stub) -> None:
         self._stub = stub
-        self._ail: int | None = None  # as the user has set it
+        self._ail: int | None = None  # as the user has set it; None: LPCR decides
         self._pvr: int | None = None
-        self._last: msr.Relocation | None = None  # as LPCR said when it was read last
-        self._proved: int | None = None  # the stub's version when an interrupt showed that it holds
+        self._last: msr.Relocation | None = None  # by the LPCR that was read last
+        self._proved: int | None = None  # the stub's version when an interrupt proved `_last` right
 
     def set_ail(self, ail: int | None) -> None:
-        """The user says what LPCR[AIL] is (0, 2 or 3), or (None) that LPCR does."""
+        """Take LPCR[AIL] from the user (0, 2 or 3), or (None) from LPCR."""
         self._ail = ail
 
     def at_stop(self) -> strategy.Vector:
-        """vector(offset, msr) for the stop of now; LPCR is read once, where it matters."""
+        """A function vector(offset, msr) for this stop; it reads LPCR once, where LPCR decides.
+
+        It raises what `relocation` raises.
+        """
         relocation: msr.Relocation | None = None
 
         def vector(offset: int, state: int) -> int:
@@ -37,7 +40,7 @@ class Vectors:
         return vector
 
     def relocation(self) -> msr.Relocation:
-        """LPCR[AIL] and the rules for it.  SstepError if it is not to be had."""
+        """LPCR[AIL] and the rules for it.  SstepError: neither the stub nor the user gives it."""
         pvr = self.processor()
         if self._ail is not None:
             power10 = msr.Relocation.of(0, pvr).power10
@@ -54,9 +57,10 @@ class Vectors:
         return self._last
 
     def arrived(self, offset: int, state: int, place: int) -> None:
-        """An interrupt was taken with the MSR `state`, and its vector `offset` was at `place`.
+        """An interrupt was taken with the MSR `state`, and arrived at `place` for its `offset`.
 
-        So LPCR need not be read at this stop if it is where LPCR had it the last time.
+        If that is where the LPCR that was read last puts it, LPCR need not be read again at this
+        stop.
         """
         last = self._last
         if last is not None and msr.relocates(state) and msr.vector(offset, state, last) == place:
@@ -68,13 +72,13 @@ class Vectors:
         return self._proved == self._stub.version
 
     def processor(self) -> int | None:
-        """The PVR, asked for once; None if it is not to be had."""
+        """The PVR, None if the stub does not give it.  It is asked for until it is given."""
         if self._pvr is None:
             self._pvr = self._shared_register("pvr")
         return self._pvr
 
     def _shared_register(self, name: str) -> int | None:
-        """A register that is the same on all vCPUs, None where the stub has it on none."""
+        """A register that is the same on all vCPUs; None where the stub gives it on none."""
         stub = self._stub
         value = stub.read_optional(name)
         if value is not None or not stub.has(name):
@@ -91,7 +95,7 @@ class Vectors:
 
 
 def _first_of_process(thread: bytes | None) -> bytes | None:
-    """The thread-id of the first vCPU of the process that a thread is in."""
+    """The thread-id of the first vCPU in the process of a thread."""
     if thread is None:
         return None
     process, dot, _ = thread.rpartition(b".")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""gdb's watchpoints where the stub has none: by the DAWR of each vCPU, or by steps.
+"""gdb's watchpoints where the stub has none: seen by the DAWR of each vCPU, or by steps.
 
-What gdb inserts is applied when the guest is resumed, to the vCPUs that run: gdb takes its
-watchpoints out at each stop, and to step over an access.
+gdb removes its watchpoints at each stop, and to step over an access.  So what it has inserted is
+applied only when it resumes the guest, to the vCPUs that run.
 """
 
 from __future__ import annotations
@@ -28,29 +28,30 @@ _NAMES = {2: b"watch", 3: b"rwatch", 4: b"awatch"}
 
 
 class Said:
-    """Lines for the user, each of them once until it is `over`."""
+    """Tells lines to the user, each of them once until `over` is called."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
         self._told: set[str] = set()
 
     def say(self, line: str) -> None:
-        """Tell it, if it was not told lately."""
+        """Tell this line, unless it was told since `over`."""
         if line not in self._told:
             self._told.add(line)
             self._tell(line)
 
     def over(self) -> None:
-        """What was told may be told again."""
+        """Let all lines be told again."""
         self._told.clear()
 
 
 class Watching:
-    """The watchpoints of one engine.
+    """gdb's watchpoints, where one engine has to see them.
 
-    by_steps: whether they are seen by steps alone.  over: the thread and the address of the access
-    that gdb was told of, where it now steps over that; else None.  how: how those were seen with
-    which gdb has resumed last, in words; empty for none.  by_dawr: whether that was by DAWR.
+    by_steps: whether they are seen by steps alone.  over: while gdb steps over the access that it
+    was told of, the thread and the address of the instruction; else None.  how: how the watchpoints
+    of gdb's last resume were seen, in words; empty if it had none.  by_dawr: whether that was by
+    DAWR.
     """
 
     def __init__(
@@ -74,17 +75,31 @@ class Watching:
         self.how = ""
         self.by_dawr = False
         self.over: tuple[bytes | None, int] | None = None
-        self._shown: tuple[bytes | None, int] | None = None  # the access that gdb was told of last
-        self._spaces: dict[Breakpoint, int | None] = {}  # the PID register, when it was inserted
+        self._shown: tuple[bytes | None, int] | None = None  # thread, pc of the last hit gdb saw
+        self._spaces: dict[Breakpoint, int | None] = {}  # the PID register at the insertion
 
     def apply(self, options: Options) -> None:
-        """Watch as the user wants it from now on."""
+        """Follow the user's options from the next packet on."""
         self._option = options.watchpoints
+
+    @property
+    def seen(self) -> str:
+        """How watchpoints are seen, or would be, in words."""
+        if self.how:
+            return self.how
+        option = self._option
+        if option is Watchpoints.OFF or (option is Watchpoints.AUTO and self._stub_takes):
+            return "by the stub"
+        auto = "by the stub if it has them, else by DAWR, else by steps"
+        if self._stub_takes is False:
+            auto = "by DAWR, else by steps, as the stub has none"
+        how = {Watchpoints.AUTO: auto, Watchpoints.DAWR: "by DAWR", Watchpoints.STEP: "by steps"}
+        return f"none now; {how[option]}"
 
     # -- what gdb asks for
 
     def answer(self, payload: bytes, one: Breakpoint, *, inserts: bool) -> bytes:
-        """The reply to a `Z` or `z` packet about a watchpoint."""
+        """The reply to a `Z` or `z` packet about a watchpoint: the stub's, or OK if we see it."""
         own = self._option in (Watchpoints.DAWR, Watchpoints.STEP)
         if not own and (self._option is Watchpoints.OFF or self._stub_takes is not False):
             reply = self._stub.call(payload)
@@ -94,14 +109,14 @@ class Watching:
                 return reply
             self._stub_takes = False
         if inserts and one not in self._spaces:
-            # An address of a program is one of this process, as far as the MMU tells them apart.
+            # A program's address means this process, as far as the PID register tells them apart.
             user = one.address >> 62 == 0
             self._spaces[one] = self._stub.read_optional("pid") if user else None
         return b"OK"
 
     @property
     def watches(self) -> tuple[Breakpoint, ...]:
-        """Those that are ours to see, of what gdb has inserted."""
+        """The watchpoints that gdb has inserted and that we have to see, as the stub does not."""
         watched = self._gdbs.watched
         if not watched or self._option is Watchpoints.OFF:
             return ()
@@ -134,7 +149,7 @@ class Watching:
             self._said.say(f"{reason}: watching by steps, which is slow")
 
     def _reason(self, watches: tuple[Breakpoint, ...]) -> str | None:
-        """Why they cannot be seen by DAWR; None if they are from now on."""
+        """Why DAWR cannot see them; None if it can, and then the vCPUs are to get the window."""
         if self._option is Watchpoints.STEP:
             return "as it was set"
         wanted = dawr.window(map(_watch, watches), self._vectors.processor())
@@ -155,10 +170,9 @@ class Watching:
     # -- at an access
 
     def look(self, thread: bytes | None) -> StopReply | None:
-        """Whether the next step of a thread, which is selected, is an access that is watched: the
-        stop for gdb.
+        """Look at the selected thread's next step: the stop for gdb if it accesses what is watched.
 
-        Else the thread may be resumed for this step, and no match comes of it.
+        Else None: the thread may be resumed for this step, and will have no match.
         """
         self._windows.spare(None)
         if not self.watches:
@@ -169,14 +183,13 @@ class Watching:
             if hit is not None:
                 return hit
         if any(map(self._is_in_window, accesses)):
-            self._windows.spare(thread)  # in the window, and not what is watched in it
+            self._windows.spare(thread)  # the access is in the window, beside what is watched
         return None
 
     def hit(self, thread: bytes | None, dar: int) -> StopReply | None:
-        """At a match, which is undone: the stop for gdb if the instruction at pc accesses what is
-        watched.
+        """At a match that is undone: the stop for gdb if the instruction hits a watchpoint.
 
-        dar: an address of the access, as the match has told it.
+        dar: an address of the access, as the match told it.
         """
         stub = self._stub
         pc = stub.read("pc")
@@ -184,14 +197,15 @@ class Watching:
         return self._hit(thread, done or Access(dar, 1, loads=True, stores=True))
 
     def would_match(self, pc: int, state: int) -> bool:
-        """Whether the instruction at `pc` of the selected thread would match with the MSR `state`,
-        or would have before its window was taken away.
+        """Whether the instruction at `pc` of the selected thread would match, with the MSR `state`.
+
+        A window that was taken away since counts as well.
         """
         done = self._access(pc, self._stub.instruction(pc), state)
         return done is not None and self._windows.has_had(self._stub.thread, done)
 
     def accesses(self) -> list[int]:
-        """Where the selected thread may access memory, of the next instructions."""
+        """The addresses of the selected thread's next instructions that may access memory."""
         stub = self._stub
         pc = stub.read("pc")
         count = min(ranges.STRAIGHT, (-pc % PAGE or PAGE) // 4)
@@ -209,8 +223,9 @@ class Watching:
         return done is not None and self._windows.now.has(done.address, done.length)
 
     def _accesses(self) -> list[Access]:
-        """Those of the next step of the selected thread: of an atomic sequence, which is stepped as
-        one, all of them, with the registers as they are before it.
+        """The accesses of the selected thread's next step, with the registers as they are now.
+
+        An atomic sequence is stepped as one: then all of its accesses.
         """
         stub = self._stub
         pc = stub.read("pc")
@@ -228,6 +243,7 @@ class Watching:
         return access(instruction, suffix, place, state, stub.read)
 
     def _hit(self, thread: bytes | None, done: Access | None) -> StopReply | None:
+        """The stop for gdb if this access of the selected thread hits a watchpoint."""
         if done is None:
             return None
         at, length, loads, stores = done
@@ -238,7 +254,7 @@ class Watching:
         ]
         if not hit:
             return None
-        # gdb looks at those that have the address that it is told: one that is in all, if any.
+        # gdb looks for watchpoints that contain the address: so tell one that is in all, if any.
         place = max(at, *(one.address for one in hit))
         if any(one.address + one.length <= place for one in hit):
             place = max(at, hit[0].address)
@@ -249,7 +265,7 @@ class Watching:
         return stop._replace(payload=start + stop.payload[3:])
 
     def _is_here(self, one: Breakpoint) -> bool:
-        """Whether the selected thread is in the process in which it was set."""
+        """Whether the selected thread is in the process for which gdb inserted this watchpoint."""
         space = self._spaces.get(one)
         if space is None:
             return True

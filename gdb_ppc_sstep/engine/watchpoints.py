@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The rooms of the watchpoints of one engine, and what is done in several of them."""
+"""The rooms that deal with the watchpoints of one engine, and what needs several of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .windows import Windows
 
 
 class WatchRooms:
-    """watching: what gdb asks for.  windows: the DAWR of each vCPU.  matches: what comes of it."""
+    """watching: what gdb asks for.  windows: the DAWR of each vCPU.  matches: catches matches."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class WatchRooms:
         log: Callable[..., None],
         tell: Callable[[str], None],
     ) -> None:
-        """tell: takes a line for the user."""
+        """tell: called with a line for the user."""
         said = Said(tell)
         hypercalls = Hypercalls(stub, past, alone)
         dawr = Dawr(stub, vectors, alone, hypercalls, log)
@@ -58,24 +58,24 @@ class WatchRooms:
 
     @property
     def how(self) -> str:
-        """How watchpoints are seen where the stub has none, in words; empty: there are none."""
-        how = self.watching.how
+        """How watchpoints are seen, or would be, in words."""
+        how = self.watching.seen
         if not self.watching.by_dawr:
             return how
         return f"{how} on {', '.join(self.windows.threads)}, caught at {self.matches.how}"
 
     def begin(self, request: Resume) -> None:
-        """gdb resumes.  SstepError: its watchpoints cannot be seen."""
+        """gdb resumes: decide how its watchpoints are seen.  SstepError: they cannot be."""
         self.watching.begin(request)
         self.matches.begin(freely=request.stepping is None)
 
     def let_go(self) -> bool:
-        """Take the windows away before the guest is let go; whether it may be.
+        """Take the windows away before the guest is let go; whether it may be let go.
 
-        If not, a match is on the way to where it is caught, or a vCPU cannot be reached: the guest
+        If not, a match is on its way to where it is caught, or a vCPU cannot be reached: the guest
         has to run on a little.
         """
-        self.windows.begin(OFF)  # whatever gdb has inserted
+        self.windows.begin(OFF)  # even if gdb's watchpoints are still inserted
         self.windows.disarm()
         self.matches.begin(freely=True)
         return not (self.windows.expect_matches or self.matches.are_coming)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The DAWR of each vCPU: which have the window of now, and whether the guest uses its own."""
+"""The DAWR of each vCPU: which vCPUs have our window, and whether the guest uses its own."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .steps import thread_name
 
 
 class Windows:
-    """Those of one guest.  What was written is in the ledger.
+    """The windows of one guest.  What was written is in the ledger.
 
-    now: the window for the vCPUs that run, OFF for none.  left: where threads stood when their
-    window was taken away: they may be on the way to where a match is caught.  changed: whether the
-    guest had changed any when gdb resumed it the last time: it may be another kernel by now.
+    now: the window for the vCPUs that run, OFF for none.  left: by thread, the pc at which its
+    window was taken away: it may be on its way to where a match is caught.  changed: whether the
+    guest had changed any DAWR when gdb resumed it the last time: it may be another kernel by now.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Windows:
         log: Callable[..., None],
         say: Callable[[str], None],
     ) -> None:
-        """say: takes a line for the user, who is told it once."""
+        """say: called with a line for the user, who is told it once."""
         self._stub = stub
         self._ledger = ledger
         self._dawr = dawr
@@ -43,8 +43,8 @@ class Windows:
         self.left: dict[bytes | None, int] = {}
         self._threads: list[bytes] = []
         self._blind: bytes | None = None
-        self._unsure: set[bytes | None] = set()  # what the ledger says may not have been written
-        self._taken: set[bytes | None] = set()  # those whose DAWR the guest uses itself
+        self._unsure: set[bytes | None] = set()  # threads that may not have what the ledger says
+        self._taken: set[bytes | None] = set()  # threads whose DAWR the guest uses itself
 
     # -- what they tell
 
@@ -55,7 +55,7 @@ class Windows:
 
     @property
     def threads(self) -> list[str]:
-        """The names of those that have the window of now, or had it until they stopped."""
+        """The names of the threads that have the window `now`, or had it until they stopped."""
         windows = self._ledger.windows.items()
         return [
             thread_name(thread)
@@ -64,9 +64,10 @@ class Windows:
         ]
 
     def may_have(self, thread: bytes | None, dar: int) -> bool:
-        """Whether a match of this thread, which is selected, may be one of its window.
+        """Whether a match of this thread, which is selected, may be one of our window.
 
-        dar: where it was; that may be beside the window, where the guest may have another one.
+        dar: the DAR of the match; it may be beside the window, where the guest may have a window
+        itself.
         """
         window = self._ledger.windows.get(thread)
         if window is None or thread in self._taken or not window.is_near(dar):
@@ -74,14 +75,14 @@ class Windows:
         return window.has(dar, 1) or self._dawr.given() in (None, window)
 
     def has_had(self, thread: bytes | None, done: Access) -> bool:
-        """Whether an access is in a thread's window, or near the one that it had."""
+        """Whether an access is in a thread's window, or near the one that was taken away."""
         window = self._ledger.windows.get(thread, OFF)
         if window.matches:
             return window.has(done.address, done.length)
         return window != OFF and window.is_near(done.address)
 
     def given(self) -> Window | None:
-        """See `Dawr.given`."""
+        """The selected thread's DAWR0 and DAWRX0: see `Dawr.given`."""
         return self._dawr.given()
 
     def honours(self, wanted: Window) -> bool:
@@ -91,7 +92,7 @@ class Windows:
             return known
         selected = self._stub.thread
         try:
-            # One whose DAWR the stub gives, if there is one: QEMU 7.2 gives the first one's.
+            # Try a thread whose DAWR the stub gives, if any: QEMU 7.2 gives that of the first one.
             for thread in dict.fromkeys([selected, *self._all()]):
                 self._stub.select(thread)
                 if self._dawr.given() is not None:
@@ -105,11 +106,11 @@ class Windows:
     # -- before the guest runs
 
     def begin(self, window: Window) -> None:
-        """gdb resumes, and this is what the vCPUs that run are to have."""
+        """gdb resumes: the vCPUs that run are to have this window."""
         self.now, self._blind = window, None
 
     def look(self) -> None:
-        """Has the guest changed what we have written?"""
+        """Find out which DAWR the guest has written since we did, and tell the user."""
         selected, self.changed = self._stub.thread, False
         try:
             for thread, window in list(self._ledger.windows.items()):
@@ -127,7 +128,7 @@ class Windows:
             self._stub.select(selected)
 
     def _is_taken(self, thread: bytes | None, found: Window) -> bool:
-        """Whether the guest uses the DAWR of a vCPU for itself, which is left alone then."""
+        """Whether the guest uses the DAWR of a vCPU for itself; we leave it alone then."""
         if not found.matches:
             self._taken.discard(thread)
             return False
@@ -139,11 +140,11 @@ class Windows:
         return True
 
     def spare(self, thread: bytes | None) -> None:
-        """This thread is to run without a window: its next access is known, and in it."""
+        """Let this thread run without a window: its next access is known, and is in the window."""
         self._blind = thread
 
     def arm(self, request: Resume) -> None:
-        """The guest is about to run: the vCPUs that do get the window of now."""
+        """The guest is about to run: write the window `now` to the vCPUs that will run."""
         if not self.expect_matches:
             return
         selected = self._stub.thread
@@ -162,18 +163,19 @@ class Windows:
         self._stub.select(selected)
 
     def _running(self, request: Resume) -> list[bytes | None]:
+        """The threads that a resume lets run."""
         if request.alone is not None:
             return [request.alone]
         return [*self._all()] or [self._stub.thread]
 
     def _all(self) -> list[bytes]:
-        """All threads.  They are asked for when one is selected that was not among them."""
+        """All threads.  The stub is asked for them when one is selected that was not among them."""
         if self._stub.thread not in self._threads:
             self._threads = self._stub.threads()
         return self._threads
 
     def _write(self, thread: bytes | None, wanted: Window) -> None:
-        """Set the selected thread's, or tell why it is not."""
+        """Write the selected thread's window, or tell the user why it has none."""
         ledger = self._ledger
         have = ledger.windows.get(thread, OFF)
         if wanted.matches:
@@ -199,13 +201,13 @@ class Windows:
     # -- taken away
 
     def disarm_selected(self) -> None:
-        """The selected thread is about to run alone, and is not to have a match."""
+        """Take the window from the selected thread, which is about to run alone without a match."""
         thread = self._stub.thread
         if self._ledger.windows.get(thread, OFF).matches:
             self._write(thread, OFF)
 
     def disarm(self) -> None:
-        """The guest is let go: no vCPU has a window of ours."""
+        """Take our windows from all vCPUs, as the guest is let go."""
         for thread, window in list(self._ledger.windows.items()):
             if window.matches:
                 self._stub.select(thread)

@@ -7,7 +7,8 @@ of each instruction in Book I chapters 3 to 7, in Book II chapter 4 (atomics, co
 III chapter 5 (cache-inhibited).  binutils (opcodes/ppc-opc.c) and QEMU (target/ppc/insn32.decode)
 have the same.
 
-What touches a cache or a translation and no data (dcbt, dcbst, icbi, tlbie) is no access.
+Instructions that touch a cache or a translation, and no data (dcbt, dcbst, icbi, tlbie), access
+nothing.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ DCBZ_BLOCK = 128
 
 
 class Access(NamedTuple):
-    """Bytes of storage.
+    """Bytes of storage that an instruction accesses.
 
     address: effective, 64-bit unsigned (32 bits of it with MSR[SF]=0).  length: bytes, 1 or more;
-    they may go beyond the last address.  loads, stores: whether it reads and writes them.
+    they may go beyond the last address.  loads, stores: whether the instruction reads and writes
+    them.
     """
 
     address: int
@@ -35,10 +37,10 @@ class Access(NamedTuple):
 
 
 class _Form(NamedTuple):
-    """What is known of an access without registers.
+    """What the word of an instruction alone tells about its access.
 
-    length: 0 where fields or registers say it.  multiple: of what the displacement is a multiple,
-    or in opcode 31 the address (its low bits are ignored).
+    length: bytes, 0 where fields or registers say it.  multiple: what the displacement is a
+    multiple of, or in opcode 31 the address (its low bits are ignored).
     """
 
     length: int
@@ -47,7 +49,7 @@ class _Form(NamedTuple):
     multiple: int = 1
 
 
-_ANY = 0  # a length that fields or registers say
+_ANY = 0  # a length that fields or registers tell
 
 
 def _loads(length: int, *numbers: int, multiple: int = 1) -> Iterator[tuple[int, _Form]]:
@@ -185,7 +187,10 @@ def _form(instruction: Instruction, suffix: int) -> _Form | None:
 
 
 def may_access(instruction: Instruction, suffix: int) -> bool:
-    """Whether it may access storage; `access` says what, with registers.  suffix: as there."""
+    """Whether an instruction may access storage; with the registers `access` says what.
+
+    suffix: as for `access`.
+    """
     return _form(instruction, suffix) is not None
 
 
@@ -196,7 +201,7 @@ def access(
 
     suffix: the second word of a prefixed instruction, ignored for others.  state: the MSR.
     Registers are read only where they matter.  An update form with RA=0, which is invalid, is taken
-    as the same without update.  An access may still not be made: it may fault, and a
+    for the form without update.  The access may still not be made: it may fault, and a
     store-conditional may fail.
     """
     form = _form(instruction, suffix)
@@ -219,12 +224,12 @@ def access(
 
 
 def _base(instruction: Instruction, read: Reader) -> int:
-    """(RA|0)."""
+    """The value that the ISA writes as (RA|0)."""
     return read(instruction.ra) if instruction.field(11, 15) else 0
 
 
 def _prefixed(instruction: Instruction, suffix: int, pc: int, read: Reader) -> int:
-    """The address of a prefixed load or store: 34 bits beside (RA|0), or with R=1 beside pc."""
+    """The address of a prefixed load or store: 34 bits added to (RA|0), or with R=1 to pc."""
     displacement = instruction.field(14, 31) << 16 | suffix & 0xFFFF
     displacement = (displacement ^ 1 << 33) - (1 << 33)
     if instruction.field(11, 11):
@@ -234,7 +239,7 @@ def _prefixed(instruction: Instruction, suffix: int, pc: int, read: Reader) -> i
 
 
 def _indexed(instruction: Instruction, length: int, read: Reader) -> tuple[int, int]:
-    """What opcode 31 adds to (RA|0), and the length; most add RB and have a fixed one."""
+    """What opcode 31 adds to (RA|0), and the length; most add RB, and have a fixed length."""
     extended, field = instruction.field(21, 30), instruction.field(16, 20)
     if extended in (_HASHST, _HASHSTP, _HASHCHK, _HASHCHKP):
         # Six bits of a negative displacement: the lowest is bit 10, the highest bit 31.
@@ -251,10 +256,11 @@ def _indexed(instruction: Instruction, length: int, read: Reader) -> tuple[int, 
 
 
 def _atomic(extended: int, function: int, size: int) -> tuple[int, int]:
-    """The same for an atomic on memory.
+    """What an atomic on memory adds to (RA|0), and the length.
 
     Some have two operands side by side: both count as read and written, though fetch and increment
-    or decrement write one only.  gcc's amo.h has the function codes, and the side of the other.
+    or decrement write only one.  gcc's amo.h has the function codes, and the side of the second
+    operand.
     """
     if extended in (_LWAT, _LDAT):
         if function == 0b11100:  # fetch and decrement bounded: the bound lies before

@@ -2,9 +2,9 @@
 """The interrupts that an instruction may take instead of completing.  Pure.
 
 Which one it takes cannot be known before it runs: page tables, facilities and the CPU's version
-decide.  So an answer is a set of vectors that is never too small, and is empty for the fixed-point
-instructions and branches that most code consists of.  Power ISA 3.1B Book I and Book III chapter 7;
-what QEMU's TCG does beyond that was seen.
+decide.  So an answer is a set of vectors that is never too small, and that is empty for the
+fixed-point instructions and branches of which most code consists.  Power ISA 3.1B Book I and Book
+III chapter 7; what QEMU's TCG does beyond that was seen.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RESOLVED = frozenset([0x300, 0x380, 0x400, 0x480, 0x800, 0xF20, 0xF40])
 """Vectors whose handler makes the instruction possible and returns to it.
 
 The handlers of the others may execute the instruction in its stead, and then look whether the
-interrupted context has MSR[SE] set (Linux emulate_single_step): it must not be there for them.
+interrupted context has MSR[SE] set (Linux emulate_single_step): it must not be set for them.
 """
 
 # MSR[FP], MSR[VEC], MSR[VSX] and the interrupts of a facility that is off.
@@ -49,9 +49,9 @@ _PLAIN_SPRS = frozenset([1, 8, 9, 26, 27, 259, 272, 273, 274, 275])
 
 
 def vectors(instruction: Instruction, state: int) -> Iterator[int]:
-    """Offsets of the vectors of `instruction` executed with MSR `state`, but for its fetch.
+    """Offsets of the vectors to which `instruction` may go with the MSR `state`, but for its fetch.
 
-    Taken traps, system calls and privileged instructions are for `strategy`, which knows their
+    Taken traps, system calls and privileged instructions are left to `strategy`, which knows their
     vector.
     """
     opcode = instruction.word >> 26
@@ -77,7 +77,7 @@ def vectors(instruction: Instruction, state: int) -> Iterator[int]:
 
 
 def _is_load_or_store(instruction: Instruction, opcode: int) -> bool:
-    """Whether it is of those that every CPU has, D-form and DS-form, and its form is valid."""
+    """Whether it is a valid D-form or DS-form load or store of those that every CPU has."""
     rt, ra = instruction.field(6, 10), instruction.field(11, 15)
     if opcode in (58, 62):
         extended = instruction.field(30, 31)
@@ -91,7 +91,7 @@ def _is_load_or_store(instruction: Instruction, opcode: int) -> bool:
 
 
 def _completes(instruction: Instruction, opcode: int) -> bool:
-    """Whether it takes no interrupt but for its fetch."""
+    """Whether it takes no interrupt, but for its fetch."""
     if opcode in _COMPLETE or opcode in (16, 18):
         return True
     extended = instruction.field(21, 30)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Instructions as far as stepping them differs from one to another.  Pure.
+"""Instructions, as far as stepping one differs from stepping another.  Pure.
 
-`decode` sorts a word into a `Kind`; `successors` and `trap_taken` say where an instruction goes.
+`decode` sorts a word into a `Kind`; `successors` and `trap_taken` say where an instruction leads.
 Opcodes are those of Power ISA 3.1B Book I and Book III, appendix "Opcode maps"; an instruction
 field is named as there.  Words, addresses and registers are unsigned integers.
 """
@@ -15,11 +15,11 @@ from typing import NamedTuple
 from .msr import EE, MASK32, MASK64, SE, SF
 
 Reader = Callable[[str], int]
-"""Value of a register by gdb's name for it ("r3", "lr", "ctr", "srr0", ...)."""
+"""A function that gives a register's value by gdb's name for it ("r3", "lr", "ctr", "srr0")."""
 
 
 class Kind(enum.Enum):
-    """Classes of instructions that a Trace-interrupt step treats differently."""
+    """The classes of instructions that are stepped in different ways."""
 
     ORDINARY = "ordinary"
     BRANCH = "branch"
@@ -45,7 +45,7 @@ SRR = {26: "srr0", 27: "srr1"}
 
 
 class Instruction(NamedTuple):
-    """One instruction.  word: its (first) 32 bits.  length: 4, or 8 for a prefixed one."""
+    """One instruction.  word: its (first) 32 bits.  length: bytes, 4, or 8 for a prefixed one."""
 
     kind: Kind
     word: int
@@ -77,16 +77,17 @@ class Instruction(NamedTuple):
 
     @property
     def sprg(self) -> str | None:
-        """gdb's name of the SPRG register that it writes, None for any other instruction.
+        """gdb's name of the SPRG register that the instruction writes, None for all others.
 
-        Handlers of interrupts begin with this: it keeps a register, and does nothing else.
+        Handlers of interrupts begin with such an instruction: it saves a register, and does nothing
+        else.
         """
         writes = self.kind is Kind.MTSPR and 272 <= self.spr <= 275
         return f"sprg{self.spr - 272}" if writes else None
 
     @property
     def lev(self) -> int:
-        """LEV of sc and scv."""
+        """The LEV field of sc and scv."""
         return self.field(20, 26)
 
     @property
@@ -106,7 +107,7 @@ class Instruction(NamedTuple):
 
     @property
     def tar(self) -> bool:
-        """Whether it is bctar, which is a facility that may be off."""
+        """Whether it is bctar, whose facility (TAR) may be off."""
         return self.kind is Kind.BRANCH and self.word >> 26 == 19 and self.field(21, 30) == 560
 
     @property
@@ -131,7 +132,7 @@ class Instruction(NamedTuple):
 
     @property
     def begins_sequence(self) -> bool:
-        """Whether a stop in what follows would spoil it (see `sequences`)."""
+        """Whether an atomic sequence or transaction begins, which a stop would spoil."""
         return self.reserves or self.begins_transaction
 
     @property
@@ -144,7 +145,7 @@ class Instruction(NamedTuple):
 
     @property
     def hints(self) -> bool:
-        """Whether it is `or rx,rx,rx`, which sets a thread's priority or yields; not of r0."""
+        """Whether it is `or rx,rx,rx`, which sets a thread's priority or yields; not with x=0."""
         same = self.field(6, 10) == self.field(11, 15) == self.field(16, 20) != 0
         return self.word >> 26 == 31 and self.field(21, 31) == 444 << 1 and same
 
@@ -163,14 +164,14 @@ class Instruction(NamedTuple):
 
     @property
     def sets(self) -> int:
-        """Which of MSR[SE] and MSR[EE] it sets to what a register says."""
+        """Which of MSR[SE] and MSR[EE] it sets, to what its register says, as a mask."""
         if self.writes_se:
             return SE | EE
         return EE if self.kind in (Kind.MTMSR, Kind.MTMSRD) else 0
 
     @property
     def privileged(self) -> bool:
-        """Whether problem state may not execute it (of the kinds that differ from ordinary)."""
+        """Whether problem state may not execute it; of ORDINARY ones that is not told: False."""
         if self.kind in (Kind.MTSPR, Kind.MFSPR):
             return bool(self.spr & 0x10)
         return self.kind in RETURNS or self.kind in (Kind.MFMSR, Kind.MTMSR, Kind.MTMSRD)
@@ -205,7 +206,7 @@ _EXTENDED_31 = {
 def decode(word: int) -> Instruction:
     """The instruction whose first (or only) word is `word`.
 
-    A word that is no instruction is ORDINARY: the CPU says what it thinks of it.
+    A word that is no instruction is ORDINARY: the CPU says what it makes of it.
     """
     opcode = word >> 26
     if opcode == 1:
@@ -231,14 +232,15 @@ def _signed(value: int, width: int) -> int:
 
 
 def in_mode(address: int, msr: int) -> int:
-    """An effective address as the CPU forms it: 32 bits of it when MSR[SF]=0."""
+    """An effective address as the CPU forms it: only its low 32 bits if MSR[SF]=0."""
     return address & (MASK64 if msr & SF else MASK32)
 
 
 def successors(instruction: Instruction, pc: int, msr: int, read: Reader) -> tuple[int, ...]:
-    """The addresses of which one is next if the instruction completes; the next word's first.
+    """The addresses of which one is next if the instruction completes.
 
-    A conditional branch has both.  Registers are read only where a target depends on them.
+    A conditional branch has two: that of the following word comes first.  Registers are read only
+    where a target depends on them.
     """
     following = in_mode(pc + instruction.length, msr)
     if instruction.kind is not Kind.BRANCH:
@@ -260,14 +262,14 @@ def successors(instruction: Instruction, pc: int, msr: int, read: Reader) -> tup
 def branch(
     instruction: Instruction, pc: int, msr: int, read: Reader
 ) -> tuple[int, tuple[tuple[str, int], ...]]:
-    """What a branch does: the next pc, and the registers written (Power ISA 3.1B Book I 2.4)."""
+    """The next pc after a branch, and the registers that it writes (Power ISA 3.1B Book I 2.4)."""
     following = in_mode(pc + 4, msr)
     *_, target = successors(instruction, pc, msr, read)
     written: dict[str, int] = {}
     taken = True
     if instruction.word >> 26 != 18:
         bo = instruction.field(6, 10)
-        if not bo & 4:  # not of bcctr
+        if not bo & 4:  # CTR is decremented, but not by a valid bcctr
             written["ctr"] = count = read("ctr") - 1 & MASK64
             taken = bool(in_mode(count, msr)) != bool(bo & 2)
         if not bo & 16:
@@ -281,11 +283,11 @@ def branch(
 
 
 LEAVES = RETURNS | {Kind.SYSTEM_CALL, Kind.SYSTEM_CALL_VECTORED, Kind.RFEBB}
-"""What goes elsewhere and takes the MSR with it."""
+"""Instructions that go elsewhere, and may save or change the MSR."""
 
 
 def no_register(name: str) -> int:
-    """The `Reader` for what reads none."""
+    """A `Reader` for instructions that depend on no register."""
     raise AssertionError(f"a direct branch depends on no register, not on {name}")
 
 
@@ -299,9 +301,10 @@ _SEVERAL = (533, 597, 276)  # lswx, lswi, lqarx
 
 
 def keeps(instruction: Instruction, number: int) -> bool:
-    """Whether an instruction surely leaves general register `number` (0 to 31) alone.
+    """Whether an instruction certainly does not write general register `number` (0 to 31).
 
-    False for some that do so, too: all prefixed ones, and of opcode 31 what reads the register.
+    False also for some that do not: all prefixed ones, and of opcode 31 what only reads the
+    register.
     """
     opcode, extended = instruction.word >> 26, instruction.field(21, 30)
     update = instruction.field(30, 31)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Places in a Linux kernel's code that are found without its symbols.  Pure.
+"""Finds places in a Linux kernel's code without its symbols.  Pure.
 
 Seen in Linux 6.1 and 6.12 (arch/powerpc/kernel/exceptions-64s.S data_access_common,
-arch/powerpc/platforms/pseries/hvCall.S).  No version is assumed: what is found has exactly these
-words, and what has others is not found.
+arch/powerpc/platforms/pseries/hvCall.S).  No version is assumed: a place is found only if it has
+exactly these words.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import NamedTuple
 from . import isa
 
 Code = Callable[[int, int], Sequence[int]]
-"""So many words of code from an address on."""
+"""code(address, count): so many words of code from an address on."""
 
 KERNEL_BASE = 0xC000000000000000
 REGISTERS = {"gpr1": 8, "nip": 256, "msr": 264, "trap": 320, "dar": 328, "dsisr": 336}
-"""Where `struct pt_regs` has them (arch/powerpc/include/uapi/asm/ptrace.h; it never changed)."""
+"""Offsets in `struct pt_regs` (arch/powerpc/include/uapi/asm/ptrace.h; they never changed)."""
 REGISTERS_LENGTH = 344
 
 _VECTOR_WORDS, _HANDLER_WORDS = 32, 160
@@ -28,7 +28,7 @@ _STB_R4_R13 = 38 << 26 | 4 << 21 | 13 << 16
 
 
 class MatchCall(NamedTuple):
-    """`bl do_break`, which the handler of Data Storage interrupts comes to for matches alone.
+    """The `bl do_break` at which the handler of Data Storage interrupts arrives for matches alone.
 
     address: of the call; its argument, in r3, is the `struct pt_regs`.  handler: where it begins.
     word: the call.
@@ -40,7 +40,7 @@ class MatchCall(NamedTuple):
 
 
 def match_call(vector: int, code: Code) -> MatchCall | None:
-    """From the Data Storage vector to that call.
+    """Follow the code from the Data Storage vector to that call; None where it is not as in Linux.
 
     vector:  ...; ori rX,rX,HANDLER; mtctr rX; bctr
     HANDLER: ...; addi r3,r1,REGS; andis. rA,rDSISR,0x40; bne 1f; ...; 1: bl do_break
@@ -74,9 +74,10 @@ def match_call(vector: int, code: Code) -> MatchCall | None:
 class Hypercall(NamedTuple):
     """An `sc 1` in the kernel's code.
 
-    address: of it.  end: where it may be left again.  srr_valid: where behind r13 the kernel notes
-    whether SRR0 and SRR1 are still those of an interrupt, None for a kernel that does not.  Up to
-    `end` it notes that they are not (`li r4,0; stb r4,srr_valid(r13)`, since Linux 5.15).
+    address: of the `sc 1`.  end: the address at which the code may be left again.  srr_valid: the
+    offset from r13 at which the kernel notes whether SRR0 and SRR1 are still those of an interrupt,
+    None for a kernel that does not.  Up to `end` it notes that they are not
+    (`li r4,0; stb r4,srr_valid(r13)`, since Linux 5.15).
     """
 
     address: int
@@ -85,7 +86,7 @@ class Hypercall(NamedTuple):
 
 
 def hypercalls(code: bytes, address: int, order: str) -> Iterator[Hypercall]:
-    """Those in the code from an address on."""
+    """The hypercalls in some code, which begins at an address."""
     little = order == "little"
     sought = _SC_1.to_bytes(4, "little" if little else "big")
     at = code.find(sought)

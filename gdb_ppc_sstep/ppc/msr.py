@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""MSR, SRR1 and LPCR: what an interrupt or a return from one makes of them.  Pure.
+"""MSR, SRR1 and LPCR: what an interrupt, or a return from one, makes of them.  Pure.
 
 Names are those of Power ISA 3.1B Book III, chapter 3 (MSR, LPCR) and chapter 7 (interrupts); all
 values are unsigned 64-bit integers.  The ISA numbers bits from the left: bit 0 is the highest.
@@ -41,9 +41,9 @@ RI = bits(62)  # recoverable interrupt
 LE = bits(63)  # little-endian
 
 VIEW = SF | HV | PR | IR | DR
-"""Which memory is at an address depends on these, and whether it can be reached."""
+"""The MSR bits that decide which memory is at an address, and whether it can be reached."""
 
-# What of SRR1 tells about the interrupt and is no copy of the MSR.
+# The bits of SRR1 that tell about the interrupt, and are no copy of the MSR.
 # Power ISA 3.1B Book III 7.5.15; QEMU target/ppc/excp_helper.c: `msr = env->msr & ~0x783f0000ULL`.
 SRR1_STATUS = _span(33, 36) | _span(42, 47)
 
@@ -69,19 +69,19 @@ VECTORS = frozenset(
     + [SYSTEM_CALL_VECTORED + 0x20 * level for level in range(128)]
 )
 
-# Those that save the state in HSRR0 and HSRR1 (the external interrupt as LPCR[LPES] says).
+# Vectors of interrupts that save into HSRR0 and HSRR1 (LPCR[LPES] decides for the external one).
 _HYPERVISOR_VECTORS = frozenset([0x980, 0xE00, 0xE20, 0xE40, 0xE60, 0xE80, 0xEA0, 0xF80, 0x1500])
 
-# What SRR1 says of a Program interrupt: bit 45 a privileged instruction, bit 46 a trap.
+# What SRR1 tells of a Program interrupt: bit 45 a privileged instruction, bit 46 a trap.
 PRIVILEGED_INSTRUCTION, TRAPPED = bits(45), bits(46)
 
 POWER9, POWER10 = 0x4E, 0x80  # PVR versions; POWER8: 0x4b, 0x4c, 0x4d
 
 
 class Relocation(NamedTuple):
-    """What decides where interrupts go besides the MSR.
+    """What decides, besides the MSR, where interrupts go.
 
-    ail: LPCR[AIL], 0 to 3.  hail: LPCR[HAIL].  power10: the rules of POWER10 and later hold.
+    ail: LPCR[AIL], 0 to 3.  hail: LPCR[HAIL].  power10: the rules of POWER10 and later apply.
     """
 
     ail: int
@@ -90,7 +90,7 @@ class Relocation(NamedTuple):
 
     @classmethod
     def of(cls, lpcr: int, pvr: int | None) -> Relocation:
-        """From LPCR and PVR (None: not readable, taken as a CPU before POWER10)."""
+        """From LPCR and PVR.  pvr None: it cannot be read, and counts as of before POWER10."""
         return cls(
             ail=lpcr >> LPCR_AIL_SHIFT & 3,
             hail=bool(lpcr & LPCR_HAIL),
@@ -99,14 +99,14 @@ class Relocation(NamedTuple):
 
 
 def relocates(msr: int) -> bool:
-    """Whether LPCR[AIL] has a say at all: only when IR and DR are both 1 at the interrupt."""
+    """Whether LPCR[AIL] matters: only if IR and DR are both 1 when the interrupt is taken."""
     return msr & (IR | DR) == IR | DR
 
 
 def vector(offset: int, msr: int, relocation: Relocation) -> int:
-    """Address of the interrupt vector `offset` for an interrupt taken with `msr`.
+    """The address of the interrupt vector `offset`, for an interrupt taken with the MSR `msr`.
 
-    For interrupts that do not change MSR[HV].  Power ISA 3.1B Book III 7.5.1 (AIL); QEMU
+    This holds for interrupts that do not change MSR[HV].  Power ISA 3.1B Book III 7.5.1 (AIL); QEMU
     target/ppc/excp_helper.c ppc_excp_apply_ail.
     """
     if not relocates(msr):
@@ -133,7 +133,7 @@ _BASES = (0, 0x18000, 0xC000000000004000)
 def is_vector(address: int, offset: int | None = None) -> bool:
     """Whether `address` is the first instruction of an interrupt vector, wherever AIL puts it.
 
-    offset: of which one, below 0x1000; None for any.
+    offset: the vector that is meant, below 0x1000; None for any.
     """
     if offset is not None:
         return any(address ^ base == offset for base in _BASES)
@@ -153,9 +153,10 @@ def saved_in(vector: int) -> tuple[str, str]:
 
 
 def reaching(msr: int, address: int) -> int:
-    """The MSR by which code at an address can be reached from a thread that has the MSR `msr`.
+    """The MSR with which code at an address can be reached, for a thread with the MSR `msr`.
 
-    Interrupt vectors are reached from everywhere: at a real address, or in the kernel's half.
+    For a vector at its real address that is privileged state without translation; for the kernel's
+    half and for vectors at 0x18000 it is privileged state.  Anywhere else it is `msr` itself.
     """
     if msr & (IR | DR) and address in VECTORS:
         return msr & ~(PR | IR | DR)
@@ -165,17 +166,17 @@ def reaching(msr: int, address: int) -> int:
 
 
 def in_handler(state: int, address: int) -> int:
-    """The MSR after an interrupt taken with MSR `state` to a vector at `address`.
+    """The MSR after an interrupt, taken with the MSR `state` to a vector at `address`.
 
-    For interrupts that leave MSR[HV] as it is, and that are taken in the byte order of `state`.
-    Power ISA 3.1B Book III 7.5, figure "MSR setting due to interrupt".
+    This holds for interrupts that leave MSR[HV] as it is, and that are taken in the byte order of
+    `state`.  Power ISA 3.1B Book III 7.5, figure "MSR setting due to interrupt".
     """
     translation = IR | DR if address >= 0x18000 else 0
     return SF | state & (HV | ME | LE) | translation
 
 
 def after_trace(srr1: int) -> int:
-    """The MSR that the Trace interrupt saved in SRR1, MSR[SE] as it is there."""
+    """The MSR that a Trace interrupt saved in SRR1, with MSR[SE] as it was saved."""
     return srr1 & ~SRR1_STATUS
 
 
@@ -186,7 +187,7 @@ _RETURNED = (
 
 
 def after_return(msr: int, saved: int) -> int:
-    """The MSR after rfid with SRR1 `saved` (or rfscv with CTR `saved`).
+    """The MSR after rfid with SRR1 `saved`, or rfscv with CTR `saved`.
 
     Power ISA 3.1B Book III 4.3.1: rfid.  Transactional states are not handled: see `transactional`.
     """
@@ -200,7 +201,7 @@ def after_return(msr: int, saved: int) -> int:
 
 
 def transactional(msr: int, saved: int) -> bool:
-    """Whether a return from interrupt with these has to do with a transaction."""
+    """Whether a return from an interrupt with these two values involves a transaction."""
     return bool((msr | saved) & TS)
 
 
@@ -214,15 +215,15 @@ def after_mtmsrd(msr: int, value: int) -> int:
 
 
 def after_mtmsr(msr: int, value: int) -> int:
-    """The MSR after mtmsr RS,0 of `value`: as mtmsrd, but only the low word."""
+    """The MSR after mtmsr RS,0 of `value`: like mtmsrd, but it changes only the low word."""
     return after_mtmsrd(msr, (msr & ~MASK32) | (value & MASK32))
 
 
 def little_endian(wire: bytes) -> bool:
-    """Whether a guest is little-endian by the 8 bytes of its MSR as QEMU sends them.
+    """Whether a guest is little-endian, by the 8 bytes of its MSR as QEMU sends them.
 
     QEMU sends registers in the byte order of MSR[LE] (target/ppc/gdbstub.c
-    ppc_maybe_bswap_register), so the order is known only after the MSR is.  If it is little, the
+    ppc_maybe_bswap_register), so the order is known only when the MSR is.  If it is little, the
     first byte holds MSR[LE]=1; if it is big, the first byte's lowest bit is MSR bit 7, which the
     ISA reserves and QEMU keeps 0.
     """

@@ -10,18 +10,18 @@ from . import faults, isa, msr
 from .isa import Instruction, Kind
 
 LONGEST = 256
-"""Instructions that a range may have; and this many temporary breakpoints at the most:"""
+"""The most instructions that a range may have; and the most temporary breakpoints:"""
 MOST = 32
 
 STRAIGHT = 16
-"""Instructions of straight code that are looked for at once."""
+"""The most instructions of straight code that are looked for at once."""
 
 
 class Exits(NamedTuple):
-    """How a range is left.
+    """How control leaves a range.
 
-    stops: addresses outside of it, and in it those of what must be stepped by itself.  faults:
-    offsets of the interrupt vectors that its instructions may go to.
+    stops: addresses outside the range, and in it those of what must be stepped by itself.  faults:
+    offsets of the interrupt vectors to which its instructions may go.
     """
 
     stops: tuple[int, ...]
@@ -32,12 +32,12 @@ class Exits(NamedTuple):
 def exits(
     start: int, words: tuple[int, ...], state: int, *, into_calls: bool = True
 ) -> Exits | None:
-    """Of the code at `start`, executed with MSR `state`; None if it is not to be run through.
+    """The exits of the code at `start`, executed with the MSR `state`; None: do not run through it.
 
-    into_calls: whether calls are left by, or stepped by themselves.
+    into_calls: True if a call leaves the range, False if it is to be stepped by itself.
     """
     if not words or len(words) > LONGEST or state & (msr.PR | msr.SE | msr.BE):
-        # In problem state r1 does not tell one program from another (see `Engine`).
+        # In problem state r1 does not tell one program from another.
         return None
     end = start + 4 * len(words)
     stops: dict[int, None] = {}
@@ -59,9 +59,9 @@ def exits(
 
 @functools.lru_cache(maxsize=256)
 def straight(start: int, words: tuple[int, ...], state: int) -> int:
-    """How many instructions of this code, from the first on, lead to the next one each.
+    """How many instructions of this code, from the first on, lead to the following one each.
 
-    All of them can be run through.
+    All of these can be run through.
     """
     if state & (msr.PR | msr.SE | msr.BE):
         return 0
@@ -75,10 +75,10 @@ def straight(start: int, words: tuple[int, ...], state: int) -> int:
 
 
 def _targets(instruction: Instruction, pc: int, state: int) -> tuple[int, ...] | None:
-    """Where an instruction of a range leads, None if it must be stepped by itself.
+    """Where an instruction of a range leads; None if it must be stepped by itself.
 
-    That is what goes anywhere, what has to do with the machine's state, and what may change r1, by
-    which one execution of the code is told from another.
+    That is what may go anywhere, what has to do with the machine's state, and what may change r1,
+    by which one execution of the code is told from another.
     """
     kind = instruction.kind
     if kind is Kind.BRANCH:

@@ -9,27 +9,27 @@ from typing import NamedTuple
 from .isa import LEAVES, Instruction, Kind, in_mode, no_register, successors
 
 LONGEST = 128
-"""Instructions that an atomic sequence may have; gdb's own limit is 16."""
+"""The most instructions that an atomic sequence may have; gdb's own limit is 16."""
 
 # Instructions from a store-conditional to the branch that tries again, or from there to the larx.
 _UNTIL_RETRY = 8
 
 
 class Sequence(NamedTuple):
-    """What a stop within would spoil: where it is left, and its instructions by address."""
+    """Instructions that a stop would spoil: where control leaves them, and each by its address."""
 
     exits: tuple[int, ...]
     code: dict[int, Instruction]
 
 
 def atomic_sequence(pc: int, msr: int, code: Callable[[int], Instruction]) -> Sequence | None:
-    """The sequence that begins at `pc`: of a larx to its store-conditional, or a transaction of a
-    tbegin. to its tend.; None for anything else, and where the end is not found.
+    """The sequence that begins at `pc`: from a larx to its store-conditional, or a transaction.
 
-    It is left behind its end, and where branches lead out of it; an indirect branch, or what leaves
-    by an interrupt, is a place of its own.  But calls in a transaction come back.  code gives the
-    instruction at an address.  As gdb's rs6000-tdep.c ppc_deal_with_atomic_sequence, which knows
-    one branch and no transactions.
+    None for anything else, and where the end is not found.  A transaction goes from a tbegin. to
+    its tend.  Control leaves the sequence behind its end, and where branches lead out of it; an
+    indirect branch, or an instruction that leaves by an interrupt, is an exit itself.  But calls in
+    a transaction come back.  code gives the instruction at an address.  As gdb's rs6000-tdep.c
+    ppc_deal_with_atomic_sequence, which knows one branch and no transactions.
     """
     first = code(pc)
     if not first.begins_sequence:
@@ -58,10 +58,10 @@ def atomic_sequence(pc: int, msr: int, code: Callable[[int], Instruction]) -> Se
 
 
 def retried(pc: int, msr: int, code: Callable[[int], Instruction]) -> Sequence | None:
-    """What a store-conditional at `pc` fails into that has lost its reservation: the loop that
-    tries again, where a branch behind it leads back to its larx; None for anything else.
+    """The loop that is executed if a store-conditional at `pc` has lost its reservation.
 
-    It is left behind the branch, or where the sequence itself leads out.
+    The store fails, and a branch behind it leads back to its larx; None for anything else.  Control
+    leaves the loop behind the branch, or where the sequence itself leads out.
     """
     if not code(pc).stores_conditionally:
         return None

@@ -3,14 +3,14 @@
 
 The one table of strategies:
 
-  trace    MSR[SE]=1 and a temporary breakpoint at the Trace vector: whatever completes;
-  land     temporary breakpoints where the instruction must arrive, MSR[SE] as it is: what takes an
-           interrupt instead of completing, and what stands at the Trace vector itself;
-           That is also done with a whole atomic sequence (larx .. stcx.) or transaction (tbegin.
-           .. tend.), as any interrupt in it makes it begin again or fail; gdb does so itself for
+  trace    MSR[SE]=1 and a temporary breakpoint at the Trace vector: for what completes;
+  land     temporary breakpoints where the instruction must arrive, MSR[SE] as it is: for what
+           takes an interrupt instead of completing, and for what stands at the Trace vector itself.
+           A whole atomic sequence (larx .. stcx.) or transaction (tbegin. .. tend.) is stepped so
+           as well, as any interrupt in it makes it begin again or fail; gdb itself does so for
            the plain ones of the first kind;
-  emulate  registers are written by the ISA's rules: returns from interrupts, which are never
-           followed by a Trace interrupt, and what comes to where it is.
+  emulate  registers are written by the ISA's rules: for returns from interrupts, which are never
+           followed by a Trace interrupt, and for what leads to its own address.
 
 Whatever may fault has breakpoints at the vectors of its faults as well (see `faults`).
 """
@@ -29,24 +29,25 @@ from .isa import Instruction, Kind, Reader
 _UNTRACED = range(0x101, 0xF01)
 
 Vector = Callable[[int, int], int]
-"""vector(offset, msr): where an interrupt taken with `msr` goes."""
+"""vector(offset, msr): the address at which an interrupt taken with the MSR `msr` arrives."""
 
 
 class Plan(NamedTuple):
     """How to step one instruction.
 
     stops: addresses of temporary breakpoints.  The stub must take the first; the others are for
-        what a CPU or machine may do instead, and may be refused (say, by an unmapped page).
+        what a CPU or machine may do instead, and the stub may refuse them (an unmapped page, say).
     trace: the one of `stops` that is the Trace vector, when MSR[SE] is to be set.
     taken: those of `stops` that are the vectors of an interrupt that the instruction is to take.
-    faults: the vectors of what the instruction may take instead, which end the step if they are
-        taken by it; others may pass there.
-    transient: those of interrupts that do not end it: of the rest of an atomic sequence, and where
-        the handler comes back by itself.  They matter only where MSR[EE] is cleared.
+    faults: the vectors of interrupts that the instruction may take instead.  They end the step if
+        this instruction takes them; others may pass there.
+    transient: the vectors of interrupts that do not end the step: those of the rest of an atomic
+        sequence, and those whose handler returns to the step.  They matter only where MSR[EE] is
+        cleared.
     masks: whether MSR[EE] may be cleared for it (see `_maskable`).
-    inside: addresses of the rest of an atomic sequence.
+    inside: the addresses of the rest of an atomic sequence.
     state: (pc, msr) to write, when the instruction is emulated and the guest does not run.
-    registers: others to write then, by name; CFAR only where the stub has it.
+    registers: other registers to write then, by name; CFAR only where the stub has it.
     """
 
     stops: tuple[int, ...] = ()
@@ -61,7 +62,7 @@ class Plan(NamedTuple):
 
     @property
     def handlers(self) -> tuple[int, ...]:
-        """Where it may be in a handler of an interrupt that its instructions take."""
+        """The vectors of all interrupts that the step's instructions may take."""
         return self.taken + self.faults + self.transient
 
     def __str__(self) -> str:
@@ -73,7 +74,7 @@ class Plan(NamedTuple):
 
 
 def guest_traces(instruction: Instruction, state: int) -> bool:
-    """Whether the guest itself asked for a Trace interrupt after this instruction."""
+    """Whether the guest itself has asked for a Trace interrupt after this instruction."""
     return bool(state & msr.SE or (state & msr.BE and instruction.kind is Kind.BRANCH))
 
 
@@ -90,15 +91,15 @@ def plan(
     reserved: bool = True,
     interrupts: Interrupts = Interrupts.INTO,
 ) -> Plan:
-    """The strategy for `instruction` at `pc` with MSR `state`.
+    """The strategy for `instruction` at `pc` with the MSR `state`.
 
-    read gives the other registers, and vector the interrupt vectors; both are asked only for what
+    read gives the other registers, and vector the interrupt vectors; both are called only for what
     the instruction needs, and what they raise is passed on.  code gives the instruction at an
     address, for a sequence that has to be executed as a whole; without it there is none.
-    traceable: False where the stub does not give SRR0 and SRR1, so that what a Trace interrupt
-    does could not be undone.  fetched: whether an instruction of the same page has just been
-    executed, so that this one's fetch is no fault.  reserved: whether a store-conditional may find
-    its reservation; else the loop around it is executed, which would come to it for ever.
+    traceable: False where the stub does not give SRR0 and SRR1, so that a Trace interrupt could not
+    be undone.  fetched: whether an instruction of the same page has just been executed, so that
+    this one's fetch is no fault.  reserved: False if a store-conditional has lost its reservation
+    at the stop; then the whole loop around it is executed, as the store alone would fail for ever.
     """
     unit: sequences.Sequence | None = None
     if instruction.begins_sequence and code is not None and not guest_traces(instruction, state):
@@ -109,7 +110,7 @@ def plan(
     if planned.state is None and (
         pc in planned.stops or (planned.trace is not None and not traceable)
     ):
-        # No Trace interrupt can be had, or the breakpoint would hit before the instruction ran.
+        # No Trace interrupt can be had, or the instruction stands where a breakpoint would be.
         planned = _arriving(instruction, pc, state, read)
     if planned.state is not None:
         return planned
@@ -119,7 +120,7 @@ def plan(
         offsets += faults.FETCH
     through = [offset for one in inside.values() for offset in faults.vectors(one, state)]
     if interrupts is Interrupts.OVER:
-        # The handler returns to the instruction, with our MSR[SE]: so the step needs no help.
+        # These handlers return to the instruction, with our MSR[SE]: the step then just goes on.
         through += [offset for offset in offsets if offset in faults.RESOLVED]
         offsets = [offset for offset in offsets if offset not in faults.RESOLVED]
 
@@ -144,8 +145,10 @@ def plan(
 
 
 def lands_alone(instruction: Instruction, state: int) -> bool:
-    """Whether a breakpoint at the next instruction does as well as a Trace interrupt, if no other
-    vCPU runs: nobody else can come there, as interrupts from outside can be kept away.
+    """Whether a breakpoint at the next instruction does as well as a Trace interrupt.
+
+    This is for a vCPU that runs alone: nobody else can arrive there, if interrupts from outside can
+    be kept away.
     """
     plain = instruction.kind in (Kind.ORDINARY, Kind.MFSPR, Kind.MTSPR)
     if (
@@ -160,10 +163,11 @@ def lands_alone(instruction: Instruction, state: int) -> bool:
 
 
 def _maskable(instruction: Instruction, state: int) -> bool:
-    """Whether interrupts from outside may be kept away from it, by MSR[EE]=0.
+    """Whether interrupts from outside may be kept away from an instruction, by MSR[EE]=0.
 
-    Not in problem state, where MSR[EE] is always 1; not what waits for one, nor what takes the MSR
-    elsewhere than to SRR1; nor where the guest's own Trace interrupt shows it.
+    Not in problem state, where MSR[EE] is always 1; not for an instruction that waits for one, nor
+    for one that saves or changes the MSR as it goes elsewhere; nor where the guest's own Trace
+    interrupt would show it.
     """
     if state & (msr.EE | msr.PR) != msr.EE or guest_traces(instruction, state):
         return False
@@ -171,7 +175,7 @@ def _maskable(instruction: Instruction, state: int) -> bool:
 
 
 def _arriving(instruction: Instruction, pc: int, state: int, read: Reader) -> Plan:
-    """Without a Trace interrupt.  A branch is emulated: it may come to where it is."""
+    """The plan without a Trace interrupt.  A branch is emulated: it may lead to its own address."""
     targets = isa.successors(instruction, pc, state, read)
     traced = guest_traces(instruction, state)
     if instruction.kind is Kind.BRANCH and not traced and (pc in targets or not instruction.tar):
@@ -181,10 +185,11 @@ def _arriving(instruction: Instruction, pc: int, state: int, read: Reader) -> Pl
 
 
 def _interrupt(pc: int, state: int, place: int, saved: int, status: int = 0) -> Plan:
-    """An instruction that takes the interrupt at `place`; saved, status: what is put in the SRRs.
+    """The plan for an instruction that takes the interrupt at `place`.
 
-    Where it stands at that vector itself it is emulated.  Its handler is in the byte order that
-    interrupts are taken in.
+    saved, status: what the interrupt puts into SRR0, and into the status bits of SRR1.  An
+    instruction that stands at that vector itself is emulated.  The handler is in the byte order in
+    which interrupts are taken.
     """
     if place != pc:
         return Plan((place,), taken=(place,))
@@ -195,6 +200,7 @@ def _interrupt(pc: int, state: int, place: int, saved: int, status: int = 0) -> 
 
 
 def _by_kind(instruction: Instruction, pc: int, state: int, read: Reader, vector: Vector) -> Plan:
+    """The plan for one instruction by its kind, without the faults that it may take."""
     kind = instruction.kind
     following = isa.in_mode(pc + instruction.length, state)
 
@@ -202,14 +208,14 @@ def _by_kind(instruction: Instruction, pc: int, state: int, read: Reader, vector
         system_call = vector(msr.SYSTEM_CALL, state)
         if instruction.lev == 0 or (state & msr.HV and pc == system_call):
             return _interrupt(pc, state, system_call, following)
-        # A hypercall: the hypervisor is below (KVM, or QEMU's pseries machine) and returns to the
-        # next instruction; on a machine that runs a hypervisor itself it goes to the vector.
+        # A hypercall: a hypervisor below the guest (KVM, or QEMU's pseries machine) returns to the
+        # next instruction; where the debugged machine runs the hypervisor, it goes to the vector.
         if state & msr.HV:
             return Plan((system_call, following), taken=(system_call,))
         return Plan((following, msr.SYSTEM_CALL), taken=(msr.SYSTEM_CALL,))
     if kind is Kind.SYSTEM_CALL_VECTORED:
         offset = msr.SYSTEM_CALL_VECTORED + 0x20 * instruction.lev
-        # FSCR[SCV]=0, or a CPU that has no scv (POWER8).
+        # The others are for FSCR[SCV]=0, and for a CPU that has no scv (POWER8).
         places = tuple(
             vector(place, state) for place in (offset, msr.FACILITY_UNAVAILABLE, msr.PROGRAM)
         )
@@ -232,8 +238,8 @@ def _by_kind(instruction: Instruction, pc: int, state: int, read: Reader, vector
     stops: tuple[int, ...] = ()
     if instruction.writes_se:
         after = msr.after_mtmsr if kind is Kind.MTMSR else msr.after_mtmsrd
-        # The interrupt is taken with the new MSR.  Whether the old or the new SE decides that it
-        # is taken the ISA does not say (QEMU: the old): the next instruction is a stop as well.
+        # The interrupt is taken with the new MSR.  The ISA does not say whether the old or the new
+        # SE decides that it is taken (QEMU: the old): so the next instruction is a stop as well.
         traced = after(state, read(instruction.rt))
         stops = (following,)
     if instruction.sleeps or instruction.hints:
@@ -246,13 +252,14 @@ def _by_kind(instruction: Instruction, pc: int, state: int, read: Reader, vector
             return Plan((trace, *isa.successors(instruction, pc, state, read)))
         return _arriving(instruction, pc, state, read)
     if guest_traces(instruction, state):
-        return Plan((trace, *stops))  # as the guest asked, and as native stepping shows
+        return Plan((trace, *stops))  # at the guest's own Trace interrupt, as in native stepping
     return Plan((trace, *stops), trace=trace)
 
 
 def _return(kind: Kind, pc: int, state: int, read: Reader, vector: Vector) -> Plan:
+    """The plan for a return from an interrupt: emulated, where the stub can write its MSR."""
     if kind is Kind.HRFID:
-        if not state & msr.HV:  # to the hypervisor, which gives the guest a Program interrupt
+        if not state & msr.HV:  # the hypervisor gets it, and gives the guest a Program interrupt
             places = vector(msr.PROGRAM, state), vector(msr.EMULATION_ASSISTANCE, state)
             return Plan(places, taken=places)
         target, saved = read("hsrr0"), read("hsrr1")

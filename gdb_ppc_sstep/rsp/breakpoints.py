@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""gdb's own breakpoints, by what a packet names and by address.  Pure."""
+"""gdb's own breakpoints and watchpoints, by what a packet names and by address.  Pure."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 
 class Breakpoint(NamedTuple):
-    """What a `Z` or `z` packet names.
+    """The breakpoint or watchpoint that a `Z` or `z` packet names.
 
-    kind: its digit, 0 and 1 for breakpoints, 2 to 4 for watchpoints.  address: 64-bit unsigned.
-    length: gdb's breakpoint kind (4 for ppc64), or the bytes that are watched.
+    kind: the packet's digit, 0 and 1 for breakpoints, 2 to 4 for watchpoints.  address: 64-bit
+    unsigned.  length: gdb's breakpoint kind (4 for ppc64), or the number of bytes that are watched.
     """
 
     kind: int
@@ -20,17 +20,17 @@ class Breakpoint(NamedTuple):
 
     @property
     def counts_loads(self) -> bool:
-        """Of a watchpoint: whether it is hit by an access that reads."""
+        """Whether an access that reads hits it, if it is a watchpoint."""
         return self.kind in (3, 4)
 
     @property
     def counts_stores(self) -> bool:
-        """The same for an access that writes."""
+        """Whether an access that writes hits it, if it is a watchpoint."""
         return self.kind in (2, 4)
 
     @property
     def stops_code(self) -> bool:
-        """Whether it stops a vCPU before it executes an instruction."""
+        """Whether it stops a vCPU before an instruction: it is a breakpoint, not a watchpoint."""
         return self.kind <= 1
 
     @property
@@ -45,9 +45,10 @@ class Breakpoint(NamedTuple):
 
 
 class GdbBreakpoints:
-    """Those that gdb has planted in the stub.  Questions by address take no longer with many.
+    """The breakpoints and watchpoints that gdb has planted in the stub.
 
-    watched: the watchpoints among them, in the order in which they came.
+    A question by address takes no longer with many of them.  watched: the watchpoints, in the order
+    in which gdb inserted them.
     """
 
     def __init__(self, planted: Iterable[Breakpoint] = ()) -> None:
@@ -62,12 +63,12 @@ class GdbBreakpoints:
             yield from planted
 
     def __contains__(self, address: int) -> bool:
-        """Whether gdb has planted anything at an address."""
+        """Whether gdb has planted a breakpoint or watchpoint at an address."""
         return address in self._at
 
     @property
     def last_inserted(self) -> int | None:
-        """The address of the one that was inserted last, None if it is gone."""
+        """The address of the last insertion, None if nothing is planted there any more."""
         return self._last if self._last in self._at else None
 
     def code_at(self, address: int) -> list[Breakpoint]:
@@ -77,7 +78,7 @@ class GdbBreakpoints:
         return [one for one in self._at[address] if one.stops_code]
 
     def insert(self, one: Breakpoint) -> None:
-        """gdb has inserted one; a second time changes nothing."""
+        """gdb has inserted one; inserting it a second time changes nothing."""
         planted = self._at.setdefault(one.address, [])
         if one not in planted:
             planted.append(one)
@@ -86,7 +87,7 @@ class GdbBreakpoints:
         self._last = one.address
 
     def remove(self, one: Breakpoint) -> None:
-        """gdb has removed one; one that is not there changes nothing."""
+        """gdb has removed one; removing one that is not there changes nothing."""
         planted = self._at.get(one.address, [])
         if one in planted:
             planted.remove(one)
@@ -95,6 +96,6 @@ class GdbBreakpoints:
             self._at.pop(one.address, None)
 
     def clear(self) -> None:
-        """All are gone."""
+        """Forget all: they are removed from the stub."""
         self.watched = ()
         self._at.clear()

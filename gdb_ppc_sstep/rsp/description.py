@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Register numbers and sizes from a stub's target description.  Pure.
+"""Reads register numbers and sizes from a stub's target description.  Pure.
 
-GDB manual, appendix "Target Descriptions": a register without `regnum` has the number after the
-one before it; descriptions include one another.
+GDB manual, appendix "Target Descriptions": a register without `regnum` has the number after the one
+before it; descriptions include one another.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ from ..errors import StubRefused
 
 
 class Register(NamedTuple):
-    """number: as in `p` and `P` packets.  size: in bytes."""
+    """One register.  number: as in `p` and `P` packets.  size: in bytes."""
 
     number: int
     size: int
 
 
 LARGEST = 256
-"""Bytes that a register may have; the largest vector registers of any CPU have fewer."""
+"""The most bytes that a register may have; the largest vector registers of any CPU have fewer."""
 
 
 _NAMES = {"pidr": "pid"}  # what QEMU 10.0 and QEMU 7.2 call the same register
 
 
 def parse(fetch: Callable[[str], str]) -> dict[str, Register]:
-    """Registers, by the names that QEMU 7.2 has for them.
+    """The registers in a target description, by the names that QEMU 7.2 has for them.
 
-    fetch(annex) gives the text of `target.xml` and of what it includes.
+    fetch(annex) gives the text of `target.xml` and of what it includes.  StubRefused: a register in
+    it is malformed.
     """
     registers: dict[str, Register] = {}
     number = 0
@@ -52,7 +53,7 @@ def parse(fetch: Callable[[str], str]) -> dict[str, Register]:
 
 
 def _tags(fetch: Callable[[str], str], annex: str, above: frozenset[str]) -> list[str]:
-    """The <reg .../> tags in their order, with the includes in place."""
+    """The <reg .../> tags in their order, with those of includes in place."""
     tags: list[str] = []
     text = re.sub(r"<!--.*?-->", "", fetch(annex), flags=re.DOTALL)
     for tag in re.findall(r"<(?:xi:include|reg)\s[^>]*>", text):

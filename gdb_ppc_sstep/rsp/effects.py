@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Each packet from gdb, parsed once: the parse boundary of the layer.  Pure.
+"""Parses each packet from gdb once: the parse boundary of the layer.  Pure.
 
 `parse` says what the layer has to know of a packet: whether it resumes the guest, what it may
 change, which thread it is about, and how gdb shows an error in reply to it.  A packet whose meaning
@@ -19,33 +19,37 @@ from .resume import THREAD_ID, Resume, parse_resume, thread_id
 
 
 class Selects(NamedTuple):
-    """`Hg`: registers and memory of this thread are meant from now on."""
+    """`Hg`: from now on gdb means registers and memory of this thread; `Hc`: so does its old `s`.
+
+    A thread-id for any or all changes nothing (QEMU gdbstub handle_set_thread).
+    """
 
     thread: bytes
+    to_resume: bool = False
 
 
 class Changes(NamedTuple):
-    """`Z` and `z`: gdb inserts a breakpoint, or removes it."""
+    """`Z` and `z`: gdb inserts a breakpoint or watchpoint, or removes it."""
 
     breakpoint: Breakpoint
     inserts: bool
 
 
 class Writes(NamedTuple):
-    """`P`: the register with this number is written."""
+    """`P`: gdb writes the register with this number."""
 
     register: int
 
 
 Meaning = Union[Resume, private.OwnRequest, Selects, Changes, Writes, None]
-"""What one packet asks for, None where the layer need not know."""
+"""What one packet asks for; None where the layer need not know."""
 
 
 class Request(NamedTuple):
     """A packet from gdb.
 
-    asks: it leaves registers, memory and threads as they are.  of_thread: it is about the thread
-    that gdb has selected.
+    asks: it changes neither registers, memory nor threads.  of_thread: it is about the thread that
+    gdb has selected.
     """
 
     payload: bytes
@@ -55,17 +59,17 @@ class Request(NamedTuple):
 
     @property
     def writes_registers(self) -> bool:
-        """Whether it writes registers, if it can be read: `G` and `P`."""
+        """Whether it is `G` or `P`, which write registers, if the stub can read it."""
         return self.payload[:1] in (b"G", b"P")
 
     @property
     def detaches(self) -> bool:
-        """Whether gdb lets the guest go: `D`."""
+        """Whether gdb lets the guest go with it: `D`."""
         return self.payload[:1] == b"D"
 
     @property
     def has_reply(self) -> bool:
-        """Whether the stub replies at all: not to `k` and `R`."""
+        """Whether the stub replies at all: it does not to `k` and `R`."""
         return self.payload[:1] not in (b"k", b"R")
 
     @property
@@ -76,9 +80,10 @@ class Request(NamedTuple):
         )
 
     def error(self, text: str) -> bytes:
-        """A reply that says that it cannot be done, in one line.
+        """The reply that says in one line why it cannot be done.
 
-        What frames a packet, or what gdb would take for a run length, is written as an escape.
+        Characters that frame a packet, or that gdb would take for a run length, are written as
+        escapes.
         """
         if self.payload[:1] in (b"m", b"x"):
             return b"E22"  # gdb would take a text for memory
@@ -91,7 +96,7 @@ _BREAKPOINT = re.compile(
     rb"([Zz])([0-4]),([0-9a-fA-F]{1,16}),([0-9a-fA-F]{1,16})(?:;.*)?", re.DOTALL
 )
 _REGISTER = re.compile(rb"P([0-9a-fA-F]{1,8})=(?:[0-9a-fA-F]{2})+")
-_THREAD = re.compile(rb"Hg(%s)" % THREAD_ID.pattern)
+_THREAD = re.compile(rb"H([cg])(%s)" % THREAD_ID.pattern)
 
 _ASKING = (b"g", b"p", b"m", b"x", b"T", b"q")
 _OF_THREAD = (b"g", b"G", b"p", b"P", b"m", b"M", b"x", b"X", b"z", b"Z")
@@ -99,7 +104,7 @@ _OF_THREAD = (b"g", b"G", b"p", b"P", b"m", b"M", b"x", b"X", b"z", b"Z")
 
 @functools.lru_cache(maxsize=256)
 def parse(payload: bytes) -> Request:
-    """The request that a packet is.  BadPacket: it is ours to answer, and it is malformed."""
+    """The request that a packet is.  BadPacket: it is for us to answer, and it is malformed."""
     kind = payload[:1]
     asks = kind in _ASKING and not payload.startswith(b"qRcmd")
     return Request(payload, _meaning(payload), asks, kind in _OF_THREAD)
@@ -113,7 +118,7 @@ def _meaning(payload: bytes) -> Meaning:
         return private.parse(payload)
     thread = _THREAD.fullmatch(payload)
     if thread is not None:
-        return Selects(thread_id(thread[1]))
+        return Selects(thread_id(thread[2]), to_resume=thread[1] == b"c")
     register = _REGISTER.fullmatch(payload)
     if register is not None:
         return Writes(int(register[1], 16))

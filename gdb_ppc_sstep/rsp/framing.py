@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Packets from bytes, and bytes from packets.  Pure.
 
-GDB manual, appendix "GDB Remote Serial Protocol".  Payloads are bytes as they stand between `$`
-and `#`, escapes and run lengths included, unless said otherwise.
+GDB manual, appendix "GDB Remote Serial Protocol".  Payloads are bytes as they stand between `$` and
+`#`, escapes and run lengths included, unless said otherwise.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from ..errors import Endless
 
 
 class Packet(NamedTuple):
-    """A whole packet with a right checksum."""
+    """A complete packet with a right checksum."""
 
     payload: bytes
 
 
 class Notification(NamedTuple):
-    """A whole `%` notification."""
+    """A complete `%` notification with a right checksum."""
 
     payload: bytes
 
 
 class Bad(NamedTuple):
-    """A packet whose checksum is wrong."""
+    """A packet or notification whose checksum is wrong."""
 
     payload: bytes
 
@@ -44,9 +44,9 @@ ACK, NAK, INTERRUPT = b"+", b"-", b"\x03"
 
 
 LONGEST = 1 << 20
-"""Bytes that a packet may have.  QEMU's largest has 128 KiB, and gdb asks for no larger one."""
+"""The most bytes of a packet.  QEMU's largest has 128 KiB, and gdb asks for no larger one."""
 
-# Most packets are like others before.
+# Most packets are equal to an earlier one.
 again = functools.lru_cache(maxsize=256)
 
 
@@ -62,7 +62,7 @@ _PACKETS = re.compile(rb"(\+?)\$([^$#]*)#(..)", re.DOTALL)
 
 
 class Parser:
-    """Cuts a stream of bytes into items; what is no item is dropped, as gdb and QEMU do."""
+    """Cuts a stream of bytes into items; what belongs to no item is dropped, as gdb and QEMU do."""
 
     def __init__(self) -> None:
         self._buffer = b""
@@ -70,11 +70,11 @@ class Parser:
     def feed(self, data: bytes) -> list[Item]:
         """The items that are complete with `data`; the rest is kept for the next call.
 
-        Endless: that is more than a packet may have.
+        Endless: the rest is longer than a packet may be.
         """
         buffer, at = self._buffer + data, 0
         items: list[Item] = []
-        for ack, payload, check in _PACKETS.findall(buffer):  # as a rule there is nothing else
+        for ack, payload, check in _PACKETS.findall(buffer):  # mostly the buffer has nothing else
             if ack:
                 items.append(_BYTES[ACK])
             items.append(_checked(b"$", payload, check))
@@ -100,7 +100,7 @@ class Parser:
                 again = buffer.rfind(b"$", at + 1, buffer.find(b"#", at) + 1)
                 if again < 0:
                     break
-                at = again  # `$` cannot be in a payload: what is before it was cut off
+                at = again  # a payload has no `$`: the packet before it was cut off
         self._buffer = buffer[at:]
         if len(self._buffer) > LONGEST:
             raise Endless(f"it sent a packet of more than {LONGEST >> 20} MiB")

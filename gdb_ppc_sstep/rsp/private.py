@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""The packets between the control surface in gdb and the layer: never seen by a stub.  Pure.
+"""The packets between gdb's side and the layer, which a stub never sees.  Pure.
 
-`qppc-sstep.layer` is answered OK, whoever has started the layer; `qppc-sstep.status` with a JSON
-object; `qppc-sstep.left:RECORD` and `qppc-sstep.clean:RECORD` with a list of leftovers, RECORD
-being what is known of a session that was killed (see `record`) in hexadecimal, or empty;
-`Qppc-sstep.NAME=VALUE` sets something and is answered OK.  `Qppc-sstep.lines=THREAD;START,SIZE,
-SIZE,...;...` says what gdb is about to step through by lines, and with no value that it no longer
-is.  Named in lower case as gdb's manual asks of packets outside its own reserved names.
+- `qppc-sstep.layer` is answered OK, whoever has started the layer.
+- `qppc-sstep.status` is answered with a JSON object, in hexadecimal.
+- `qppc-sstep.report` is answered with a larger one, for the report of a bug.
+- `qppc-sstep.left:RECORD` and `qppc-sstep.clean:RECORD` are answered with a JSON list of leftovers,
+  in hexadecimal.  RECORD is the record of a killed session (see `record`) in hexadecimal, or empty.
+- `Qppc-sstep.NAME=VALUE` sets something, and is answered OK.
+- `Qppc-sstep.lines=THREAD;START,SIZE,SIZE,...;...` is one of these: it says what gdb is about to
+  step through by lines, and with an empty value that gdb no longer is.
+
+The names are in lower case, as gdb's manual asks of packets outside its own reserved names.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from .resume import THREAD_ID, thread_id
 
 LAYER = "qppc-sstep.layer"
 STATUS = "qppc-sstep.status"
+REPORT = "qppc-sstep.report"
 LEFT = "qppc-sstep.left"
 CLEAN = "qppc-sstep.clean"
 SET = "Qppc-sstep."
@@ -31,58 +36,62 @@ NO_LINES = ""
 Stretch = tuple[int, int]
 
 LEFT_BEHIND = "left by a session that was killed (if the guest does not single-step itself)"
-"""How what `left` gives is told."""
+"""What the user is told behind each leftover that `left` finds."""
 
 
 _LINES = re.compile(rf"(?:{THREAD_ID.pattern.decode()})(?:;[0-9a-f]{{1,16}}(?:,[0-9a-f]{{1,8}})+)+")
 
 
 class AskLayer(NamedTuple):
-    """Whether a layer is there."""
+    """Asks whether a layer is there."""
 
 
 class AskStatus(NamedTuple):
-    """What `info ppc-sstep` shows."""
+    """Asks for what `info ppc-sstep` shows."""
+
+
+class AskReport(NamedTuple):
+    """What the report of a bug has of a layer."""
 
 
 class AskLeftovers(NamedTuple):
-    """What a killed session has left.  record: its record, or empty.  clean: it is undone."""
+    """Asks what a killed session has left.  record: its record, or empty.  clean: also undo it."""
 
     record: str
     clean: bool
 
 
 class SetOption(NamedTuple):
-    """One of the `Options`."""
+    """Sets one of the `Options`, both name and value in their text form."""
 
     name: str
     value: str
 
 
 class SetActive(NamedTuple):
-    """Whether the layer steps, or forwards step requests as the rest."""
+    """Sets whether the layer steps, or forwards step requests as it forwards all else."""
 
     active: bool
 
 
 class SetLogging(NamedTuple):
-    """Whether packets and decisions are logged."""
+    """Sets whether packets and decisions are logged."""
 
     logs: bool
 
 
 class SetLogFile(NamedTuple):
-    """Where the log goes; an empty path is the log that gdb reads."""
+    """Sets the file to which the log goes; an empty path stands for the log that gdb reads."""
 
     path: str
 
 
 class SetLines(NamedTuple):
-    """The code that gdb is about to step a thread through by lines.
+    """Tells of the code that gdb is about to step a thread through by lines.
 
-    thread: its thread-id, None where gdb is not.  stretches: of each piece the first address and
-    that behind the last, in the order of addresses, none within another.  As a step by lines ends
-    within none of them, they may be run through at once.
+    thread: its thread-id, None where gdb is not about to.  stretches: of each piece the first
+    address and the one behind the last, in the order of addresses, none within another.  As a step
+    by lines ends within none of them, the layer may run through each at once.
     """
 
     thread: bytes | None
@@ -90,11 +99,20 @@ class SetLines(NamedTuple):
 
 
 OwnRequest = Union[
-    AskLayer, AskStatus, AskLeftovers, SetOption, SetActive, SetLogging, SetLogFile, SetLines
+    AskLayer,
+    AskStatus,
+    AskReport,
+    AskLeftovers,
+    SetOption,
+    SetActive,
+    SetLogging,
+    SetLogFile,
+    SetLines,
 ]
 OWN_REQUESTS = (
     AskLayer,
     AskStatus,
+    AskReport,
     AskLeftovers,
     SetOption,
     SetActive,
@@ -119,6 +137,8 @@ def parse(payload: bytes) -> OwnRequest:
         return AskLayer()
     if text == STATUS:
         return AskStatus()
+    if text == REPORT:
+        return AskReport()
     asked = re.fullmatch(rf"({LEFT}|{CLEAN}):((?:[0-9a-f]{{2}})*)", text)
     if asked is not None:
         return AskLeftovers(_unhex(asked[2]), clean=asked[1] == CLEAN)
@@ -142,7 +162,7 @@ def parse(payload: bytes) -> OwnRequest:
 
 
 def lines_text(thread: bytes, stretches: Iterable[Stretch]) -> str:
-    """The value of `lines` for a thread that is about to be stepped by lines."""
+    """The value of `lines` for a thread that gdb is about to step by lines."""
     text, behind = thread.decode(), None
     for start, end in stretches:
         if start != behind:

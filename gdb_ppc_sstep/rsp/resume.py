@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Packets that resume the guest, and what it stops with.  Pure.
+"""Packets that resume the guest, and the stop replies to them.  Pure.
 
 GDB manual, appendix "GDB Remote Serial Protocol", sections "Packets" and "Stop Reply Packets".
 """
@@ -19,11 +19,16 @@ def thread_id(text: bytes) -> bytes:
     return re.sub(rb"(^|[p.])0+(?=[0-9a-f])", rb"\1", text)
 
 
+def names_one(thread: bytes | None) -> bool:
+    """Whether a thread-id means one thread, and not any (`0`) or all (`-1`)."""
+    return thread is not None and thread.rpartition(b".")[2] not in (b"-1", b"0")
+
+
 class Action(NamedTuple):
     """One action of a vCont packet.
 
-    verb: `c`, `s`, `r` or `t`, with upper case for a signal.  argument: the signal or range, as
-    text.  thread: the thread-id as text, None for all that no other action names.
+    verb: `c`, `s`, `r` or `t`; in upper case with a signal.  argument: the signal or range, as
+    text.  thread: the thread-id as text, None for all threads that no other action names.
     """
 
     verb: bytes
@@ -37,12 +42,12 @@ class Action(NamedTuple):
 
     @property
     def range(self) -> tuple[int, int]:
-        """Of an `r`: the first address, and that behind the last."""
+        """Of an `r`: the first address, and the one behind the last."""
         start, end = (int(one, 16) for one in self.argument.split(b","))
         return start, end
 
     def continued(self) -> Action:
-        """The same with the thread running freely."""
+        """The same, with the thread running freely."""
         if not self.steps:
             return self
         if self.verb == b"S":
@@ -50,7 +55,7 @@ class Action(NamedTuple):
         return Action(b"c", b"", self.thread)
 
     def stepped(self) -> Action:
-        """The same with a thread that runs freely stepped."""
+        """The same, with a thread that runs freely stepped."""
         verb = {b"c": b"s", b"C": b"S"}.get(self.verb, self.verb)
         return Action(verb, self.argument, self.thread)
 
@@ -68,18 +73,33 @@ class Resume(NamedTuple):
 
     @property
     def alone(self) -> bytes | None:
-        """The thread that is resumed while all others stand still, None if there are several."""
-        if len(self.actions) != 1:
+        """The thread that is resumed while all others stand still; None if there are several."""
+        if len(self.actions) != 1 or not self.vcont:
             return None
         thread = self.actions[0].thread
         return None if thread is None or thread.endswith(b"-1") else thread
 
+    def of(self, thread: bytes | None) -> Resume:
+        """The same with a step that names no thread made one of `thread`; where it was for all,
+        the others continue.
+
+        None: that is not known, and nothing changes.
+        """
+        step = self.stepping
+        if thread is None or step is None or names_one(step.thread):
+            return self
+        steps: tuple[Action, ...] = (step._replace(thread=thread),)
+        if self.vcont and (step.thread is None or step.thread.endswith(b"-1")):
+            steps += (Action(b"c", b"", step.thread),)
+        place = self.actions.index(step)
+        return Resume((*self.actions[:place], *steps, *self.actions[place + 1 :]), self.vcont)
+
     def continued(self) -> Resume:
-        """The same with every step made a continue: the form a stub obeys."""
+        """The same, with every step made a continue: the form that a stub obeys."""
         return Resume(tuple(action.continued() for action in self.actions), self.vcont)
 
     def through(self, start: int, end: int) -> Resume:
-        """The same with every step made one of a range, from `start` to before `end`."""
+        """The same, with every step made a range, from `start` to before `end`."""
         argument = b"%x,%x" % (start, end)
         step = (
             action._replace(verb=b"r", argument=argument) if action.verb == b"s" else action
@@ -88,7 +108,7 @@ class Resume(NamedTuple):
         return Resume(tuple(step), self.vcont)
 
     def without_ranges(self) -> Resume:
-        """The same with every range made a step, for a stub that knows no ranges."""
+        """The same, with every range made a step, for a stub that knows no ranges."""
         step = (
             action._replace(verb=b"s", argument=b"") if action.verb == b"r" else action
             for action in self.actions
@@ -96,11 +116,11 @@ class Resume(NamedTuple):
         return Resume(tuple(step), self.vcont)
 
     def stepped(self) -> Resume:
-        """The same with every continue made a step."""
+        """The same, with every continue made a step."""
         return Resume(tuple(action.stepped() for action in self.actions), self.vcont)
 
     def payload(self) -> bytes:
-        """The packet."""
+        """The packet's payload."""
         if not self.vcont:
             return self.actions[0].verb + self.actions[0].argument
         parts = [b"vCont"]
@@ -110,7 +130,7 @@ class Resume(NamedTuple):
 
 
 def only(thread: bytes | None) -> Resume:
-    """Continue one vCPU, and none of the others."""
+    """A resume that continues one vCPU, and none of the others."""
     return Resume((Action(b"c", b"", thread),), vcont=thread is not None)
 
 
@@ -123,9 +143,9 @@ _OLD_RESUME = re.compile(
 
 @again
 def parse_resume(payload: bytes) -> Resume | None:
-    """The Resume that a packet from gdb is, None for any other packet.
+    """The Resume that a packet from gdb is; None for any other packet.
 
-    BadPacket: it is to resume the guest, and it cannot be read.  That includes the old `s` and `S`
+    BadPacket: it is to resume the guest, and it is malformed.  That includes the old `s` and `S`
     with an address, which gdb never sends.
     """
     if payload.startswith(b"vCont;"):
@@ -145,7 +165,7 @@ def _action(text: bytes) -> Action:
 
 
 class StopReply(NamedTuple):
-    """What a resume ended with.  signal and thread are None where the reply has none."""
+    """A stub's reply to a resume.  signal and thread are None where the reply has none."""
 
     payload: bytes
     signal: int | None
@@ -157,7 +177,7 @@ class StopReply(NamedTuple):
     @classmethod
     @again
     def parse(cls, payload: bytes) -> StopReply:
-        """Of a T or S packet; others (W, X, N, E.., empty) have neither signal nor thread."""
+        """Parse a T or S packet.  Others (W, X, N, E.., empty) have neither signal nor thread."""
         if not re.match(rb"[TS][0-9a-fA-F]{2}", payload):
             return cls(payload, None, None)
         thread = re.search(rb"(?:^...|;)thread:([^;]*)", payload, re.DOTALL)
@@ -165,12 +185,12 @@ class StopReply(NamedTuple):
 
     @property
     def is_breakpoint(self) -> bool:
-        """Whether nothing but a breakpoint need have caused it: SIGTRAP and no watchpoint."""
+        """Whether a breakpoint alone may have caused it: SIGTRAP, and no watchpoint."""
         return self.signal == 5 and b"watch:" not in self.payload
 
 
 def stopped(thread: bytes | None, signal: int = 5) -> StopReply:
-    """The reply for a thread that stopped with `signal` (5: SIGTRAP, as after a step)."""
+    """The stop reply for a thread that stopped with `signal` (5: SIGTRAP, as after a step)."""
     payload = b"T%02x" % signal + (b"thread:" + thread + b";" if thread else b"")
     return StopReply(payload, signal, thread)
 

@@ -41,15 +41,21 @@ def stub_steps(connection: gdb.RemoteTargetConnection, *, ours: bool) -> Finding
     told = f"Qqemu.sstep={flags:#x}"
     if not flags & 1:
         return Finding(False, told)
-    if uses_kvm():
+    if kvm():
         return Finding(False, f"{told}, but the accelerator is KVM")
     return Finding(True, f"{told}, and the accelerator is not KVM")
 
 
-def uses_kvm() -> bool:
-    """Whether the selected inferior's stub is QEMU's with KVM."""
+def kvm() -> bool | None:
+    """Whether the selected inferior's stub is QEMU's with KVM, None if it does not say."""
+    told = monitor("info kvm")
+    return "enabled" in told if "kvm support" in told else None
+
+
+def monitor(command: str) -> str:
+    """What QEMU's monitor prints, empty for a stub without one."""
     try:
         # Through gdb, as the answer comes in several packets.
-        return "enabled" in gdb.execute("monitor info kvm", to_string=True)
-    except gdb.error:  # a stub without monitor
-        return False
+        return gdb.execute(f"monitor {command}", to_string=True)
+    except gdb.error:
+        return ""

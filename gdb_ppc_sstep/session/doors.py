@@ -38,7 +38,13 @@ class Door(Protocol):
         """Step as the user has set it.  debug_file: where the log goes, empty for gdb's own."""
 
     def status(self, *, active: bool) -> dict[str, Any]:
-        """See `engine.report.status`; the guest is at rest."""
+        """See `engine.report.Teller`; the guest is at rest."""
+
+    def report(self, *, active: bool) -> dict[str, Any]:
+        """See `engine.report.Teller`; the guest is at rest."""
+
+    def log_end(self) -> str:
+        """The end of what it has logged, where it logs by itself."""
 
     def leftovers(self, known: str, *, clean: bool) -> list[dict[str, Any]]:
         """See `engine.report.leftovers`; the guest is at rest."""
@@ -72,6 +78,9 @@ class Door(Protocol):
 
     def record(self) -> str:
         """After that: what it was in the middle of when it was killed (see `engine.record`)."""
+
+    def last(self) -> dict[str, Any] | None:
+        """After that: what `report` would have told at the end, None if that is lost."""
 
 
 class WireDoor:
@@ -108,8 +117,15 @@ class WireDoor:
 
     def status(self, *, active: bool) -> dict[str, Any]:
         """See `Door`."""
-        status: dict[str, Any] = self._ask(private.STATUS)
-        return status
+        return ask_status(self._connection)
+
+    def report(self, *, active: bool) -> dict[str, Any]:
+        """See `Door`."""
+        return ask_report(self._connection)
+
+    def log_end(self) -> str:
+        """See `Door`."""
+        return self._layer.log_end()
 
     def leftovers(self, known: str, *, clean: bool) -> list[dict[str, Any]]:
         """See `Door`."""
@@ -119,18 +135,10 @@ class WireDoor:
         thread = thread_id(gdb.selected_thread())
         detect.send(self._connection, "Hg" + thread.decode())
         packet = private.CLEAN if clean else private.LEFT
-        found: list[dict[str, Any]] = self._ask(f"{packet}:{known.encode().hex()}")
+        found: list[dict[str, Any]] = _ask(self._connection, f"{packet}:{known.encode().hex()}")
         if clean:
             gdb.execute("maintenance flush register-cache", to_string=True)
         return found
-
-    def _ask(self, packet: str) -> Any:
-        reply = detect.send(self._connection, packet)
-        if not reply:
-            raise gdb.GdbError("The step layer does not answer; connect again.")
-        if reply.startswith(b"E"):
-            raise gdb.GdbError(reply.decode("latin-1").partition(".")[2])
-        return json.loads(bytes.fromhex(reply.decode()))
 
     def expect_lines(self, thread: bytes, stretches: Sequence[Stretch]) -> None:
         """See `Door`."""
@@ -159,3 +167,32 @@ class WireDoor:
     def record(self) -> str:
         """See `Door`."""
         return self._layer.record()
+
+    def last(self) -> dict[str, Any] | None:
+        """See `Door`."""
+        try:
+            left: dict[str, Any] = json.loads(self._layer.last())
+        except ValueError:
+            return None
+        return left
+
+
+def ask_status(connection: gdb.RemoteTargetConnection) -> dict[str, Any]:
+    """`Door.status` of a layer, whoever has started it."""
+    status: dict[str, Any] = _ask(connection, private.STATUS)
+    return status
+
+
+def ask_report(connection: gdb.RemoteTargetConnection) -> dict[str, Any]:
+    """`Door.report` of a layer, whoever has started it."""
+    report: dict[str, Any] = _ask(connection, private.REPORT)
+    return report
+
+
+def _ask(connection: gdb.RemoteTargetConnection, packet: str) -> Any:
+    reply = detect.send(connection, packet)
+    if not reply:
+        raise gdb.GdbError("The step layer does not answer; connect again.")
+    if reply.startswith(b"E"):
+        raise gdb.GdbError(reply.decode("latin-1").partition(".")[2])
+    return json.loads(bytes.fromhex(reply.decode()))

@@ -9,7 +9,7 @@ import gdb
 
 from ..commands import overrides
 from ..errors import SstepError
-from . import detect, hooks, lines, say, verdict
+from . import detect, ended, hooks, lines, say, verdict
 from .settings import SETTINGS
 
 if TYPE_CHECKING:  # most gdbs never need a door
@@ -106,7 +106,7 @@ class Session:
     def _commands_door(self) -> Door:
         from ..commands.door import CommandsDoor
 
-        door = CommandsDoor(self.connection, say.log, kvm=detect.uses_kvm())
+        door = CommandsDoor(self.connection, say.log, kvm=detect.kvm())
         overrides.install(_commands_door, hooks.actions(door_at_rest))
         door.guard()
         return door
@@ -128,9 +128,9 @@ class Session:
         reap()
         if self.door is None:
             return []
-        found = self.door.leftovers(_killed.get(self._where, ""), clean=clean)
+        found = self.door.leftovers(ended.record(self._where), clean=clean)
         if clean:
-            _killed.pop(self._where, None)
+            ended.cleaned(self._where)
         return found
 
     def closed(self) -> None:
@@ -143,8 +143,8 @@ class Session:
         """After that: whether nothing of its door runs any more, whose last words are taken."""
         over = self.door is None or self.door.ended()
         self.show_log()
-        if over and self.door is not None and self.door.record():
-            _killed[self._where] = self.door.record()
+        if over and self.door is not None:
+            ended.keep(self._where, self.door)
         return over
 
     def show_log(self) -> None:
@@ -156,7 +156,6 @@ class Session:
 
 _sessions: dict[int, Session] = {}
 _ended: list[Session] = []
-_killed: dict[str | None, str] = {}  # what doors were in the middle of, by where the stub is
 
 
 def session_of(inferior: gdb.Inferior) -> Session | None:
@@ -295,6 +294,7 @@ def removed(number: int) -> None:
         session.closed()
 
 
-def reap() -> None:
-    """Take what the doors of gone connections leave: last words, exit status, record."""
+def reap() -> bool:
+    """Take what the doors of gone connections leave; whether all of these have ended."""
     _ended[:] = [session for session in _ended if not session.is_over()]
+    return not _ended

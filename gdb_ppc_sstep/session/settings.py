@@ -30,7 +30,10 @@ SETTINGS = Settings()
 
 
 class _ShowGroup(gdb.Command):
-    """Show the settings of the ppc64 single-step extension."""
+    """Show how the ppc64 single-step extension works.
+    Usage: show ppc-sstep [SETTING]
+
+    Without a SETTING all of them are shown."""
 
     def __init__(self) -> None:
         super().__init__("show ppc-sstep", gdb.COMMAND_RUNNING, prefix=True)
@@ -55,11 +58,30 @@ class _Told(gdb.Parameter):
         return ""
 
 
+class _Choice(_Told):
+    """One of the `Options` that is one of some words."""
+
+    _name: str
+    _choices: tuple[str, ...]
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        super().__init__(
+            f"ppc-sstep {self._name}", gdb.COMMAND_RUNNING, gdb.PARAM_ENUM, list(self._choices)
+        )
+        self.value = SETTINGS.options.to_text()[self._name]
+
+    def get_set_string(self) -> str:
+        return self._set_option(self._name, str(self.value))
+
+
 class _Mode(gdb.Parameter):
-    """auto  ppc64 remote targets whose stub ignores step requests: QEMU with KVM, or with
-          Qqemu.sstep=0.  This is the default.
-    on    every ppc64 remote target.
-    off   none."""
+    """Usage: set ppc-sstep mode auto|on|off
+
+    auto  ppc64 remote targets whose stub ignores step requests: QEMU with KVM, or
+          with Qqemu.sstep=0.  This is the default.
+    on    Every ppc64 remote target.
+    off   None."""
 
     set_doc = "Set which connections are taken, to step by the Trace interrupt."
     show_doc = "Show which connections are taken, to step by the Trace interrupt."
@@ -81,12 +103,17 @@ class _Mode(gdb.Parameter):
 
 
 class _Door(gdb.Parameter):
-    """auto      by the wire, and by commands where that cannot be done.  This is the default.
-    wire      a process between gdb and the stub answers gdb's own step requests.
-    commands  stepi, nexti, step and next are replaced, and use gdb's own connection.
+    """Usage: set ppc-sstep door auto|wire|commands
 
-    It counts for connections that are made from then on.  gdb cannot bring back a command
-    that was replaced: once one connection is stepped by commands, all later ones are."""
+    auto      By the wire, and by commands where that cannot be done.  This is the
+              default.
+    wire      A process between gdb and the stub answers gdb's own step requests.
+    commands  stepi, nexti, step, next and continue are replaced, and use gdb's own
+              connection.
+
+    It counts for connections that are made from then on.  gdb cannot bring back a
+    command that was replaced: once one connection is stepped by commands, all later
+    ones are."""
 
     set_doc = "Set how a connection is stepped."
     show_doc = "Show how a connection is stepped."
@@ -105,68 +132,58 @@ class _Door(gdb.Parameter):
         return f"The door of ppc-sstep is {value}."
 
 
-class _Ail(_Told):
-    """LPCR[AIL] says where interrupts go while translation is on.
+class _Ail(_Choice):
+    """Usage: set ppc-sstep ail auto|0|2|3
 
-    auto  as LPCR says.  This is the default.
-    0     to 0xd00, without translation.
-    2     to 0x18d00.
-    3     to 0xc000000000004d00, as in Linux.
+    LPCR[AIL] says where interrupts go while translation is on.
 
-    Needed only for a stub that does not give LPCR."""
+    auto  As LPCR says.  This is the default.
+    0     To 0xd00, without translation.
+    2     To 0x18d00.
+    3     To 0xc000000000004d00, as in Linux.
+
+    It is needed only for a stub that does not give LPCR."""
 
     set_doc = "Set LPCR[AIL] of the guest, for a stub that does not give LPCR."
     show_doc = "Show LPCR[AIL] of the guest, for a stub that does not give LPCR."
 
-    def __init__(self, changed: Callable[[], None]) -> None:
-        self._changed = changed
-        super().__init__("ppc-sstep ail", gdb.COMMAND_RUNNING, gdb.PARAM_ENUM, list(AIL))
-        self.value = SETTINGS.options.to_text()["ail"]
-
-    def get_set_string(self) -> str:
-        return self._set_option("ail", str(self.value))
+    _name, _choices = "ail", tuple(AIL)
 
     def get_show_string(self, value: str) -> str:
         return f"LPCR[AIL] for ppc-sstep is {value}."
 
 
-class _Interrupts(_Told):
-    """into  the first instruction of the guest's handler, as native stepping does.  This is the
-          default.
-    over  what the handler returns to: after a fault that it has put right (page faults, facilities
-          switched on when they are first used) the next instruction, as the step then completes;
-          after a system call, a trap, an alignment or program interrupt the place that the handler
-          returns to, if that is the instruction or the next one.
+class _Interrupts(_Choice):
+    """Usage: set ppc-sstep interrupts into|over
+
+    into  The first instruction of the guest's handler, as native stepping does.
+          This is the default.
+    over  What the handler returns to.  After a fault that it has put right (page
+          faults, facilities switched on when they are first used) that is the next
+          instruction, as the step then completes.  After a system call, a trap, an
+          alignment or program interrupt it is the place that the handler returns
+          to, if that is the instruction or the next one.
 
     Interrupts from outside (timer, devices) never end a step."""
 
     set_doc = "Set what a step shows of an interrupt that its instruction takes."
     show_doc = "Show what a step shows of an interrupt that its instruction takes."
 
-    def __init__(self, changed: Callable[[], None]) -> None:
-        self._changed = changed
-        super().__init__(
-            "ppc-sstep interrupts",
-            gdb.COMMAND_RUNNING,
-            gdb.PARAM_ENUM,
-            [choice.value for choice in Interrupts],
-        )
-        self.value = SETTINGS.options.interrupts.value
-
-    def get_set_string(self) -> str:
-        return self._set_option("interrupts", str(self.value))
+    _name, _choices = "interrupts", tuple(choice.value for choice in Interrupts)
 
     def get_show_string(self, value: str) -> str:
         return f"Steps go {value} interrupts that their instruction takes."
 
 
 class _MaskInterrupts(_Told):
-    """on   interrupts from outside (timer, devices, other vCPUs) wait until the guest is
-         continued, as in native stepping: MSR[EE] is 0 for the instruction, and the guest
-         does not see that.  This is the default.
-    off  their handlers run first, whenever they are due, unless all other vCPUs stand still
-         (in a step over a breakpoint, by scheduler-locking, and always at the commands
-         door): a handler may wait for them.
+    """Usage: set ppc-sstep mask-interrupts on|off
+
+    on   Interrupts from outside (timer, devices, other vCPUs) wait until the guest
+         is continued, as in native stepping: MSR[EE] is 0 for the instruction, and
+         the guest does not see that.  This is the default.
+    off  Their handlers run first, whenever they are due, unless all other vCPUs
+         stand still (in a step over a breakpoint, by scheduler-locking, and always
+         when steps are done by commands): a handler may wait for them.
 
     In problem state MSR[EE] is always 1: there they are never kept waiting."""
 
@@ -185,41 +202,35 @@ class _MaskInterrupts(_Told):
         return f"Masking of interrupts while an instruction is stepped is {value}."
 
 
-class _Watchpoints(_Told):
-    """auto  by the stub where it has watchpoints; where it has none, as under KVM HV, by the CPU's
-          own watchpoint register (DAWR), at the guest's full speed; where the host has that off
-          or it is not long enough, by steps.  This is the default.
-    dawr  by DAWR, or not at all.
-    step  by steps: exact, and slow.
-    off   by the stub, or not at all.
+class _Watchpoints(_Choice):
+    """Usage: set ppc-sstep watchpoints auto|dawr|step|off
 
-    This is about what "watch", "rwatch" and "awatch" insert, at the wire door."""
+    auto  By the stub where it has watchpoints.  Where it has none, as under KVM HV,
+          by the CPU's own watchpoint register (DAWR), at the guest's full speed;
+          where the host has that off or it is not long enough, by steps.  This is
+          the default.
+    dawr  By DAWR, or not at all.
+    step  By steps: exact, and slow.
+    off   By the stub, or not at all.
+
+    This is about what "watch", "rwatch" and "awatch" insert.  Where steps are done
+    by commands (see "help set ppc-sstep door") there are no watchpoints."""
 
     set_doc = "Set how watchpoints are seen where the stub has none."
     show_doc = "Show how watchpoints are seen where the stub has none."
 
-    def __init__(self, changed: Callable[[], None]) -> None:
-        self._changed = changed
-        super().__init__(
-            "ppc-sstep watchpoints",
-            gdb.COMMAND_RUNNING,
-            gdb.PARAM_ENUM,
-            [choice.value for choice in Watchpoints],
-        )
-        self.value = SETTINGS.options.watchpoints.value
-
-    def get_set_string(self) -> str:
-        return self._set_option("watchpoints", str(self.value))
+    _name, _choices = "watchpoints", tuple(choice.value for choice in Watchpoints)
 
     def get_show_string(self, value: str) -> str:
         return f"Watchpoints are seen by: {value}."
 
 
 class _Debug(_Told):
-    """When on, each packet and decision of the step layer is logged.
+    """Usage: set debug ppc-sstep on|off
 
-    The log is printed to gdb's own (see "set logging") at each stop, or appended line by line to
-    the file that "set ppc-sstep debug-file" names."""
+    When on, each packet and decision of the step layer is logged.  The log is
+    printed to gdb's own (see "set logging") at each stop, or appended line by line
+    to the file that "set ppc-sstep debug-file" names."""
 
     set_doc = "Set debugging of the ppc64 single-step extension."
     show_doc = "Show debugging of the ppc64 single-step extension."
@@ -239,9 +250,10 @@ class _Debug(_Told):
 
 
 class _DebugFile(_Told):
-    """It is the log of "set debug ppc-sstep".
+    """Usage: set ppc-sstep debug-file [FILE]
 
-    Empty, which is the default, is for gdb's own log."""
+    It is the log of "set debug ppc-sstep".  Without a FILE, which is the default,
+    that goes to gdb's own log."""
 
     set_doc = "Set the file that the log of the step layer is appended to."
     show_doc = "Show the file that the log of the step layer is appended to."
@@ -276,7 +288,10 @@ def register(decide_again: Callable[[], None], changed: Callable[[], None]) -> N
     decide_again: called when the mode has changed.  changed: when anything else has that a door
     has to know.
     """
-    Group("set ppc-sstep", "Set how the ppc64 single-step extension works.")
+    Group(
+        "set ppc-sstep",
+        "Set how the ppc64 single-step extension works.\nUsage: set ppc-sstep SETTING VALUE",
+    )
     _ShowGroup()
     _Mode(decide_again)
     _Door()

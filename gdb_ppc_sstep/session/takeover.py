@@ -26,6 +26,8 @@ from ..errors import SstepError
 from ..rsp.framing import frame
 from .detect import send
 
+_LOG_END = 1 << 14  # bytes of a log that a report has
+
 START_TIMEOUT = 15.0
 """Seconds that the layer may take to say that it is ready."""
 
@@ -39,12 +41,21 @@ _RUN = (
 
 
 class LayerProcess:
-    """A layer that was started, its log, and its record of what it is in the middle of."""
+    """A layer that was started, its log, its record of what it is in the middle of, and what it
+    leaves for a report when it ends.
+    """
 
-    def __init__(self, process: subprocess.Popen[bytes], log: IO[bytes], record: IO[bytes]) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        log: IO[bytes],
+        record: IO[bytes],
+        last: IO[bytes],
+    ) -> None:
         self._process = process
         self._log = log
         self._record = record
+        self._last = last
         self._read = 0
 
     def alive(self) -> bool:
@@ -54,6 +65,17 @@ class LayerProcess:
     def record(self) -> str:
         """Its last record (see `record`)."""
         return os.pread(self._record.fileno(), 1 << 16, 0).partition(b"\n")[0].decode()
+
+    def last(self) -> bytes:
+        """What it leaves (JSON, see `wire.process`): nothing while it runs, or if it is killed."""
+        return os.pread(self._last.fileno(), os.fstat(self._last.fileno()).st_size, 0)
+
+    def log_end(self) -> str:
+        """The end of what it has logged."""
+        size = os.fstat(self._log.fileno()).st_size
+        return os.pread(self._log.fileno(), _LOG_END, max(0, size - _LOG_END)).decode(
+            errors="replace"
+        )
 
     def news(self) -> str:
         """What it has logged since this was last asked."""
@@ -118,11 +140,11 @@ def _sockets() -> Iterator[int]:
 
 def _start(gdb_fd: int, stub_fd: int) -> LayerProcess:
     try:
-        log, record = _file_without_name("log"), _file_without_name("record")
+        log, record, last = map(_file_without_name, ("log", "record", "last packets"))
         ready, says_ready = os.pipe()
     except OSError as error:
         raise SstepError(f"the step layer cannot be started: {error}") from error
-    fds = (gdb_fd, stub_fd, says_ready, log.fileno(), record.fileno())
+    fds = (gdb_fd, stub_fd, says_ready, log.fileno(), record.fileno(), last.fileno())
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
     code = _RUN.format(root=root, fds=", ".join(map(str, fds)))
     with os.fdopen(ready, "rb") as answer:
@@ -140,7 +162,7 @@ def _start(gdb_fd: int, stub_fd: int) -> LayerProcess:
             raise SstepError(f"the step layer cannot be started: {error}") from error
         finally:
             os.close(says_ready)
-        said = b""
+        layer, said = LayerProcess(process, log, record, last), b""
         try:
             if select.select([answer], [], [], START_TIMEOUT)[0]:
                 said = answer.read()
@@ -149,10 +171,10 @@ def _start(gdb_fd: int, stub_fd: int) -> LayerProcess:
                 process.kill()
                 process.wait()
     if said != b"ok":
-        layer_said = LayerProcess(process, log, record).news()
+        layer_said = layer.news()
         reason = said.decode(errors="replace") or "the step layer did not start"
         raise SstepError("\n".join(filter(None, [reason, layer_said.rstrip()])))
-    return LayerProcess(process, log, record)
+    return layer
 
 
 def _file_without_name(what: str) -> IO[bytes]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which stub is at the other end."""
+"""Finds out which stub is at the other end."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from .kvm import KvmStub
 from .link import Link
 from .stub import Stub
 
-_LARGEST = 1 << 20  # characters of a target description
+_LARGEST = 1 << 20  # characters that a target description may have
+
+_WITHOUT_KVM = {False: "QEMU without KVM (TCG)", None: "unknown (the stub does not say)"}
 
 
-def introduce(link: Link, *, kvm: bool) -> Stub:
-    """The stub at the other end, stopped.  SstepError if its guest cannot be stepped.
+def introduce(link: Link, *, kvm: bool | None) -> Stub:
+    """The stub at the other end, whose guest is stopped.  SstepError: its guest cannot be stepped.
 
-    kvm: it is QEMU's with KVM.  KVM HV is told from KVM PR, which steps, by LPCR: KVM PR tells no
-    bit of it but ILE (Linux v6.1 kvmppc_get_one_reg_pr).
+    kvm: it is QEMU's with KVM, or without; None: it does not say.  KVM HV is told from KVM PR,
+    which steps, by LPCR: KVM PR tells no bit of it but ILE (Linux v6.1 kvmppc_get_one_reg_pr).
     """
     registers = description.parse(lambda name: _annex(link, name))
-    stub: Stub = KvmStub(link, registers) if kvm else Stub(link, registers)
+    stub = KvmStub(link, registers) if kvm else Stub(link, registers, runs_on=_WITHOUT_KVM[kvm])
     for name in ("pc", "msr"):
         stub.read(name)
     for name in ("srr0", "srr1"):
@@ -31,6 +33,13 @@ def introduce(link: Link, *, kvm: bool) -> Stub:
         stub.send_queued()
         return KvmStub(link, registers, hv=True)
     return stub
+
+
+def described(link: Link) -> dict[str, str]:
+    """The target description, by the names of its parts.  StubRefused: the stub has none."""
+    parts: dict[str, str] = {}
+    description.parse(lambda name: parts.setdefault(name, _annex(link, name)))
+    return parts
 
 
 def _annex(link: Link, name: str) -> str:

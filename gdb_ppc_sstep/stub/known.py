@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the stub has replied since the guest stopped, and would reply again.  Of one thread."""
+"""What the stub has replied about one thread since the guest stopped, and would reply again."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ _HEX = re.compile(rb"(?:[0-9a-f]{2})+")
 _GENERAL = {**{f"r{n}": 16 * n for n in range(32)}, "pc": 512, "msr": 528, "lr": 552}
 
 PAGE = 4096
-"""The smallest page: however an address is translated, its place in the page stays."""
+"""Bytes of the smallest page: no translation changes the place of an address in its page."""
 
 
 def may_show(start: int, length: int, word: int) -> bool:
-    """Whether so many bytes from `start` on may show the word at an address.
+    """Whether `length` bytes from `start` on may show the word at the address `word`.
 
-    They may be two names of the same memory, such as a real address and a translated one.
+    Only the place in the page counts: two addresses may name the same memory, such as a real one
+    and a translated one.
     """
     return (word - start) % PAGE < length or (start - word) % PAGE < 4
 
 
 class Known:
-    """Replies, the values of registers, and code.
+    """Replies of the stub, and what they say of registers and code.
 
-    replies: by packet.  values: registers by name, as integers.  Both are read by others, on hot
-    paths, and changed by the methods.
+    replies: by packet.  values: registers by name, as integers.  `Stub` reads both directly, as
+    they are on hot paths, and notes in `values` what it has decoded; the methods change all else.
     """
 
     def __init__(self, asks: Mapping[str, bytes]) -> None:
-        """asks: the packets that ask for registers, by their names."""
+        """asks: by the name of a register, the packet that asks for it."""
         self._asks = asks
         self._names = {asked: name for name, asked in asks.items() if name in _GENERAL}
-        self._laid_out: bool | None = None  # whether `g` is as `_GENERAL` says; None: not yet seen
+        self._laid_out: bool | None = None  # whether `g` is as `_GENERAL` says; None: not checked
         self.replies: dict[bytes, bytes] = {}
         self._blocks: list[tuple[int, bytes]] = []
         self.values: dict[str, int] = {}
@@ -58,7 +59,7 @@ class Known:
         return reply
 
     def register(self, name: str) -> bytes | None:
-        """What it would reply if it were asked for a register; None if that is unknown."""
+        """What the stub would reply if it were asked for a register; None if that is unknown."""
         text = self.replies.get(self._asks[name])
         if text is None and name in _GENERAL and (general := self._general()) is not None:
             at = _GENERAL[name]
@@ -67,7 +68,7 @@ class Known:
 
     @property
     def trusts_general(self) -> bool:
-        """Whether the reply to `g` is laid out as is known here, as far as that was checked."""
+        """Whether the reply to `g` is laid out as this room assumes, as far as that was checked."""
         return self._laid_out is not False
 
     @property
@@ -76,7 +77,7 @@ class Known:
         return bool(_HEX.match(self.replies.get(b"g", b"")))
 
     def given(self, payload: bytes) -> bool:
-        """Whether the reply to `g` has what a packet asks for, as far as that has been checked."""
+        """Whether the reply to `g` has what a packet asks for; False if that was not checked."""
         return self._laid_out is True and payload in self._names
 
     def has_code(self, address: int) -> bool:
@@ -84,12 +85,12 @@ class Known:
         return self._in_blocks(address, 4) is not None
 
     def learn(self, payload: bytes, reply: bytes) -> None:
-        """The stub has replied to a packet; a refusal is not remembered."""
+        """Remember the reply to a packet, unless it is a refusal."""
         if _HEX.fullmatch(reply):
             self.replies[payload] = reply
 
     def learn_all(self, payloads: Iterable[bytes], replies: Iterable[bytes]) -> None:
-        """The stub has replied to packets; what it refuses it will refuse again."""
+        """Remember the replies to packets, refusals too: what is refused will be refused again."""
         self.replies.update(zip(payloads, replies))
         if self._laid_out is None:
             self._general()
@@ -97,12 +98,12 @@ class Known:
             self._laid_out = False  # the stub knows no `g`
 
     def learn_code(self, address: int, text: bytes) -> None:
-        """The stub has replied to a question for code; a refusal is not remembered."""
+        """Remember the code at an address, as `m` tells it, unless it is a refusal."""
         if _HEX.fullmatch(text):
             self._blocks.append((address, text))
 
     def wrote(self, name: str, text: bytes, value: int, *, reads_back: bool) -> None:
-        """A register is written.  reads_back: it will be read as it is written."""
+        """A register is written.  reads_back: the stub will give the value as it is written."""
         general = self._general()
         self.replies.pop(b"g", None)
         if not reads_back:
@@ -112,26 +113,26 @@ class Known:
         at = _GENERAL.get(name)
         if general is not None and at is not None:
             self.replies[b"g"] = general[:at] + text + general[at + len(text) :]
-        elif general is not None and name in isa.SRR.values():  # they are not in it
+        elif general is not None and name in isa.SRR.values():  # `g` does not have these
             self.replies[b"g"] = general
 
     def forget(self) -> None:
-        """Anything may have changed."""
+        """Forget all, as anything may have changed."""
         self.replies.clear()
         self.values.clear()
         self._blocks.clear()
 
     def forget_register(self, name: str) -> None:
-        """It is not what was written."""
+        """Forget a register: its value is not what was written."""
         self.replies.pop(self._asks[name], None)
         self.values.pop(name, None)
 
     def forget_reply(self, payload: bytes) -> None:
-        """It may be another one the next time."""
+        """Forget the reply to a packet: it may be another one the next time."""
         self.replies.pop(payload, None)
 
     def forget_memory(self, word: int | None = None) -> None:
-        """Memory is seen in another way, or (`word`) the word at this address has changed."""
+        """Forget the memory that may show the word at the address `word`; None: all of it."""
         for payload in [asked for asked in self.replies if asked[:1] in (b"m", b"x")]:
             asked = MEMORY.match(payload)
             if word is None or not asked or may_show(int(asked[1], 16), int(asked[2], 16), word):
@@ -144,14 +145,14 @@ class Known:
             ]
 
     def forget_refusals(self) -> None:
-        """What was refused may be answered the next time."""
+        """Forget the refusals: the stub may answer the next time."""
         for payload in [asked for asked, reply in self.replies.items() if reply[:1] == b"E"]:
             del self.replies[payload]
 
     def _general(self) -> bytes | None:
-        """The reply to `g` if it is known and laid out as QEMU's is: as `_GENERAL` says.
+        """The reply to `g`, if it is known and laid out as QEMU's is, as `_GENERAL` says.
 
-        That is checked once, by where pc and MSR are in it: a stub does not change it.
+        That is checked once, by where pc and MSR are in it: a stub does not change the layout.
         """
         if not self.has_general:
             return None  # a refusal has nothing in it
@@ -164,7 +165,7 @@ class Known:
         if pc is None or state is None or not _HEX.fullmatch(pc + state):
             return None
         if not state.strip(b"0"):
-            return None  # zeros are in many places
+            return None  # an MSR of zeros would be found in many places
         self._laid_out = general[_GENERAL["pc"] :][:32] == pc + state
         return general if self._laid_out else None
 

@@ -27,32 +27,33 @@ class KvmStub(Stub):
 
     - `p` and `P` work on what the last `g` has fetched from the vCPU: so after each stop, and for
       each thread, `g` comes first.
-    - Addresses are translated by the MSR that was written last (see `view`).  So memory counts as
+    - QEMU translates addresses by the MSR that was written last (see `view`).  So memory counts as
       seen only where that agrees with what the thread has, and before a breakpoint comes or goes
       the MSR is written.
-    - A breakpoint is a word in memory (see `words`).  Ours may still be there at a stop, when its
-      removal is queued: who asks for memory where it may show has it removed first.
+    - A breakpoint is a word in memory (see `words`).  One of ours may still be there at a stop,
+      when its removal is queued: before memory is read in which it may show, the removal is sent.
     - It has no hardware breakpoints (`Z1` is E22): a word does what one would.
     - KVM HV takes a step request for a continue.
     """
 
     def __init__(self, link: Link, registers: Mapping[str, Register], *, hv: bool = False) -> None:
-        """hv: it is KVM HV."""
-        super().__init__(link, registers)
+        """hv: the stub is known to be that of KVM HV."""
+        runs_on = "KVM HV" if hv else "KVM, and not HV as far as LPCR tells (PR)"
+        super().__init__(link, registers, runs_on=runs_on)
         self._hv = hv
         self._msr_written = self._writes.get("msr", b"P") + b"="
-        self._queued_msr: int | None = None  # what was written of it last
+        self._queued_msr: int | None = None  # the MSR that was written last
         self._words = Words(self._known)
         self._view = View(self._written_msr)
 
     def _as_sent(self, resume: Resume) -> Resume:
-        """With KVM HV a request to step, which is a continue there.
+        """A continue as a request to step, which KVM HV takes for a continue.
 
-        QEMU then believes each breakpoint that KVM tells it of.  Else it does not if the vCPU's
-        last exit to QEMU, of a hypercall with a result other than 0 or a device, has left something
-        where QEMU looks for the kind of breakpoint (Linux kvmppc_emulate_debug_inst does not set
-        kvm_run.debug.arch.status, which shares its place with others; QEMU target/ppc
-        kvm_handle_debug): the vCPU hits it for ever, in silence.
+        QEMU then believes each breakpoint that KVM tells it of.  Without that QEMU does not, if the
+        vCPU's last exit to QEMU, of a hypercall with a result other than 0 or a device, has left
+        something where QEMU looks for the kind of breakpoint (Linux kvmppc_emulate_debug_inst does
+        not set kvm_run.debug.arch.status, which shares its place with others; QEMU target/ppc
+        kvm_handle_debug): the vCPU then hits the breakpoint for ever, in silence.
         """
         return resume.stepped() if self._hv else resume
 
@@ -88,7 +89,7 @@ class KvmStub(Stub):
 
     def _fetched(self) -> None:
         if self._order is None and not self._known.has_general:
-            self._known.forget()  # it is of the stop before
+            self._known.forget()  # without `g` the replies are of the stop before
             raise StubRefused("the stub refused to read the registers")
 
     def _learn_order(self) -> None:
@@ -130,7 +131,7 @@ class KvmStub(Stub):
             self._put_msr(self._state())
 
     def _state(self) -> int:
-        """The MSR that the thread has, or will have by what is queued."""
+        """The MSR that the thread has, or will have when what is queued was sent."""
         state = self._known.values.get("msr", self._queued_msr)
         return self.read("msr") if state is None else state
 
@@ -146,7 +147,7 @@ class KvmStub(Stub):
         self._queued_msr = None
 
     def _put_msr(self, state: int) -> None:
-        """Have an MSR written again, though the vCPU has it."""
+        """Queue a write of an MSR, even if the vCPU has it already."""
         self._pipeline.put(self._writes["msr"], Queued(self._writing(state).packet, "to write msr"))
 
     def _writing(self, state: int) -> Written:
@@ -164,10 +165,11 @@ class KvmStub(Stub):
         return self._words.revealed(address, text)
 
     def instruction(self, address: int) -> isa.Instruction:
-        """See `Stub`; what a breakpoint hides is found."""
+        """See `Stub`; an instruction that a breakpoint hides is found."""
         word = self._word(address)
         if word == BREAKPOINT:
-            # A breakpoint of gdb's hides it; or the guest's code has this word, which is refused.
+            # A breakpoint of gdb's hides the instruction, and is removed for a moment; or the
+            # guest's own code has this word: then the stub refuses to remove a breakpoint.
             try:
                 self.remove(address)
                 self.send_queued()
@@ -181,10 +183,10 @@ class KvmStub(Stub):
         return isa.decode(word)
 
     def code(self, address: int, count: int) -> tuple[int, ...]:
-        """See `Stub`; what breakpoints hide is found."""
+        """See `Stub`; words that breakpoints hide are found."""
         words = super().code(address, count)
         if BREAKPOINT not in words:
-            # So it is known what a breakpoint hides that is planted in it.
+            # Remembered, so that it is known what a breakpoint hides that is planted here later.
             text = b"".join(word.to_bytes(4, self.order) for word in words).hex().encode()
             if self._sees():
                 self._known.learn_code(address, text)
@@ -204,8 +206,8 @@ class KvmStub(Stub):
 
         def otherwise(error: StubRefused) -> bool:
             self._words.refused(payload)
-            if payload[:1] == b"Z" and self.keeps_breakpoint(b"z" + payload[1:]):
-                return True  # nobody needs it any more
+            if payload[:1] == b"Z" and self.cancel_removal(b"z" + payload[1:]):
+                return True  # its removal was queued already: nobody needs it any more
             reply = self.breakpoint(payload)
             return reply == b"OK" or (refused is not None and refused(error))
 
@@ -215,12 +217,13 @@ class KvmStub(Stub):
         return self._view.arranged(queue, self.thread, self._words.sent, self._put_back)
 
     def breakpoint(self, payload: bytes) -> bytes:
-        """Send a Z0 or z0 packet, ours or gdb's; the reply.
+        """Send a Z or z packet, gdb's or ours; the reply.
 
-        The MSR of the moment may not reach the address: kernel memory in problem state or the other
-        way round, and an interrupt vector at a real address with translation on.  Then the MSR is
-        another one for the packet.  Only a vector is looked for at a real address: elsewhere an
-        address that is not mapped would name memory that has nothing to do with it.
+        The thread's MSR may not reach the address: kernel memory in problem state or the other way
+        round, and an interrupt vector at a real address with translation on.  Then another MSR is
+        written for the packet, and the thread's own after it.  Only a vector is looked for at a
+        real address: elsewhere an address that is not mapped would name memory that has nothing to
+        do with it.
         """
         self.send_queued()
         hardware, payload = payload[:2] == b"Z1", _as_word(payload)
@@ -237,7 +240,7 @@ class KvmStub(Stub):
             for through in dict.fromkeys(tries):
                 if not self._view.reaches(self.thread, through):
                     self._put_msr(through)
-                    self.send_queued()  # if that is refused, the packet is not to be sent
+                    self.send_queued()  # first: if the stub refuses it, the packet is not sent
                 reply = self.call(payload)
                 if reply == b"OK":
                     self._words.sent(payload)
@@ -250,12 +253,12 @@ class KvmStub(Stub):
         # gdb prints what is behind the second dot (13.1 remote.c remote_insert_hw_breakpoint).
         return reply if reply == b"OK" or not hardware else _NOT_MAPPED % place
 
-    def keeps_breakpoint(self, payload: bytes) -> bool:
+    def cancel_removal(self, payload: bytes) -> bool:
         """See `Stub`."""
-        return super().keeps_breakpoint(_as_word(payload))
+        return super().cancel_removal(_as_word(payload))
 
     def _put_back(self, packet: bytes) -> Queued:
-        """What writes the thread's own MSR again.  If it is refused it has to be done later."""
+        """A write of the thread's own MSR, which is queued again if the stub refuses it."""
 
         def later(_error: StubRefused) -> bool:
             self._pipeline.put(self._writes["msr"], Queued(packet, "to write msr"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How packets get to a stub: what a door gives to the stub that it is to be."""
+"""How packets get to a stub: what a door has to give to the `Stub` that it makes."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ class Link(Protocol):
     """A connection to a stub, which answers one packet after another."""
 
     def call(self, payload: bytes) -> bytes:
-        """Send a packet to the stopped stub; its reply.  StubGone if there is none."""
+        """Send a packet to the stub, whose guest is stopped; the reply.  StubGone: none came."""
 
     def begin(self, payloads: Sequence[bytes]) -> Callable[[], list[bytes]]:
-        """Send some packets, none of which resumes, at once where that can be.
+        """Send some packets, none of which resumes the guest; all at once if the stub can take it.
 
-        What is returned waits for the replies; it is called before anything else is.
+        Returns a function that waits for the replies; it is called before anything else is sent.
         """
 
     def resume(self, payload: bytes) -> bytes:
         """Send a packet that resumes the guest; its stop reply, however long that takes.
 
-        Meanwhile the user's interrupt is passed on.  StubGone if the stub goes away.
+        The user's interrupt is passed on to the stub meanwhile.  StubGone: the stub goes away.
         """
 
     def interrupted(self) -> bool:
-        """Whether the user has asked to stop since this was last asked, passed on or not."""
+        """Whether the user has asked to stop since this was last called, passed on or not."""

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Packets that are queued, deferred and in flight.
 
-A packet takes the stub less time than waiting for its reply does.  So what can only be done or
-refused is queued, and goes out with the next question.  The queue holds differences: what is put
-twice under one key is sent once.  What is deferred may wait until something is asked that it could
-matter for.  What is sent ahead is answered later, but before the next packet.
+A packet takes the stub less time than waiting for its reply does.  So a packet to which the stub
+answers only OK or an error is queued, and goes out with the next question.  The queue holds
+differences: of two packets with one key only the later one is sent.  When the queue is deferred it
+may wait until something is asked for which it could matter.  The replies to what is sent ahead are
+read later, but before the next packet is sent.
 """
 
 from __future__ import annotations
@@ -16,16 +17,17 @@ from ..errors import StubRefused
 from .link import Link
 
 Refused = Callable[[StubRefused], bool]
-"""Told that the stub has refused something: whether that is all right."""
+"""A function that is called with a refusal of the stub's; it returns whether that is all right."""
 
 Sent = Callable[[bool], None]
-"""Told that something was sent and answered: whether the stub has done all of it."""
+"""A function that is called when packets were answered, with whether the stub has done them all."""
 
 
 class Queued(NamedTuple):
-    """A packet that is to be answered OK.
+    """A packet to which the stub is to answer OK.
 
-    what: it does, as an error names it.  refused: asked when it is not, None: that is an error.
+    what: what it does, as an error names it.  refused: called if the stub refuses it; None: a
+    refusal is an error.
     """
 
     payload: bytes
@@ -34,10 +36,10 @@ class Queued(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What was sent and is not yet answered.
+    """Packets that were sent, and are not yet answered.
 
-    queued: of that what is to be answered OK, which comes first.  sent: who is told.  replies:
-    waits for them.
+    queued: those that are to be answered OK; they come first.  sent: called when all are answered.
+    replies: waits for the replies.
     """
 
     queued: Sequence[Queued]
@@ -46,19 +48,21 @@ class Batch(NamedTuple):
 
 
 def expect_ok(reply: bytes, what: str) -> None:
-    """StubRefused that names what the packet should have done, if the reply is not OK."""
+    """Raise StubRefused, which names what a packet should have done, unless the reply is OK."""
     if reply != b"OK":
         raise StubRefused(f"the stub refused {what} (reply {shown(reply)})")
 
 
 def shown(reply: bytes) -> str:
-    """A reply as an error has it."""
+    """A reply as an error line has it."""
     return repr(reply.decode("latin-1"))
 
 
 class Pipeline:
-    """Of one stub.  on_refusal is called when anything is refused that should not be; arranged
-    gives what is sent for what is queued.
+    """The packets on their way to one stub.
+
+    on_refusal: called when the stub has refused a packet that it should not.  arranged: gives what
+    is to be sent for what is queued.
     """
 
     def __init__(
@@ -71,9 +75,9 @@ class Pipeline:
         self._on_refusal = on_refusal
         self._arranged = arranged
         self._queue: dict[bytes, Queued] = {}
-        self._sent: Sent | None = None  # who is told when the queue is sent; it is deferred then
+        self._sent: Sent | None = None  # set while the queue is deferred: called when it was sent
         self._ahead: Batch | None = None
-        self._written: dict[bytes, bytes] = {}  # by key, what was sent last of what is kept
+        self._written: dict[bytes, bytes] = {}  # by key, the write of a value that was sent last
         self._unanswered: Sequence[Queued] = ()
 
     @property
@@ -84,83 +88,92 @@ class Pipeline:
     # -- the queue
 
     def put(self, key: bytes, queued: Queued) -> None:
-        """To be done with the next question, behind all that was put before."""
+        """Queue a packet, to be sent with the next question; one with the same key is replaced."""
         self._queue[key] = queued
 
     def put_value(self, key: bytes, queued: Queued) -> None:
-        """The same for what the stub keeps: it is left out where that was sent last anyway."""
-        self._queue.pop(key, None)  # what is written twice is last written last
+        """Queue a write of a value that the stub keeps, unless it was the last write sent of it."""
+        self._queue.pop(key, None)  # a second write of it goes to the end of the queue
         if self._written.get(key) != queued.payload:
             self._queue[key] = queued
 
     def cancel(self, key: bytes) -> bool:
-        """What was put is not to be done after all; whether it had not been sent yet."""
+        """Take a packet out of the queue; whether it was there, and so had not been sent yet."""
         return self._queue.pop(key, None) is not None
 
     def holds(self, key: bytes) -> bool:
-        """Whether something is put that has not been sent yet."""
+        """Whether a packet with this key is queued, and has not been sent yet."""
         return key in self._queue
 
     @property
     def queued(self) -> list[bytes]:
-        """What is put and has not been sent yet."""
+        """The packets that are queued, and have not been sent yet."""
         return [one.payload for one in self._queue.values()]
 
     def forget_written(self) -> None:
-        """What the stub keeps may be changed by others."""
+        """Somebody else may have changed the values that the stub keeps: send each write again."""
         self._written.clear()
 
     def abandon(self) -> None:
-        """Drop what is queued, but for what starts with `z`: breakpoints are still removed."""
+        """Drop what is queued, but for keys that start with `z`: breakpoints are still removed."""
         self._queue = {key: one for key, one in self._queue.items() if key[:1] == b"z"}
         self._sent = self._ahead = None
 
     def defer(self, sent: Sent) -> None:
-        """What is queued may wait for what comes next; it is not sent if that undoes it."""
+        """Let what is queued wait until it could matter; packets that come meanwhile may cancel it.
+
+        sent: called when it was sent.
+        """
         if self._queue:
             self._sent = sent
         else:
             sent(True)
 
-    def keep(self) -> None:
-        """The same, where nobody need be told."""
+    def let_wait(self) -> None:
+        """Let what is queued wait, as `defer` does, where nobody need be called."""
         if self._queue and self._sent is None:
             self._sent = _nobody
 
     # -- sending
 
     def ask(self, payloads: Sequence[bytes] = ()) -> list[bytes]:
-        """The replies to packets, after all that is queued.  StubRefused: that is refused."""
+        """The replies to packets, which are sent behind all that is queued.
+
+        StubRefused: the stub has refused something that was queued.
+        """
         return self._answered(self._begin(payloads))
 
     def query(self, payload: bytes, *, past: bool) -> bytes:
-        """The reply to a packet.  past: what is deferred makes no difference to it, and stays."""
+        """The reply to a packet.
+
+        past: what is deferred makes no difference to it, and need not be sent first.
+        """
         self._land()
         if self._sent is not None and past:
             return self._link.call(payload)
         return self.ask((payload,))[0]
 
     def flush(self) -> None:
-        """Have done what is queued.  StubRefused for the first that is refused."""
+        """Send what is queued, and wait for the replies.  StubRefused: the first refusal."""
         self._land()
         while self._queue or self._sent is not None:
             self.ask()
 
     def send_ahead(self, but: Collection[bytes] = ()) -> None:
-        """The same, but what is refused is found out before the next packet.
+        """Send what is queued; a refusal is found out, and raised, before the next packet.
 
-        but: the keys of what stays in the queue.
+        but: the keys of those that stay in the queue.
         """
         self._ahead = self._begin((), but)
 
     def _land(self) -> None:
-        """Wait for what was sent ahead."""
+        """Wait for the replies to what was sent ahead."""
         if self._ahead is not None:
             batch, self._ahead = self._ahead, None
             self._answered(batch)
 
     def _begin(self, payloads: Sequence[bytes], but: Collection[bytes] = ()) -> Batch:
-        """Send what is queued, and packets behind it.  Only one batch is in flight."""
+        """Send what is queued, and packets behind it.  Only one batch is in flight at a time."""
         self._land()
         going = [one for key, one in self._queue.items() if key not in but]
         sent, self._sent = self._sent, None
@@ -174,7 +187,7 @@ class Pipeline:
         return Batch(queue, sent, self._link.begin(packets) if packets else list)
 
     def _answered(self, batch: Batch) -> list[bytes]:
-        """The replies behind those to what was queued."""
+        """Wait for a batch; the replies to its packets behind those that were queued."""
         replies = batch.replies()
         self._unanswered = ()
         first: StubRefused | None = None
@@ -195,4 +208,4 @@ class Pipeline:
 
 
 def _nobody(_done: bool) -> None:
-    """Is told."""
+    """For a queue that is deferred without anybody to call."""

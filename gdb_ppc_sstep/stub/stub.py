@@ -17,30 +17,34 @@ from .pipeline import Pipeline, Queued, Refused, Sent, expect_ok, shown
 
 Order = Literal["little", "big"]
 
-# Bits of the MSR that say what memory is seen, but for its protection.
+# Bits of the MSR that decide which memory is at an address; PR decides only whether it is reached.
 _PLACES = msr.VIEW & ~msr.PR
-_ALL = -1  # bits
+_ALL = -1  # all bits: it is not known which
 
-_REMEMBERED = (b"g", b"p")  # not memory elsewhere than at code: it may be a device
+_REMEMBERED = (b"g", b"p")  # and code; other memory may be a device, and is asked for each time
 
-# Packets that ask for what has nothing to do with registers and memory.
+# Questions that have nothing to do with registers and memory.
 _UNRELATED = (b"qfThreadInfo", b"qsThreadInfo", b"qC")
 
 _BEFORE, _BEHIND = 32, 64  # bytes around pc that gdb or the next step may look at
-_INSTRUCTION = 8  # bytes of the longest
+_INSTRUCTION = 8  # bytes of the longest instruction
 _MOST_THREADS = 4096
 
 
 class Stub:
-    """One stub and the thread selected in it.
+    """One stub, and the thread that is selected in it.
 
-    Values of registers are unsigned integers, addresses too.  What the stub refuses raises
-    StubRefused with a line that names it.  thread: the thread-id that is selected for registers
-    and memory, None if unknown.  version: counts how often all that was known has been forgotten.
-    asks: the packets that ask for registers, by their names.
+    Values of registers and addresses are unsigned integers.  What the stub refuses raises
+    StubRefused with a line that names it.  thread: the thread-id that is selected for registers and
+    memory, None if unknown.  version: counts how often all that was known has been forgotten.
+    asks: by the name of a register, the packet that asks for it.  runs_on: what executes the guest,
+    in words.
     """
 
-    def __init__(self, link: Link, registers: Mapping[str, Register]) -> None:
+    def __init__(
+        self, link: Link, registers: Mapping[str, Register], *, runs_on: str = "unknown"
+    ) -> None:
+        self.runs_on = runs_on
         self._link = link
         self._registers = registers
         self.asks = {name: b"p%x" % register.number for name, register in registers.items()}
@@ -50,7 +54,7 @@ class Stub:
         self._order: Order | None = None  # None: the MSR has to be read before all else
         self._known = Known(self.asks)
         self._pipeline = Pipeline(link, self._refused, self._arranged)
-        self._changes = 0  # in which bits the MSR that is queued differs from the stub's
+        self._changes = 0  # the bits in which the MSR that is queued differs from the stub's
 
     # -- packets
 
@@ -60,13 +64,13 @@ class Stub:
         return self._pipeline.unanswered
 
     def call(self, payload: bytes) -> bytes:
-        """The reply to a packet, as it came."""
+        """Send a packet behind all that is queued; the reply, as it came."""
         return self._pipeline.ask((payload,))[0]
 
     def query(self, payload: bytes) -> bytes:
-        """The reply to a packet that asks for something.
+        """The reply to a packet that asks for something, and changes nothing.
 
-        What is deferred stays so if that makes no difference.
+        What is deferred is not sent first if it makes no difference to the reply.
         """
         kind = payload[:1]
         if payload in _UNRELATED or kind == b"T":
@@ -86,8 +90,10 @@ class Stub:
         return reply
 
     def _with_code(self, payload: bytes, past: bool) -> bytes | None:
-        """The reply to a packet that asks for an instruction near pc or where a call will return,
-        got with the code around it; None for another, or if that is refused.
+        """The reply to a packet that asks for an instruction near pc or LR.
+
+        The code around the instruction is read with it.  None for any other packet, or if the stub
+        refuses that code.
         """
         asked = MEMORY.match(payload)
         if asked is None or payload[:1] != b"m" or int(asked[2], 16) > _INSTRUCTION:
@@ -101,7 +107,7 @@ class Stub:
         return self._known.reply(payload)
 
     def _is_at_code(self, address: int) -> bool:
-        """Whether there is code, as far as is known: pc or LR is in the same page."""
+        """Whether there is code at an address, as far as is known: pc or LR is in the same page."""
         order = self._order
         if order is None:
             return False
@@ -113,36 +119,37 @@ class Stub:
         return False
 
     def send_queued(self) -> None:
-        """Have done what is queued.  StubRefused for the first that is refused."""
+        """Send what is queued, and wait for the replies.  StubRefused: the first refusal."""
         self._pipeline.flush()
 
     def send_ahead(self, but: Iterable[str] = ()) -> None:
-        """The same, but what is refused is found out before the next packet.
+        """Send what is queued; a refusal is found out, and raised, before the next packet.
 
         but: registers whose writes stay queued.
         """
         self._pipeline.send_ahead([self._writes[name] for name in but])
 
     def spare(self, registers: Iterable[str]) -> None:
-        """What is queued for these registers need not be written: they stay as they are."""
+        """Drop what is queued for these registers: the stub's values of them stay."""
         for name in registers:
             if self._pipeline.cancel(self._writes[name]):
                 self._known.forget_register(name)
 
     def defer(self, sent: Sent) -> None:
-        """What is queued may wait for what comes next; it is not sent if that undoes it.
+        """Let what is queued wait until it could matter; what comes meanwhile may cancel it.
 
-        sent: told when the stub has been asked, whether it has done all of it.
+        sent: called when the stub has been asked, with whether it has done all of it.
         """
         self._pipeline.defer(sent)
 
-    def keep(self) -> None:
-        """The same, where nobody need be told: it is removals of breakpoints, or nothing."""
-        self._pipeline.keep()
+    def let_wait(self) -> None:
+        """Let what is queued wait, as `defer` does: it is removals of breakpoints, or nothing."""
+        self._pipeline.let_wait()
 
     def abandon(self) -> None:
-        """Forget what is known, and what is queued but the removal of breakpoints: the caller puts
-        the guest right by itself.
+        """Forget what is known, and drop what is queued, but for removals of breakpoints.
+
+        The caller puts the guest right by itself.
         """
         self._pipeline.abandon()
         self.changed(None)
@@ -150,13 +157,13 @@ class Stub:
     # -- what is known
 
     def forget(self) -> None:
-        """Somebody else may have changed anything: nothing is known any more."""
+        """Forget all that is known, as somebody else may have changed anything."""
         self.version += 1
         self._pipeline.forget_written()
         self._known.forget()
 
     def forget_refusals(self) -> None:
-        """What was refused may be answered the next time."""
+        """Forget what was refused, as the stub may answer the next time."""
         self._known.forget_refusals()
 
     def known(self, payload: bytes) -> bytes | None:
@@ -167,7 +174,7 @@ class Stub:
         return self._known.reply(payload)
 
     def known_register(self, name: str) -> bytes | None:
-        """What the stub would reply if it were asked for a register, None if that is unknown."""
+        """What the stub would reply if it were asked for a register; None if that is unknown."""
         return self._known.register(name)
 
     def prefetch(
@@ -178,10 +185,11 @@ class Stub:
         *,
         state: int | None = None,
     ) -> None:
-        """These registers of the selected thread, and maybe instructions at some addresses and
-        `payloads`, will be asked for; ask for what is not known at once.
+        """Ask the stub at once for what will be needed and is not known yet.
 
-        state: the MSR by which the code is to be seen, None for the one that the thread has.
+        registers: of the selected thread.  code: addresses of instructions.  payloads: other
+        packets.  state: the MSR by which the code is to be seen, None for the one that the thread
+        has.
         """
         asks, known = self.asks, self._known
         replies = known.replies
@@ -211,68 +219,69 @@ class Stub:
                 known.learn_code(block.start, self._read_code(block.start, text))
 
     def _anew(self) -> None:
-        """All that is known may be wrong, the byte order as well."""
+        """Forget all that is known, the byte order as well: it may be wrong."""
         self.forget()
         self._order = None
 
     def _refused(self) -> None:
-        """The stub has not done what it should have."""
+        """The stub has refused what it should have done: what is known of it may be wrong."""
         self._anew()
 
-    # -- what another stub does otherwise
+    # -- what another kind of stub does otherwise
 
     def _fetches_all(self) -> bool:
-        """Whether `g` is to be asked before all else, as after a stop: it tells most of them."""
+        """Whether `g` is to be asked before all else, as after a stop: it tells most registers."""
         return self._order is None and self._known.trusts_general
 
     def _fetched(self) -> None:
-        """Registers were asked for.  StubRefused: what came is worth nothing."""
+        """Registers were asked for.  StubRefused: the replies are worth nothing."""
 
     def _arranged(self, queue: list[Queued]) -> list[Queued]:
-        """What is sent for what is queued."""
+        """The packets that are sent for what is queued."""
         return queue
 
     def _shows(self) -> bool:
-        """Whether who asks for memory gets what the thread sees, past all that is queued."""
+        """Whether the stub shows memory as the thread sees it, before what is queued is sent."""
         return not self._queued_changes() & msr.VIEW
 
     def _sees(self, state: int | None = None) -> bool:
-        """Whether memory that was asked for is what the selected thread sees with this MSR (None:
-        with the one that it has).
+        """Whether memory that the stub gives now is what the thread sees with this MSR.
+
+        None: with the MSR that it has.
         """
         return True
 
     def _look(self, state: int | None = None) -> None:
-        """Memory is to be asked for: have it seen by this MSR (None: as `_sees`)."""
+        """Have the stub give memory as it is seen with this MSR; None: as for `_sees`."""
 
     def _read_code(self, address: int, text: bytes) -> bytes:
-        """The code that a reply tells."""
+        """The code that is in the guest, if the stub has given `text` for it."""
         return text
 
     def _around(self, address: int) -> tuple[int, int]:
-        """The code that is asked for with an instruction: from, and to, within its page."""
+        """The code to ask for with an instruction, from and to, within its page."""
         page = address & -PAGE
         return max(address - _BEFORE, page), min(address + _BEHIND, page + PAGE)
 
     # -- threads
 
     def select(self, thread: bytes | None) -> None:
-        """Select the thread whose registers and memory are meant; None: as it is."""
+        """Select the thread whose registers and memory are meant; None: the selected one."""
         if thread is None or thread == self.thread:
             return
         self.forget()
         self._done(b"Hg" + thread, f"to select thread {thread.decode('latin-1')}")
-        self._pipeline.forget_written()  # what went out before that was the other thread's
+        self._pipeline.forget_written()  # the writes before this were the other thread's
         self.thread = thread
         self._order = None
 
     def changed(self, thread: bytes | None) -> None:
-        """Somebody else has selected `thread` (None: unknown) or written its registers."""
+        """Somebody else has selected `thread` (None: unknown), or has written its registers."""
         self._anew()
         self.thread = thread
 
     def current_thread(self) -> bytes | None:
-        """The thread that the stub takes for the current one, None where it does not say."""
+        """The thread that the stub takes for the current one; None where it does not say."""
         reply = self.call(b"qC")
         return thread_id(reply[2:]) if reply.startswith(b"QC") else None
 
@@ -285,15 +294,26 @@ class Stub:
             reply = self.call(b"qsThreadInfo")
         return found
 
+    def says_of(self, thread: bytes) -> str:
+        """What the stub has people told of a thread, empty for nothing: QEMU's say which CPU it is,
+        and whether that is halted.
+        """
+        reply = self.call(b"qThreadExtraInfo," + thread)
+        try:
+            return " ".join(bytes.fromhex(reply.decode()).decode("ascii", "replace").split())
+        except ValueError:
+            return ""
+
     # -- running
 
     def interrupted(self) -> bool:
-        """See `Link`."""
+        """Whether the user has asked to stop: see `Link`."""
         return self._link.interrupted()
 
     def run(self, resume: Resume) -> StopReply:
-        """Resume the guest; what it stopped with.  Unsettled: it may have run; any other
-        SstepError: it has not.
+        """Resume the guest; its stop reply.
+
+        Unsettled: the guest may have run; any other SstepError: it has not.
         """
         self.send_queued()
         self._anew()
@@ -310,25 +330,25 @@ class Stub:
         return stop
 
     def _as_sent(self, resume: Resume) -> Resume:
-        """What the stub is sent to have the guest run so."""
+        """What to send to this stub to have the guest run so."""
         return resume
 
     # -- registers
 
     @property
     def order(self) -> Order:
-        """ "little" or "big": the selected thread's byte order."""
+        """The byte order of the selected thread: "little" or "big"."""
         if self._order is None:
             self.read("msr")
         assert self._order is not None
         return self._order
 
     def has(self, name: str) -> bool:
-        """Whether the target description has a register."""
+        """Whether the target description has a register of this name."""
         return name in self._registers
 
-    def keeps(self, number: int) -> bool:
-        """Whether the stub has a register of the selected thread at all.
+    def has_for_thread(self, number: int) -> bool:
+        """Whether the stub has the register with this number for the selected thread at all.
 
         QEMU 7.2 answers OK to a `P` of an SPR of any vCPU but the first, and does nothing
         (gdb_set_spr_reg looks for the register by a number that only the first vCPU has).
@@ -336,10 +356,10 @@ class Stub:
         return not self.call(b"p%x" % number).startswith(b"E")
 
     def synchronise(self) -> None:
-        """Have the stub know the selected thread's state before somebody works on it."""
+        """Have the stub fetch the selected thread's state, before somebody else works on it."""
 
     def show_memory(self) -> None:
-        """The same before somebody writes memory: as the thread sees it."""
+        """Have the stub see memory as the thread does, before somebody else writes it."""
 
     def read(self, name: str) -> int:
         """The value of a register of the selected thread."""
@@ -359,14 +379,14 @@ class Stub:
         return value
 
     def read_optional(self, name: str) -> int | None:
-        """The same, None where the stub does not give it."""
+        """The value of a register of the selected thread; None where the stub does not give it."""
         try:
             return self.read(name) if self.has(name) else None
         except StubRefused:
             return None
 
     def _learn_order(self) -> None:
-        """Read the MSR, which says in which byte order it and all else is."""
+        """Read the MSR, which says in which byte order itself and all else is."""
         self._set_order(self._raw_msr())
 
     def _raw_msr(self) -> bytes:
@@ -390,9 +410,9 @@ class Stub:
         return raw
 
     def write(self, name: str, value: int, *, reads_back: bool = False) -> None:
-        """Set a register of the selected thread, now or later.
+        """Write a register of the selected thread, now or with the next packets.
 
-        reads_back: it is of the stub's giving, so it will read back as it is written.
+        reads_back: the stub itself has given this value, so it will read back as it is written.
         """
         order = self.order
         if name not in self._registers:
@@ -411,12 +431,12 @@ class Stub:
         if name == "msr":
             new: Order = "little" if value & msr.LE else "big"
             if new != order:
-                self.send_queued()  # what would have to be sent again must be in the same order
-                self.forget()  # and these are not
+                self.send_queued()  # now: what had to be sent again would be in the old byte order
+                self.forget()  # as all that is known is
             self._order = new
 
     def _queued_changes(self) -> int:
-        """In which bits the MSR that is queued differs from the one that the stub has."""
+        """The bits in which the MSR that is queued differs from the one that the stub has."""
         written = self._writes.get("msr")
         if written is None or not self._pipeline.holds(written):
             return 0
@@ -438,7 +458,7 @@ class Stub:
         return int.from_bytes(raw, self.order)
 
     def memory(self, address: int, length: int) -> bytes:
-        """Memory as the selected thread sees it; empty where it cannot be read."""
+        """Memory as the selected thread sees it; empty where the stub cannot read it."""
         self.synchronise()
         try:
             return self._hex(b"m%x,%x" % (address, length), "")
@@ -446,7 +466,7 @@ class Stub:
             return b""
 
     def code(self, address: int, count: int) -> tuple[int, ...]:
-        """So many words of code from an address on."""
+        """`count` words of code from an address on.  StubRefused: the stub cannot read them all."""
         raw = self.memory(address, 4 * count)
         if len(raw) != 4 * count:
             raise StubRefused(f"cannot read the code at {address:#x}")
@@ -456,15 +476,21 @@ class Stub:
     # -- breakpoints
 
     def insert(self, address: int, refused: Refused | None = None) -> None:
-        """Plant a breakpoint, now or later.  A stub counts: what is twice there goes by twice."""
-        if self.keeps_breakpoint(b"z0,%x,4" % address):
-            return  # it is still there
+        """Plant a temporary breakpoint, now or with the next packets.
+
+        A stub counts: a breakpoint that is planted twice has to be removed twice.
+        """
+        if self.cancel_removal(b"z0,%x,4" % address):
+            return  # the breakpoint is still there: its removal has not been sent
         self._plant(b"Z0,%x,4" % address, f"a temporary breakpoint at {address:#x}", refused)
 
     def remove(self, address: int, refused: Refused | None = None) -> None:
-        """Take a breakpoint away again, now or later."""
+        """Remove a temporary breakpoint, now or with the next packets.
+
+        refused: called when the stub has refused that twice.
+        """
         what = f"to remove the temporary breakpoint at {address:#x}"
-        self._plant(b"z0,%x,4" % address, what, refused)
+        self._take_out(b"z0,%x,4" % address, what, refused)
 
     def removes(self, address: int) -> bool:
         """Whether a breakpoint is still there, and its removal is queued."""
@@ -473,32 +499,48 @@ class Stub:
     def _plant(self, payload: bytes, what: str, refused: Refused | None) -> None:
         self._pipeline.put(payload, Queued(payload, what, refused))
 
+    def _take_out(self, payload: bytes, what: str, refused: Refused | None) -> None:
+        """Queue a z0 packet.  If the stub refuses it, it is queued once more: a breakpoint that
+        stays would stop the guest some day.
+        """
+
+        def again(_error: StubRefused) -> bool:
+            self._plant(payload, what, refused)
+            return True
+
+        self._plant(payload, what, again)
+
     def expect_ok(self, payload: bytes, what: str) -> None:
         """Send a Z or z packet, gdb's or ours.  StubRefused: the stub refused `what`."""
         expect_ok(self.breakpoint(payload), what)
 
     def breakpoint(self, payload: bytes) -> bytes:
-        """Send a Z0 or z0 packet, ours or gdb's; the reply."""
+        """Send a Z or z packet, gdb's or ours; the reply."""
         return self.call(payload)
 
     def remove_later(self, payload: bytes, refused: Refused) -> None:
-        """Have done what a z0 packet of gdb's asks for, when it matters."""
-        if self._pipeline.holds(payload):
-            self.send_queued()  # ours is there as well: a stub counts
-        self._plant(payload, "to remove gdb's breakpoint", refused)
-        self.keep()
+        """Queue a z0 packet of gdb's until it could matter.
 
-    def keeps_breakpoint(self, payload: bytes) -> bool:
-        """What this z0 packet asks for is not to be done after all; whether it had not been yet."""
+        refused: called when the stub has refused it twice.
+        """
+        if self._pipeline.holds(payload):
+            self.send_queued()  # the removal of ours, at the same address: a stub counts both
+        self._take_out(payload, "to remove gdb's breakpoint", refused)
+        self.let_wait()
+
+    def cancel_removal(self, payload: bytes) -> bool:
+        """Drop this z0 packet if it is queued; whether it was: then the breakpoint is there."""
         return self._pipeline.cancel(payload)
 
     # -- how
 
     def _done(self, payload: bytes, what: str) -> None:
-        self.send_queued()  # if that is refused, this is not to be done
+        """Send a packet that has to be answered OK.  StubRefused: the stub refuses `what`."""
+        self.send_queued()  # first: if the stub refuses that, this is not to be sent
         expect_ok(self.call(payload), what)
 
     def _hex(self, payload: bytes, what: str) -> bytes:
+        """The bytes that the stub gives in hexadecimal.  StubRefused: it refuses `what`."""
         reply = self._known.reply(payload)
         if reply is None:
             reply = self.query(payload)
@@ -509,6 +551,6 @@ class Stub:
         except ValueError:
             raw = b""
         if not raw:
-            self._known.forget_reply(payload)  # it may answer the next time
+            self._known.forget_reply(payload)  # the stub may answer the next time
             raise StubRefused(f"the stub refused {what} (reply {shown(reply)})")
         return raw

@@ -23,22 +23,22 @@ class Written(NamedTuple):
 
 
 class Reach(NamedTuple):
-    """How a breakpoint is reached: by the MSR `through`.  back: the one that the thread has."""
+    """The MSR by which a breakpoint is reached (`through`), and the thread's own (`back`)."""
 
     through: Written
     back: Written
 
 
 class View:
-    """Of one stub."""
+    """The MSRs by which one stub translates addresses."""
 
     def __init__(self, decode: Callable[[bytes], int | None]) -> None:
-        """decode: the MSR that a packet writes, None for another packet."""
+        """decode: gives the MSR that a packet writes, None for any other packet."""
         self._decode = decode
-        self._last: dict[bytes | None, Written] = {}  # by thread, what was written last
-        self._since_stop = False  # whether it was since the selected thread has stopped
-        self._planting: bytes | None = None  # the thread that breakpoints are planted by
-        self._reach: dict[bytes, Reach] = {}  # by the packets that are queued
+        self._last: dict[bytes | None, Written] = {}  # by thread, the MSR that was written last
+        self._since_stop = False  # whether the selected thread's was written since its stop
+        self._planting: bytes | None = None  # the thread by whose MSR breakpoints come and go
+        self._reach: dict[bytes, Reach] = {}  # by the Z or z packet that is queued
 
     # -- what happens to it
 
@@ -51,7 +51,7 @@ class View:
         self._since_stop = False
 
     def changed(self, thread: bytes | None) -> None:
-        """Others have written registers of this thread; None: of any, or the stub refuses."""
+        """Somebody else has written registers of this thread; None: of any, or the stub refused."""
         self._since_stop = False
         if thread is None:
             self._last.clear()
@@ -62,19 +62,19 @@ class View:
     # -- what it tells
 
     def shows(self, thread: bytes | None, state: int) -> bool:
-        """Whether memory of the selected thread is seen as by this MSR."""
+        """Whether the stub gives memory of the selected thread as it is seen with this MSR."""
         last = self._last.get(thread)
         return last is not None and _same(last.state, state)
 
     def reaches(self, thread: bytes | None, state: int) -> bool:
-        """The same for what a breakpoint comes or goes by: it was written since the stop."""
+        """Whether breakpoints come and go by this MSR: it was written since the thread stopped."""
         return self._since_stop and self.shows(thread, state)
 
     def selection(self, thread: bytes | None) -> bytes | None:
-        """What has to be sent for breakpoints to come and go by the selected thread, if anything.
+        """The packet that makes breakpoints come and go by this thread, None if none is needed.
 
-        QEMU has them come by the vCPU of the last stop or `Hc`, not of `Hg` (QEMU 7.2 gdbstub.c
-        gdb_breakpoint_insert: c_cpu).
+        The thread is selected.  QEMU has breakpoints come by the vCPU of the last stop or `Hc`, not
+        of `Hg` (QEMU 7.2 gdbstub.c gdb_breakpoint_insert: c_cpu).
         """
         if thread is None or self._planting == thread:
             return None
@@ -84,7 +84,7 @@ class View:
     # -- what is queued
 
     def plan(self, payload: bytes, reach: Reach) -> None:
-        """A Z or z packet is queued."""
+        """A Z or z packet is queued, and is reached as `reach` says."""
         self._reach[payload] = reach
 
     def arranged(
@@ -94,17 +94,18 @@ class View:
         sent: Callable[[bytes], None],
         put_back: Callable[[bytes], Queued],
     ) -> list[Queued]:
-        """A queue that is about to be sent, with what its breakpoints need: an MSR by which they
-        are reached, and behind them the one that the thread has.
+        """The packets to send for a queue: before its breakpoints an MSR by which they are reached,
+        and behind them the one that the thread has.
 
-        sent: told of each Z and z packet.  put_back: what to queue for a packet that writes the
-        thread's own MSR.
+        sent: called with each Z and z packet.  put_back: gives what to queue for a packet that
+        writes the thread's own MSR.
         """
         arranged: list[Queued] = []
         now = self._last.get(thread) if self._since_stop else None
-        # The thread's, where it is known: of a step that was armed ahead the queue says no more.
+        # The thread's own MSR, where it is known: the queue no longer tells the one of a step that
+        # was armed ahead.
         own = now
-        away: Written | None = None  # the thread's, while another one is written
+        away: Written | None = None  # the thread's own MSR, while another one is written
         writes = [one for one in queue if self._decode(one.payload) is not None]
         early: list[Queued] = []
         for one in queue:
@@ -124,7 +125,7 @@ class View:
                 if not _reached(now, reach) and writes:
                     last = self._decode(writes[-1].payload)
                     if last is not None and _same(last, reach.through.state):
-                        # It is written anyway, and does as well.
+                        # A later write in the queue does as well: it is moved before this packet.
                         now = own = Written(last, writes[-1].payload)
                         away = None
                         early.append(writes.pop())
@@ -132,7 +133,8 @@ class View:
                 if not _reached(now, reach):
                     back, through = own or reach.back, reach.through
                     if away is not None and through.state == back.state:
-                        arranged.append(put_back(through.packet))  # if refused, it matters later
+                        # It is the thread's own again: if refused, it has to be written later.
+                        arranged.append(put_back(through.packet))
                     else:
                         arranged.append(Queued(through.packet, "to write msr"))
                     now, away = through, back

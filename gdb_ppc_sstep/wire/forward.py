@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..errors import StubRefused
-from ..rsp.breakpoints import GdbBreakpoints
+from ..rsp.breakpoints import Breakpoint, GdbBreakpoints
 from ..rsp.effects import Changes, Request, Selects, Writes
 from ..rsp.framing import Item, Notification, Packet
-from ..rsp.resume import StopReply
+from ..rsp.resume import StopReply, names_one
 from ..stub.stub import Stub
 from .link import WireLink
 
@@ -19,8 +19,9 @@ _NOTHING = Request(b"")
 
 
 class Forwarder:
-    """gdb_thread: the thread-id that gdb believes to have selected, None if unknown.  pending: the
-    request that gdb awaits the stub's reply to, None for none.
+    """gdb_thread: the thread-id that gdb believes to have selected, None if unknown.  to_resume:
+    the one that the old `s` is about, likewise.  pending: the request that gdb awaits the stub's
+    reply to, None for none.
     """
 
     def __init__(
@@ -47,12 +48,15 @@ class Forwarder:
         self._watch = watch
         self._may_wait = may_wait
         self.gdb_thread: bytes | None = None
+        self.to_resume: bytes | None = None
         self.pending: Request | None = None
+        # Those that gdb has been told are removed, and whose removal the stub has refused.
+        self._stay: set[Breakpoint] = set()
 
     def stopped(self, thread: bytes | None) -> None:
         """A stop of this thread is reported, which is then the selected one."""
         if thread is not None:
-            self.gdb_thread = thread
+            self.gdb_thread = self.to_resume = thread
 
     def forward(self, request: Request) -> bytes | None:
         """Have the stub answer a request of gdb's; the reply, None where it is still to come or
@@ -64,6 +68,10 @@ class Forwarder:
             stub.send_queued()
             stub.forget()
         if request.of_thread:
+            if self.gdb_thread is None and stub.thread is not None:
+                # It has neither selected one nor been told of one (QEMU 11 answers `?` without a
+                # thread), and we have: what the stub would have taken then is the first.
+                self.gdb_thread = stub.current_thread()
             stub.select(self.gdb_thread)
             if payload[:1] != b"g":
                 stub.synchronise()
@@ -71,7 +79,7 @@ class Forwarder:
                 stub.show_memory()
             if request.writes_registers:
                 stub.changed(self.gdb_thread)
-            if isinstance(meaning, Writes) and not stub.keeps(meaning.register):
+            if isinstance(meaning, Writes) and not stub.has_for_thread(meaning.register):
                 return request.error(NOT_KEPT)
         if isinstance(meaning, Changes):
             return self._replied(request, self._changed(payload, meaning))
@@ -95,16 +103,20 @@ class Forwarder:
         if not one.stops_code:
             return self._watch(payload, one, inserts=changes.inserts)
         if changes.inserts:
-            there = payload == one.insertion and stub.keeps_breakpoint(one.removal)
-            return b"OK" if there else stub.breakpoint(payload)
+            if payload == one.insertion and (stub.cancel_removal(one.removal) or one in self._stay):
+                self._stay.discard(one)
+                return b"OK"  # it is still there, and a stub that counts would have it twice
+            return stub.breakpoint(payload)
         if not self._may_wait or one not in self._gdbs.code_at(one.address):
             return stub.breakpoint(payload)
-        stub.remove_later(one.removal, self._not_removed)
-        return b"OK"
 
-    def _not_removed(self, error: StubRefused) -> bool:
-        self._log(str(error))  # the guest may have overwritten it
-        return True
+        def refused(error: StubRefused) -> bool:
+            self._log(str(error))  # the guest may have overwritten it
+            self._stay.add(one)
+            return True
+
+        stub.remove_later(one.removal, refused)
+        return b"OK"
 
     def from_stub(self, item: Item) -> None:
         """Pass on what the stub sends: a reply that gdb awaits, or what nobody has asked for."""
@@ -130,8 +142,11 @@ class Forwarder:
                     self._gdbs.insert(meaning.breakpoint)
                 else:
                     self._gdbs.remove(meaning.breakpoint)
-            elif isinstance(meaning, Selects):
-                self._selected(meaning.thread)
+            elif isinstance(meaning, Selects) and names_one(meaning.thread):
+                if meaning.to_resume:
+                    self.to_resume = meaning.thread
+                else:
+                    self._selected(meaning.thread)
             elif request.payload == b"QStartNoAckMode":
                 self._wire.acknowledgements(False)
         elif request.payload == b"vCont?" and b";s" in reply and b";r" not in reply:
@@ -139,6 +154,7 @@ class Forwarder:
         thread = StopReply.parse(reply).thread
         if thread is not None:
             self._selected(thread)
+            self.to_resume = thread
             if request.payload == b"?":
                 # QEMU names the thread that it would resume, and the one that registers are asked
                 # of stays selected (gdbstub handle_target_halt).

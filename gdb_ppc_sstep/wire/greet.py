@@ -37,9 +37,10 @@ def visit(link: WireLink) -> None:
 
 def _met(link: WireLink) -> Stub:
     told = _monitor(link, "info kvm")
-    if b"kvm support" in told:
+    tells = b"kvm support" in told
+    if tells:
         link.wire.enable_bursts()
-    return introduce(link, kvm=b"enabled" in told)
+    return introduce(link, kvm=b"enabled" in told if tells else None)
 
 
 def _learn_acks(link: WireLink) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from ..engine.engine import Engine
 from ..engine.ledger import Snapshot
@@ -90,6 +91,10 @@ class Layer:
     def leftovers(self) -> list[Leftover]:
         """What a killed session may have left in the guest.  SstepError: that cannot be told."""
         return self._engine.leftovers()
+
+    def told(self) -> dict[str, Any]:
+        """What is known of it now, whichever thread asks: see `Teller.without_asking`."""
+        return self._requests.teller.without_asking()
 
     # -- the loop
 
@@ -232,7 +237,10 @@ class Layer:
     # -- resuming
 
     def _resume(self, request: Resume) -> None:
-        forwarder, stepping, active = self._forwarder, request.stepping, self._requests.active
+        forwarder, active = self._forwarder, self._requests.active
+        if active:
+            request = request.of(forwarder.to_resume)
+        stepping = request.stepping
         if self._late.take():
             if stepping is not None:
                 forwarder.stopped(stepping.thread)
@@ -243,6 +251,11 @@ class Layer:
         asks_all, self._asks_all = self._asks_all, False
         goes_on, self._ends = not (asks_all or self._ends), False
         prefetch = (b"g",) if asks_all else tuple(self._expedited.values())
+        teller, paced = self._requests.teller, active and stepping is not None
+        if paced:
+            teller.begin()
+        else:
+            teller.other()
         if active:
             request = self._requests.lines.applied(request, self._stub)
         if active or stepping is None:
@@ -258,6 +271,8 @@ class Layer:
         if stop.thread is not None and active:
             self._engine.look_ahead(prefetch)
         self._answer(self._with_registers(stop))
+        if paced:
+            teller.end()
         if active and stop.is_breakpoint:
             self._engine.prepare(request, arm=goes_on)
 

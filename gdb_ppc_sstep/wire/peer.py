@@ -14,6 +14,7 @@ from typing import Protocol
 
 from ..errors import Endless
 from ..rsp.framing import ACK, NAK, Bad, Byte, Item, Notification, Packet, Parser, frame
+from ..stub.recent import LONGEST, RecentPackets
 
 MOMENT = 0.02
 """Seconds for which who will speak next is waited for alone: one system call in place of two."""
@@ -40,8 +41,9 @@ class Peer:
     """One end of a connection that speaks RSP: framing, checksums, acknowledgements.
 
     acks: whether packets are acknowledged (they are until QStartNoAckMode).  heard: when the last
-    packet came (time.monotonic), None if none has.  gone: what is raised when the connection is
-    closed.  is_server: whether the other end only speaks when it is asked.
+    packet came (time.monotonic), None if none has.  sent: how many packets were sent.  gone: what
+    is raised when the connection is closed.  recent: keeps the last packets.  is_server: whether
+    the other end only speaks when it is asked.
     """
 
     def __init__(
@@ -50,15 +52,19 @@ class Peer:
         name: str,
         gone: Exception,
         *,
+        recent: RecentPackets | None = None,
         is_server: bool = False,
     ) -> None:
         self.sock = sock
         self._gone = gone
+        self.recent = recent or RecentPackets()
+        self._keep = self.recent.keep
         self._is_server = is_server
         self.acks = True
         self.heard: float | None = None
         self.items: deque[Item] = deque()
-        self._name = name
+        self._out, self._in = f"{name} <- ", f"{name} -> "
+        self.sent = 0
         self.log: PacketLog | None = None
         self._parser = Parser()
         self._last: bytes | None = None
@@ -75,8 +81,10 @@ class Peer:
 
     def send(self, payload: bytes, start: bytes = b"$") -> None:
         """Send a packet, or with another start a notification."""
+        self.sent += 1
+        self._keep((self._out, payload if len(payload) <= LONGEST else payload[:LONGEST]))
         if self.log:
-            self.log(f"{self._name} <- ", payload)
+            self.log(self._out, payload)
         self._last = frame(payload, start)
         if start == b"$":
             self._burst, self._replies, self._acks, self._answer = 1, 0, 0, None
@@ -88,9 +96,11 @@ class Peer:
         """
         if not payloads:
             return
-        if self.log:
-            for payload in payloads:
-                self.log(f"{self._name} <- ", payload)
+        self.sent += len(payloads)
+        for payload in payloads:
+            self._keep((self._out, payload if len(payload) <= LONGEST else payload[:LONGEST]))
+            if self.log:
+                self.log(self._out, payload)
         frames = [frame(payload) for payload in payloads]
         self._last = frames[-1]
         self._burst, self._replies, self._acks, self._answer = len(frames), 0, 0, None
@@ -161,9 +171,12 @@ class Peer:
             raise type(self._gone)(str(error)) from error
         taken = 0
         for item in items:
-            if self.log and not isinstance(item, Byte):
-                bad = "bad checksum: " if isinstance(item, Bad) else ""
-                self.log(f"{self._name} -> {bad}", item.payload)
+            if not isinstance(item, Byte):
+                what = f"{self._in}bad checksum: " if isinstance(item, Bad) else self._in
+                payload = item.payload
+                self._keep((what, payload if len(payload) <= LONGEST else payload[:LONGEST]))
+                if self.log:
+                    self.log(what, payload)
             taken += self._take(item)
         if taken:
             self.heard = time.monotonic()
@@ -176,7 +189,9 @@ class Peer:
         among = self._replies < self._burst - 1
         if isinstance(item, Packet):
             if self.acks and self._came_again(item.payload):
-                return self._is_server
+                # One from before our request has its `+` in front of that.  Another, behind a
+                # request that resumes, would stop the guest: QEMU takes any byte for an interrupt.
+                return self._is_server and self.acknowledged
             if not among:
                 self._last = None  # a NAK from now on is not about what we sent before
             self._replies += 1
@@ -217,5 +232,5 @@ class Peer:
                 self._answer = payload
             why = "it came twice"
         if again and self.log:
-            self.log(f"{self._name} -> ignored, {why}", b"")
+            self.log(f"{self._in}ignored, {why}", b"")
         return again

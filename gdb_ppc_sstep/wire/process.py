@@ -18,12 +18,18 @@ from .wire import Wire
 
 
 def main(
-    gdb_fd: int, stub_fd: int, ready_fd: int, log_fd: int, record_fd: int | None = None
+    gdb_fd: int,
+    stub_fd: int,
+    ready_fd: int,
+    log_fd: int,
+    record_fd: int | None = None,
+    last_fd: int | None = None,
 ) -> None:
     """Run a layer until it ends.
 
     On ready_fd it says one line, `ok` or why not, and closes it.  log_fd takes the debug log; it is
     stderr as well, for the traceback of what should not have happened.  record_fd: see `Journal`.
+    last_fd: takes what a report has of a layer, when it ends.
     """
 
     def say(line: str) -> None:
@@ -43,4 +49,18 @@ def main(
             ready(str(error))
             return
         ready("ok")
-        Layer(link, stub, gdbs, DebugLog(say), journal=Journal(record_fd, say)).run()
+        layer = Layer(link, stub, gdbs, DebugLog(say), journal=Journal(record_fd, say))
+        try:
+            layer.run()
+        finally:
+            if last_fd is not None:
+                _leave(last_fd, layer.told())
+
+
+def _leave(fd: int, told: dict[str, object]) -> None:
+    """Write what a report has of a layer."""
+    import json  # only at the end
+
+    data = json.dumps(told).encode()
+    with suppress(OSError), os.fdopen(fd, "wb", closefd=False) as file:  # such as a full disk
+        file.write(data)

@@ -15,7 +15,7 @@ from .wire import Wire
 
 class Requests:
     """active: whether the layer steps, or forwards step requests as the rest.  lines: what gdb is
-    stepping through.
+    stepping through.  teller: tells of the connection.
     """
 
     def __init__(
@@ -28,6 +28,8 @@ class Requests:
         self._options = options
         self.active = True
         self.lines = Lines()
+        self.teller = report.Teller(engine, stub, wire.recent, lambda: wire.stub.sent)
+        self.teller.apply(options)
         engine.apply(options)
 
     def answer(self, asked: private.OwnRequest) -> bytes:
@@ -40,7 +42,9 @@ class Requests:
         self._stub.send_queued()
         self._stub.forget()  # it may change what is planned
         if isinstance(asked, private.AskStatus):
-            return _json(report.status(self._engine, self._stub, active=self.active))
+            return _json(self.teller.status(active=self.active))
+        if isinstance(asked, private.AskReport):
+            return _json(self.teller.report(active=self.active))
         if isinstance(asked, private.AskLeftovers):
             return _json(report.leftovers(self._engine, asked.record, clean=asked.clean))
         if isinstance(asked, private.SetActive):
@@ -53,6 +57,7 @@ class Requests:
         else:
             self._options = self._options.with_text(asked.name, asked.value)
             self._engine.apply(self._options)
+            self.teller.apply(self._options)
         return b"OK"
 
 

@@ -18,6 +18,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
+from ..engine import host
+from ..engine.shown import lines, report
 from ..errors import SstepError, StubSilent
 from ..options import Options
 from ..rsp.breakpoints import GdbBreakpoints
@@ -68,9 +70,10 @@ def start_thread(run: Callable[[], object], *, daemon: bool = True) -> threading
 
 
 class _Session:
-    """A client.  wire: None before the stub is there."""
+    """A client.  wire, layer: None before the stub is there."""
 
     def __init__(self, client: socket.socket) -> None:
+        self.layer: Layer | None = None
         self.client = client
         self.name = named(client)
         self.wire: Wire | None = None
@@ -187,6 +190,21 @@ class Service:
         if session is not None:
             session.end()
 
+    def report(self) -> str:
+        """What a bug report should have, whatever the client's thread does now."""
+        session = self._session
+        sections = {
+            "Versions": [*host.lines(), "Started as gdb-ppc-sstep"],
+            "Settings": [f"{name} {value}" for name, value in self._options.to_text().items()],
+            "Stub": [shown(self._stub)],
+            "Client": [session.shown()] if session is not None else [],
+        }
+        if session is not None and session.layer is not None:
+            told = session.layer.told()
+            sections["Connection"] = list(lines(told["status"]))
+            sections["Packets, the last ones"] = told["packets"]
+        return report(time.time(), sections)
+
     def _meet(self, client: socket.socket) -> None:
         """Everything about one client, in its thread."""
         try:
@@ -240,6 +258,7 @@ class Service:
                 wire.log_packets(log.packet if self._debug else None)
                 link = WireLink(wire, gdbs)
                 layer = Layer(link, greet(link), gdbs, log, options=self._options)
+                session.layer = layer
                 for left in layer.leftovers():
                     say(f"{left.thread.decode('latin-1')}: {left.what}, {LEFT_BEHIND}")
                 ended = layer.run()

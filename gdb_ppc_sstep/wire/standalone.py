@@ -14,15 +14,15 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from ..errors import SstepError
 from ..options import SWITCH, Interrupts, Options, Watchpoints
+from ..version import VERSION
 from .addresses import Address, is_local, listening, parse_address, reason, same, shown
 from .companion import accompany, with_address
 from .service import Service, say
-
-VERSION = "0.1.0"  # pyproject.toml reads it
 
 UNSERVED, NO_STUB = 1, 3
 """Exit codes; 2 is argparse's, for arguments that are wrong."""
@@ -61,7 +61,8 @@ def _seconds(text: str) -> float:
 _seconds.__name__ = "number of seconds"  # as argparse's errors have it
 
 
-def _parser() -> argparse.ArgumentParser:
+def argument_parser() -> argparse.ArgumentParser:
+    """All options.  The manual page has them too, and shells complete them: docs/packaging.md."""
     parser = argparse.ArgumentParser(
         prog="gdb-ppc-sstep",
         description="Stand between a debugger and the gdbstub of a ppc64 guest that cannot step "
@@ -121,11 +122,17 @@ def _parser() -> argparse.ArgumentParser:
         help="how watchpoints are seen where the stub has none: by the CPU's own register, or by "
         "steps (default: auto)",
     )
-    parser.add_argument(
+    add(
         "--mask-interrupts",
         choices=list(SWITCH),
         default="on",
         help="whether interrupts from outside wait while an instruction is stepped (default: on)",
+    )
+    add(
+        "--report",
+        metavar="FILE",
+        help="at SIGUSR1 write this file for a bug report, over what it has: versions, settings "
+        "and the last 500 packets, with the memory contents that these carry",
     )
     add("--debug", action="store_true", help="log packets and decisions to stderr")
     add("--version", action="version", version=f"%(prog)s {VERSION}")
@@ -139,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
     """The arguments, which fit together.  SystemExit: they do not, and it has been said."""
-    parser = _parser()
+    parser = argument_parser()
     options = parser.parse_args(arguments)
     listen, connect = options.listen, options.connect
     if options.gdbinit:
@@ -204,6 +211,8 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
             signal.signal(number, service.stop)
+    if options.report is not None:
+        signal.signal(signal.SIGUSR1, partial(_report, service, os.path.abspath(options.report)))
     try:
         if not service.look(wait=options.wait):
             return 0
@@ -223,6 +232,16 @@ def main(arguments: list[str] | None = None) -> int:
                 if isinstance(listen, str):
                     with suppress(FileNotFoundError):
                         os.unlink(listen)
+
+
+def _report(service: Service, path: str, *_signal: object) -> None:
+    """Write the file of --report."""
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(service.report())
+        say(f"{path} is written")
+    except OSError as error:
+        say(f"{path} cannot be written: {reason(error)}")
 
 
 def _run(service: Service, server: socket.socket, options: argparse.Namespace) -> int:

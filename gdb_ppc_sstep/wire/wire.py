@@ -10,11 +10,12 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ..errors import StubGone
+from ..stub.recent import RecentPackets
 from .peer import GdbGone, PacketLog, Peer
 
 
 class Wire:
-    """gdb's end and the stub's.
+    """gdb's end and the stub's.  recent: the last packets of both.
 
     gdb_gone: gdb has closed its end, or died.  gdb_trouble: why it is taken for gone although it
     is there, else empty.  bursts: whether the stub takes packets before it has
@@ -23,8 +24,10 @@ class Wire:
     """
 
     def __init__(self, gdb: socket.socket, stub: socket.socket) -> None:
-        self.gdb = Peer(gdb, "gdb ", GdbGone())
-        self.stub = Peer(stub, "stub", StubGone("the stub closed the connection"), is_server=True)
+        self.recent = RecentPackets()
+        self.gdb = Peer(gdb, "gdb ", GdbGone(), recent=self.recent)
+        gone = StubGone("the stub closed the connection")
+        self.stub = Peer(stub, "stub", gone, recent=self.recent, is_server=True)
         self.gdb_gone = False
         self.gdb_trouble = ""
         self.bursts = False

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""tests/bench: how fast steps are, ours against those of a stub that steps, and how many packets.
+"""tests/bench: how fast our steps are, and how many packets they take.
 
-Under TCG gdb alone steps natively, and each side has a guest of its own; under KVM HV, where
-nothing steps, there is a floor in its place, the same by raw packets, and all sides are on the same
-guest.  They are measured in the same run, in turn, several times; what counts is the ratio of the
-medians.  The times are gdb's own, taken inside it.  After each case the registers of all sides must
-be the same.  Packets are counted apart, through a relay, which takes time.  These counts are exact
-but in Linux, where paths differ.
+Under TCG the other side is gdb alone with a stub that steps, and each side has a guest of its own.
+Under KVM HV, where nothing steps, the other side is a floor, the same steps by raw packets, and all
+sides use the same guest.  All sides are measured in one run, in turn, several times; what counts is
+the ratio of the medians.  gdb itself takes the times.  After each case the registers of all sides
+must be equal.  Packets are counted in runs of their own, through a relay, which takes time.  The
+counts are exact but in Linux, where paths differ.
 """
 
 from __future__ import annotations
@@ -34,23 +34,24 @@ from .seats import KvmGuests, Seat, seats
 from .side import GDB, ROOT, Failed, Side
 
 COUNTED = 2
-"""How often packets are counted, for the lower numbers; under KVM HV once: nothing is deferred."""
+"""How often packets are counted, to keep the lower numbers; under KVM HV once: nothing is deferred.
+"""
 
 
 def _open(seat: Seat, target: str, folder: Path) -> Side:
-    """A gdb for a guest; for the floor one that brings the guest to where that begins."""
+    """Connect a gdb to a guest; for the floor a gdb that brings the guest to the case's begin."""
     name = "wire" if seat.name == "floor" else seat.name
     return Side(name, target, seat.elf, folder / f"{seat.name}.log")
 
 
 def _prepare_floor(case: Case, seat: Seat, folder: Path) -> None:
-    """gdb brings the guest to where the case begins, and is ended there."""
+    """Have a gdb bring the guest to where the case begins, and end that gdb."""
     with _open(seat, seat.guest.target, folder) as side:
         side.ask((), case.start)
 
 
 def _time(case: Case, side: Side, results: Results) -> str:
-    """Measure a case once; the registers after it."""
+    """Measure a case once.  Returns the registers after it."""
     computed = case.as_long_as is not None and side.name == "native"
     measured = case.instead if computed else case.measured
     answer = side.ask(measured, case.start, case.times, registers=not case.linux)
@@ -60,7 +61,7 @@ def _time(case: Case, side: Side, results: Results) -> str:
 
 
 def _time_floor(case: Case, seat: Seat, folder: Path, results: Results) -> str | None:
-    """Measure what cannot be avoided once; where the guest is after it, if ours must be there."""
+    """Measure the floor once.  Returns the guest's pc after it if ours must get there too."""
     assert case.least is not None
     _prepare_floor(case, seat, folder)
     with Floor(seat.guest.connect) as floor:
@@ -72,7 +73,7 @@ def _time_floor(case: Case, seat: Seat, folder: Path, results: Results) -> str |
 
 
 def _agree(case: Case, seen: dict[str, str]) -> None:
-    """Failed if two sides have other registers."""
+    """Raise Failed if two sides have different registers."""
     if case.linux:
         return
     first, expected = next(iter(seen.items()))
@@ -83,7 +84,7 @@ def _agree(case: Case, seen: dict[str, str]) -> None:
 
 
 def _measure_in_turn(case: Case, at: list[Seat], folder: Path, results: Results) -> None:
-    """Once on one guest for all sides: each connects when the one before it has gone."""
+    """Measure each side once, all on one guest: each connects when the one before it has gone."""
     seen, place = {}, None
     for seat in at:
         if seat.name == "floor":
@@ -99,9 +100,9 @@ def _measure_in_turn(case: Case, at: list[Seat], folder: Path, results: Results)
 
 
 def counted(case: Case, side: Side, relay: Relay) -> Counts:
-    """What a case takes of a gdb that is connected through a relay.
+    """The packets of a case, by a gdb that is connected through a relay.
 
-    Before and after it gdb's side is quiet, so that nothing of it is deferred.
+    gdb's side is quiet before and after the case, so that no packet of it stays deferred.
     """
     side.ask((), case.start)
     before = relay.counts()
@@ -110,7 +111,7 @@ def counted(case: Case, side: Side, relay: Relay) -> Counts:
 
 
 def count(case: Case, at: list[Seat], folder: Path, results: Results, passes: int = 1) -> None:
-    """Add the packets of a case, each time with connections of their own."""
+    """Count a case's packets and add them to `results`; each count has new connections."""
     for _ in range(passes):
         for seat in at:
             if seat.name == "floor":
@@ -132,7 +133,7 @@ def count(case: Case, at: list[Seat], folder: Path, results: Results, passes: in
 def measure(
     case: Case, folder: Path, repeats: int, results: Results, guests: KvmGuests | None = None
 ) -> None:
-    """Add the seconds of a case, and of what came before it, and its packets to `results`."""
+    """Measure a case, loading and connecting, and count its packets; add all to `results`."""
     with ExitStack() as stack:
         if guests is None:
             guests = stack.enter_context(KvmGuests(folder))
@@ -160,7 +161,7 @@ def _first_line(*command: str) -> str:
 
 
 def about() -> dict[str, Any]:
-    """The machine, what is measured with, and how busy it is."""
+    """The machine, the programs that measure, and the machine's load."""
     cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     model = next((line for line in cpu.splitlines() if line.startswith("model name")), "?")
     return {
@@ -174,7 +175,7 @@ def about() -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; its exit status: 1 if a case failed or the sides do not agree."""
+    """Run the command.  Returns 1 if a case failed or the sides do not agree."""
     parser = argparse.ArgumentParser(prog="tests/bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few cases, once")
     parser.add_argument(

@@ -12,13 +12,14 @@ LINE = 12  # bytes of each line of `straight`
 
 
 class Case(NamedTuple):
-    """What is measured, from where `at` is reached; `prepare` and `measured` are commands.
+    """What is measured, from the place `at`; `prepare` and `measured` are gdb commands.
 
-    times: how often.  per: how many of what that is, for the time of one.  linux: in a Linux guest,
-    where the paths of two guests differ, and so the registers.  kvm: under KVM HV.  ours: which
-    doors can do it.  row: of the host (see fixtures.rows), empty for the default.  least: what the
-    floor does, None where there is none.  as_long_as: what native takes is computed, so many times
-    that of another case; it gets to the same place by `instead`.
+    times: how often `measured` is done.  per: how many steps or stops that is, to give the cost of
+    one.  linux: in a Linux guest, where the paths of two guests differ, and so the registers.  kvm:
+    under KVM HV.  ours: the doors that can do it.  row: the host's (see fixtures.rows), empty for
+    the default.  least: what the floor does, None where there is no floor.  as_long_as: native's
+    time is computed, as so many times that of another case; native gets to the same place by
+    `instead`.
     """
 
     name: str
@@ -38,14 +39,14 @@ class Case(NamedTuple):
 
     @property
     def sides(self) -> tuple[str, ...]:
-        """Who does it; ours are compared with the other one, if there is one."""
+        """Our doors, and before them the side that they are compared with, if there is one."""
         if not self.kvm:
             return ("native", *self.ours)
         return ("floor", *self.ours) if self.least is not None else self.ours
 
     @property
     def start(self) -> tuple[str, ...]:
-        """The commands before what is measured.  On bare metal a round of the program's begins."""
+        """The commands before what is measured.  On bare metal the program begins a new round."""
         begin = () if self.linux else ("tbreak straight", "continue", "set var rounds = 1000")
         return ("delete", *begin, f"tbreak {self.at}", "continue", *self.prepare)
 
@@ -56,7 +57,10 @@ def _breakpoints(count: int) -> tuple[str, ...]:
 
 
 def bare(*, few: bool) -> list[Case]:
-    """Those of bare metal.  few: less of each, where a step takes 10 ms or is only counted."""
+    """The cases on bare metal.
+
+    few: with fewer steps in each, for where a step takes 10 ms or is only counted.
+    """
 
     def many(those: int, fewer: int) -> int:
         return fewer if few else those
@@ -149,9 +153,9 @@ def bare(*, few: bool) -> list[Case]:
 
 
 def _linux(smp: int) -> list[Case]:
-    """Those in Linux under KVM HV.  Where it goes depends on its interrupts.
+    """The cases in Linux under KVM HV.  The guest's path depends on its interrupts.
 
-    QEMU 7.2 gives SRR0 and SRR1 of the first vCPU only, so there is no floor for another one.
+    QEMU 7.2 shows SRR0 and SRR1 of the first vCPU only, so another vCPU has no floor.
     """
     within = "in Linux" if smp == 1 else f"in Linux, {smp} vCPUs"
 
@@ -196,8 +200,9 @@ def _linux(smp: int) -> list[Case]:
 
 
 def _watched() -> list[Case]:
-    """Watchpoints by DAWR, which a POWER10 host has on: what a hit costs, and what one costs that
-    is not hit.  For these the floor is the guest without it.
+    """Watchpoints by DAWR, on a POWER10 host, which has it on: with hits and without.
+
+    The floor of the case without hits is the guest without a watchpoint.
     """
     case = Case("", "straight", ("continue",), kvm=True, ours=("wire",), row="power10")
     return [

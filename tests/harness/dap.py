@@ -16,9 +16,9 @@ from fixtures.closing import Closing
 
 
 class Dap(Closing):
-    """A client of an adapter, which is a command; it ends with the `with` block.
+    """A client of a debug adapter.  It starts the adapter by a command, and ends it on `close`.
 
-    So does all that the adapter has started.  environment: the adapter's.
+    Ending also kills all that the adapter has started.  environment: the adapter's.
     """
 
     def __init__(self, *command: str, environment: Mapping[str, str] | None = None) -> None:
@@ -47,7 +47,10 @@ class Dap(Closing):
         self.process.stdin.flush()
 
     def until(self, kind: str, name: str) -> dict[str, Any]:
-        """The next message of a kind ("event", "response") and name; others may come before."""
+        """Wait for the next message of a kind ("event", "response") with this name.
+
+        Messages that come before it are kept for later calls.
+        """
 
         def wanted(message: dict[str, Any]) -> bool:
             said = message.get("event", message.get("command"))
@@ -73,24 +76,24 @@ class Dap(Closing):
         return message
 
     def ask(self, command: str, **arguments: Any) -> Any:
-        """The body of the response to a request, which must succeed."""
+        """Send a request and wait for its response, a success.  Returns the response's body."""
         self.send(command, **arguments)
         response = self.until("response", command)
         assert response["success"], response
         return response.get("body")
 
     def where(self) -> list[str]:
-        """Why the guest has stopped, once it has, and its frames."""
+        """Wait until the guest stops.  Returns the reason, and `function:line` of each frame."""
         reason = self.until("event", "stopped")["body"]["reason"]
         frames = self.ask("stackTrace", threadId=1)["stackFrames"]
         return [reason, *(f"{frame['name']}:{frame.get('line')}" for frame in frames)]
 
     def close(self) -> None:
-        """End the adapter and its group."""
+        """End the adapter and its process group."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout):
-            with suppress(OSError):  # what was never sent
+            with suppress(OSError):  # the adapter has gone, and buffered bytes cannot be sent
                 if stream is not None:
                     stream.close()

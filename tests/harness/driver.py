@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""gdb on a terminal, driven by pexpect: one method a verb, output as text, values as ints."""
+"""Drive a gdb on a terminal by pexpect: a method for each verb, output as text, values as ints."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ ROOT = Path(__file__).resolve().parents[2]
 EXTENSION = ROOT / "gdb_ppc_sstep" / "__init__.py"
 PROMPT = "(gdb) "
 GDB = os.environ.get("GDB", "gdb-multiarch")
-"""The gdb that is tested: the variable GDB names another one."""
+"""The gdb under test; the environment variable GDB may name another one."""
 
 
-def gdb_version() -> tuple[int, int]:
-    """Its major and minor version."""
-    command = [GDB, "-nx", "-batch", "-ex", "python print(gdb.VERSION)"]
+def gdb_version(program: str = GDB) -> tuple[int, int]:
+    """The major and minor version of a gdb: of the one under test unless another is named."""
+    command = [program, "-nx", "-batch", "-ex", "python print(gdb.VERSION)"]
     said = subprocess.run(command, capture_output=True, text=True)
     found = re.match(r"(\d+)\.(\d+)", said.stdout)
-    assert found, f"{GDB}: {said}"
+    assert found, f"{program}: {said}"
     return int(found[1]), int(found[2])
 
 
 class Gdb(Closing):
-    """A gdb of its own, ended with the `with` block; its transcript and remote log are kept.
+    """A gdb that ends with the `with` block; its transcript and remote log are kept.
 
-    directory: where `NAME.transcript` and `NAME.remote` are written.  extension: whether ours is
-    loaded.  door: `set ppc-sstep door`.  arguments: further ones for gdb.
+    directory: where `NAME.transcript` and `NAME.remote` are written.  extension: whether gdb loads
+    our extension.  door: the value for `set ppc-sstep door`.  arguments: further ones for gdb.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Gdb(Closing):
 
     @property
     def pid(self) -> int:
-        """Of the gdb process."""
+        """The process id of gdb."""
         assert self.child.pid is not None
         return self.child.pid
 
@@ -93,26 +93,26 @@ class Gdb(Closing):
         return str(self.child.before or "").replace("\r", "")
 
     def send(self, text: str) -> None:
-        """Type a command and do not wait for its end."""
+        """Type a command, and do not wait for its end."""
         self.child.sendline(text)
 
     def finish(self, timeout: float | None = None) -> str:
-        """Wait for the prompt after `send`; the output without the echoed command."""
+        """Wait for the prompt after `send`.  Returns the output without the echoed command."""
         output = self._until_prompt(self.timeout if timeout is None else timeout)
         return output.partition("\n")[2]
 
     def command(self, text: str, timeout: float | None = None) -> str:
-        """The output of a command."""
+        """Type a command and wait for the prompt.  Returns the output."""
         self.send(text)
         return self.finish(timeout)
 
     def interrupt(self, timeout: float = 10) -> str:
-        """Type Ctrl-C at a running command; what is printed until the prompt."""
+        """Type Ctrl-C while a command runs.  Returns what gdb prints until the prompt."""
         self.child.sendintr()
         return self._until_prompt(timeout)
 
     def value(self, expression: str) -> int:
-        """An expression's value as an unsigned 64-bit integer."""
+        """The value of an expression, as an unsigned 64-bit integer."""
         output = self.command(f"output/x (unsigned long)({expression})")
         found = re.fullmatch(r"0x([0-9a-f]+)", output.strip())
         assert found, f"{expression}: {output}"
@@ -124,7 +124,7 @@ class Gdb(Closing):
         return self.value("$pc")
 
     def connect(self, target: str, elf: Path | None = None, kind: str = "remote") -> str:
-        """Read an ELF file and `target remote`; what the latter prints."""
+        """Have gdb read an ELF file, and do `target KIND TARGET`.  Returns the latter's output."""
         if elf is not None:
             self.command(f"file {elf}")
         output = self.command(f"target {kind} {target}")
@@ -132,11 +132,11 @@ class Gdb(Closing):
         return output
 
     def status(self) -> str:
-        """`info ppc-sstep`."""
+        """The output of `info ppc-sstep`."""
         return self.command("info ppc-sstep")
 
     def kill(self) -> None:
-        """SIGKILL, as if gdb had crashed."""
+        """Kill gdb by SIGKILL, as if it had crashed."""
         os.kill(self.pid, signal.SIGKILL)
         self.child.wait()
 
@@ -144,13 +144,13 @@ class Gdb(Closing):
         """End gdb."""
         try:
             self.child.close(force=True)
-        except pexpect.ExceptionPexpect:  # after 0.1 s of waiting for a SIGKILL to do its work
+        except pexpect.ExceptionPexpect:  # pexpect waits only 0.1 s for its SIGKILL to work
             self.child.wait()
         self.transcript.close()
 
 
 def layers_of(gdb: Gdb) -> list[int]:
-    """Process ids of the layers that a gdb has started and that still run."""
+    """The process ids of the layers that a gdb has started and that still run."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -167,7 +167,7 @@ def layers_of(gdb: Gdb) -> list[int]:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
+    """Whether a process exists and is no zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -176,7 +176,7 @@ def is_running(pid: int) -> bool:
 
 @contextmanager
 def serial_line(target: str) -> Iterator[str]:
-    """A terminal that leads to a unix socket, as a serial line to a stub would."""
+    """The path of a terminal that leads to a unix socket, as a serial line to a stub would."""
     ours, theirs = pty.openpty()
     tty.setraw(theirs)
     try:

@@ -22,17 +22,22 @@ FAULTS = {
     "request": ("drop", "delay", "corrupt", "refuse", "close"),
     "reply": ("drop", "delay", "corrupt", "cut", "duplicate", "close"),
 }
-"""What `Faulty.strike` can do to a packet on its way to the stub, and from it; and `kill`."""
+"""What `Faulty.strike` can do to a packet on its way to the stub ("request") or from it ("reply").
+Besides these there is `kill`, on both ways.
+"""
 
 
 class Faulty(Closing):
-    """Listens on `target`, for one client after the other; what it does may be changed at any time.
+    """The proxy.  It listens on `target` and serves one client after the other.
 
-    answers: requests that match a pattern get a reply and never reach the stub.  hangs_up_at: the
-    pattern of a request at which gdb's end is closed.  replaced: text in the stub's replies, and
-    what it becomes.  mangle: what is done to the bytes that go to gdb, given the number of the
-    reply.  delay: seconds by which `strike` has a packet come late.  kill: ends the stub, for
-    `strike`.  struck: the packet that had the fault that `strike` asked for, if it came.
+    A test may change its attributes at any time: answers: pattern of a request -> the reply that
+    the proxy gives; the stub never sees the request.  hangs_up_at: the pattern of a request at
+    which the proxy closes gdb's end.  replaced: text in the stub's replies -> the text that the
+    proxy puts in its place.  mangle: changes the bytes that go to gdb, given the number of the
+    reply and its bytes.  repeats: whether the proxy sends every reply again, before the reply to
+    the next request.  delay: seconds by which the fault `delay` holds a packet back.  kill: ends
+    the stub, for the fault `kill`.  struck: the packet to which the fault of `strike` has happened,
+    if one came.
     """
 
     def __init__(self, stub: str, directory: Path) -> None:
@@ -41,11 +46,12 @@ class Faulty(Closing):
         self.replaced: dict[str, str] = {}
         self.hangs_up_at: str | None = None
         self.mangle: Callable[[int, bytes], list[bytes]] = lambda _number, data: [data]
+        self.repeats = False
         self.delay = 0.2
         self.kill: Callable[[], None] = lambda: None
         self.struck: str | None = None
         self._strike: tuple[str, str, int, str] | None = None
-        self._pending: deque[bytes] = deque()  # what the stub has been asked; it keeps the order
+        self._pending: deque[bytes] = deque()  # requests without a reply; the stub keeps the order
         self._answered = threading.Condition()
         self._target = stub
         self._server = socket.socket(socket.AF_UNIX)
@@ -60,15 +66,15 @@ class Faulty(Closing):
         self._thread.start()
 
     def strike(self, way: str, fault: str, after: int, pattern: str = "") -> None:
-        """Have one packet go wrong: the one `after` so many others on its way (see FAULTS).
+        """Do a fault (see FAULTS) to one packet, after letting `after` others on that way pass.
 
-        Of those that match, or whose request matches, a pattern.
+        Only packets count that match the pattern, or whose request matches it.
         """
         self.struck = None
         self._strike = (way, fault, after, pattern)
 
     def _fault(self, way: str, packet: bytes, request: bytes) -> str:
-        """What is to happen to a packet, of or for a request; empty for nothing."""
+        """The fault for this packet, which is a request or the reply to it; empty for none."""
         strike = self._strike
         if strike is None or strike[0] != way or not re.match(strike[3].encode(), request):
             return ""
@@ -89,6 +95,7 @@ class Faulty(Closing):
         return strike[1]
 
     def _serve(self) -> None:
+        """Serve one client after the other, each with a connection of its own to the stub."""
         while not self._ended:
             with contextlib.suppress(OSError):
                 self._client, _ = self._server.accept()
@@ -111,7 +118,7 @@ class Faulty(Closing):
                     sock.shutdown(socket.SHUT_RDWR)
 
     def _ask(self, stub: socket.socket, client: socket.socket) -> None:
-        """Pass on what the client says, until it has gone."""
+        """Pass on to the stub what the client sends, until the client has gone."""
         parser = Parser()
         while data := client.recv(65536):
             for item in parser.feed(data):
@@ -129,10 +136,13 @@ class Faulty(Closing):
                 elif fault == "corrupt":
                     stub.sendall(_corrupt(frame(item.payload)))
                 elif fault not in ("drop", "close", "kill"):
+                    if self.repeats and not self._pending:
+                        client.sendall(self._sent)
                     self._pending.append(item.payload)
                     stub.sendall(frame(item.payload))
 
     def _answers(self, request: bytes, client: socket.socket) -> bool:
+        """Whether the proxy deals with a request itself; if so, it does."""
         if self.hangs_up_at is not None and re.match(self.hangs_up_at.encode(), request):
             client.shutdown(socket.SHUT_RDWR)
             return True
@@ -143,14 +153,14 @@ class Faulty(Closing):
         return False
 
     def _reply_for_stub(self, client: socket.socket, reply: bytes) -> None:
-        """When the stub has answered what came before."""
+        """Send a reply in the stub's place, once the stub has answered all earlier requests."""
         with self._answered:
             self._answered.wait_for(lambda: not self._pending, 5)
         self._sent = frame(reply)
         client.sendall(b"+" + self._sent)
 
     def _answer(self, stub: socket.socket, client: socket.socket) -> None:
-        """Pass on what the stub says."""
+        """Pass on to the client what the stub sends."""
         parser = Parser()
         with contextlib.suppress(OSError):
             while data := stub.recv(65536):
@@ -167,6 +177,7 @@ class Faulty(Closing):
                         client.sendall(item[0])
 
     def _reply(self, said: bytes) -> list[bytes]:
+        """The bytes to send to gdb for a reply of the stub."""
         for old, new in self.replaced.items():
             said = said.replace(old.encode(), new.encode())
         self._replies += 1
@@ -181,7 +192,7 @@ class Faulty(Closing):
         return self.mangle(self._replies, self._sent) * (1 + (fault == "duplicate"))
 
     def close(self) -> None:
-        """End both connections."""
+        """End both connections, and stop listening."""
         self._ended = True
         self._hang_up()
         with contextlib.suppress(OSError):
@@ -193,6 +204,6 @@ class Faulty(Closing):
 
 
 def _corrupt(framed: bytes) -> bytes:
-    """A packet with a byte changed, so that its checksum is wrong."""
+    """A packet with one byte changed, so that its checksum is wrong."""
     middle = (len(framed) - 3) // 2
     return framed[:middle] + bytes([framed[middle] ^ 1]) + framed[middle + 1 :]

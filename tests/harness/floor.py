@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""What cannot be avoided under KVM HV: the same steps and stops by raw packets.
+"""The floor under KVM HV: the same steps and stops by raw packets, the cost that cannot be avoided.
 
-Neither gdb nor ours is there.  One packet is sent when that before it has been answered.  The guest
-is at the place where gdb has left it, it is little-endian, and who asks knows that nothing else
+Neither gdb nor ours takes part.  The floor sends each packet when the one before it is answered.
+It begins where gdb has left the guest, which is little-endian.  The caller knows that nothing else
 interferes: no interrupt, no instruction that the Trace interrupt does not step, nobody else's
-breakpoint.  So it is a measure for what does look at all these things, and no way to step.
+breakpoint.  So the floor is a measure for ours, which has to look for all these things, and no way
+to step.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from gdb_ppc_sstep.rsp import description
 from gdb_ppc_sstep.rsp.framing import Packet, Parser, frame, plain
 
 TIMEOUT = 60.0
-"""Seconds for one reply."""
+"""How many seconds the floor waits for one reply."""
 
 
 class FloorError(RuntimeError):
@@ -27,9 +28,9 @@ class FloorError(RuntimeError):
 
 
 class Floor(Closing):
-    """A stub, stopped, and nobody else connected to it.
+    """A client of a stopped stub that has no other client.
 
-    connect: makes the connection.  What is stepped is the first vCPU; the others run with it.
+    connect: makes the connection.  It steps the first vCPU; the others run with it.
     """
 
     def __init__(self, connect: Callable[[], socket.socket]) -> None:
@@ -58,7 +59,7 @@ class Floor(Closing):
         return text
 
     def _ask(self, payload: bytes) -> bytes:
-        """The reply to one packet."""
+        """Send one packet.  Returns the reply.  FloorError: the stub is gone."""
         self._socket.sendall(self._acknowledged + frame(payload))
         while True:
             data = self._socket.recv(65536)
@@ -75,7 +76,7 @@ class Floor(Closing):
             raise FloorError(f"{payload!r} was answered with {got!r}")
 
     def read(self, name: str) -> int:
-        """A register."""
+        """Read a register."""
         return int.from_bytes(
             bytes.fromhex(self._ask(b"p" + self._numbers[name]).decode()), "little"
         )
@@ -90,19 +91,23 @@ class Floor(Closing):
         self._must(b"Z0,%x,4" % address, b"OK")
 
     def remove(self, address: int) -> None:
-        """Take it out again."""
+        """Take a breakpoint out."""
         self._must(b"z0,%x,4" % address, b"OK")
 
     def run(self) -> None:
-        """Until the next breakpoint; registers are fetched then.
+        """Let the guest run to the next breakpoint, and fetch the registers there.
 
-        Under KVM HV a step request is a continue, with which QEMU knows each of its breakpoints.
+        Under KVM HV a step request resumes as a continue does, but with it QEMU takes no breakpoint
+        of its own for a hardware breakpoint (see docs/kvm.md).
         """
         self._must(b"vCont;s:p1.1;c:p1.-1", b"T05")
         self._ask(b"g")
 
     def step(self, before: int) -> int:
-        """One instruction by the Trace interrupt, whose vector is planted; from MSR to MSR."""
+        """Step one instruction by the Trace interrupt; a breakpoint has to be at its vector.
+
+        before: the MSR before the step.  Returns the MSR after it.
+        """
         self.write("msr", (before | msr.SE) & ~msr.EE)
         self.run()
         pc, saved = self.read("srr0"), self.read("srr1")
@@ -112,14 +117,14 @@ class Floor(Closing):
         return after
 
     def close(self) -> None:
-        """The guest stays where it is."""
+        """Close the connection.  The guest stays where it is."""
         self._socket.close()
 
 
 class Least(Protocol):
-    """What a case's commands need at least.
+    """The least that a case's commands need; a subclass says how to do it by raw packets.
 
-    number: how many of what is measured that is.  exact: the guest gets to where the commands bring
+    number: how many steps or stops it does.  exact: whether the guest ends where the commands bring
     it.
     """
 
@@ -132,11 +137,11 @@ class Least(Protocol):
         """See `Least`."""
 
     def run(self, floor: Floor) -> None:
-        """Do it."""
+        """Do it on a floor."""
 
 
 class Steps(NamedTuple):
-    """So many steps: one time the vector, and then 7 packets for each."""
+    """So many steps: a breakpoint at the Trace vector once, and then 7 packets for each step."""
 
     number: int
     exact: bool = True
@@ -151,7 +156,7 @@ class Steps(NamedTuple):
 
 
 class Stops(NamedTuple):
-    """So many times from the place where the guest is to there again: a step, and a run."""
+    """So many times from a place to the same place again: each time a step and a run."""
 
     number: int
     exact: bool = True
@@ -169,7 +174,7 @@ class Stops(NamedTuple):
 
 
 class Return(NamedTuple):
-    """Run to where LR leads."""
+    """Run to the address in LR."""
 
     number: int = 1
     exact: bool = False
@@ -183,7 +188,7 @@ class Return(NamedTuple):
 
 
 class Lines(NamedTuple):
-    """So many lines of straight code, of so many bytes each: run to the end of each."""
+    """So many lines of straight code, each of `size` bytes: run to the end of each line."""
 
     number: int
     size: int

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Runs inside gdb: `follow` makes many steps and judges each by the instruction that it was.
+"""Runs inside gdb: `follow` makes many steps and checks each against its instruction.
 
-By bare packets: `vCont;s`, and `p` and `m` for what it looks at.  Where the guest goes depends on
-its interrupts, so there is no other run to compare with; each step must have come to where its
-instruction leads, and MSR[SE] must not be seen, but where the guest has set it itself: a return
-from interrupt brings it, and the next instruction ends at the Trace vector.
+It sends bare packets: `vCont;s`, and `p` and `m` for what it checks.  The guest's path depends on
+its interrupts, so there is no other run to compare with.  Each step must come to where its
+instruction leads, and MSR[SE] must not be seen.  The exception is an MSR[SE] that the guest itself
+has set: a return from interrupt brings it, and the next instruction ends at the Trace vector.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _signed(value: int, width: int) -> int:
 
 
 def _successors(word: int, pc: int, before: dict[str, int]) -> set[int]:
-    """Where an instruction leads, if it takes no interrupt."""
+    """Where an instruction may lead, if it takes no interrupt."""
     opcode, extended = word >> 26, word >> 1 & 0x3FF
     following = pc + (8 if opcode == 1 else 4)
     base = 0 if word & 2 else pc
@@ -52,7 +52,7 @@ def _successors(word: int, pc: int, before: dict[str, int]) -> set[int]:
 
 
 class Follower:
-    """Makes steps."""
+    """Makes the steps, and counts what it has seen."""
 
     def __init__(self) -> None:
         connection = gdb.selected_inferior().connection
@@ -68,8 +68,9 @@ class Follower:
         self.restarts = self._restart_table()
 
     def _restart_table(self) -> list[tuple[int, int, int]]:
-        """Linux's __restart_table: begin, end, and where a handler returns to instead of there.
+        """Linux's __restart_table, as (begin, end, where to return to).
 
+        A handler that has interrupted code from begin to end returns to the third address instead.
         (search_kernel_restart_table in arch/powerpc/lib/restart_table.c)
         """
         begin, end = (
@@ -86,7 +87,7 @@ class Follower:
         return int.from_bytes(bytes.fromhex(self._send(f"p{self.numbers[name]:x}")), "little")
 
     def follow(self, count: int) -> None:
-        """Make so many steps.  Lost: one went astray."""
+        """Make so many steps.  Lost: one came to a wrong place."""
         pc, state = self._read(PC), self._read(MSR)
         for number in range(count):
             raw = self._send(f"m{pc:x},4")
@@ -122,14 +123,15 @@ class Follower:
         gdb.write(f"followed {count}\n")
 
     def tell(self) -> None:
-        """Print what the steps of all calls were."""
+        """Print the counts of all calls of `follow`."""
         self.seen["places"] = len(self.places)
         gdb.write(", ".join(f"{value} {name}" for name, value in sorted(self.seen.items())) + "\n")
 
     def _fault(self, pc: int) -> tuple[int, str]:
-        """Run into the fault of an address that Linux maps when it is executed; pc and its word.
+        """Run into the fault at an address that Linux maps only when it is executed.
 
-        gdb and ours have no step for what they cannot read.
+        Neither gdb nor the extension steps an instruction that cannot be read.  Returns the new pc,
+        the vector of the fault, and the word there.
         """
         vectors = (VECTORS + 0x400, VECTORS + 0x480)
         for vector in vectors:
@@ -144,9 +146,9 @@ class Follower:
         return new, self._send(f"m{new:x},4")
 
     def _restarted(self, pc: int, new: int) -> bool:
-        """Whether an interrupt came, and Linux has returned from it to where the code begins again.
+        """Whether Linux has returned from an interrupt to the place where its code begins again.
 
-        So the step has done the first instruction there.
+        The step then has done the first instruction there.
         """
         for begin, end, again in self.restarts:
             if begin <= pc < end:
@@ -159,7 +161,10 @@ class Follower:
     def _in_handler(
         self, number: int, pc: int, word: int, new: int, before: dict[str, int]
     ) -> None:
-        """It must have come to the vector of an interrupt that its instruction took."""
+        """Check that the step has come to the vector of an interrupt that its instruction took.
+
+        Lost: it has not.
+        """
         system_call = word >> 26 == 17
         saved = self._read(LR if new >> 12 == 0xC000000000003 else SRR0)
         at_vector = new >> 12 in (0xC000000000003, 0xC000000000004)

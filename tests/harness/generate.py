@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Random programs for stepping: assembler text, and registers to start with.  Pure.
 
-A program is a function of its seed and the CPU.  It goes forwards but for counted loops; r28 is the
-middle of a page of data, r30 an address that is not mapped, and all else is random.  What depends
-on time (time base, decrementer, PURR, darn) is left out, CFAR, which QEMU 7.2 does not let the stub
-write, what changes the byte order, which gdb cannot follow, and sequences that larx begins, which
-native stepping takes apart.
+A program depends only on its seed, the CPU, and whether there is address translation.  It goes
+forwards but for counted loops.  r28 points to the middle of a page of data, and r30 to an address
+that is not mapped; all else is random.  Left out are: what depends on time (time base, decrementer,
+PURR, darn); CFAR, which the stub of QEMU 7.2 cannot write; what changes the byte order, which gdb
+cannot follow; the sequences that larx begins, inside which native stepping stops; and FPSCR's bits
+that enable exceptions, by which native stepping loses the guest
+(test_instructions.test_an_exception_that_msr_holds_back).
 """
 
 from __future__ import annotations
@@ -15,11 +17,11 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-CODE = 0x40000  # programs, SIZE bytes each
+CODE = 0x40000  # where the programs are, SIZE bytes each
 SIZE = 0x400
 DATA = 0x80000  # one page
 UNMAPPED = 0x40000000
-LENGTH = 40  # pieces of a program
+LENGTH = 40  # how many pieces a program has
 
 FREE = [0, *range(3, 27)]  # general registers that may hold anything
 MEMORY = 28
@@ -28,9 +30,10 @@ FP, VEC_VSX, PR, SE, BE, DR, IR, SF = 0x2000, 0x2800000, 0x4000, 0x400, 0x200, 0
 
 
 class Program(NamedTuple):
-    """seed: what it was made from.  lines: assembler text.  registers: gdb's names and values.
+    """A program for the guest.
 
-    msr: bits to set and to clear in the MSR that the guest has.
+    seed: the program is made from it.  lines: assembler text.  registers: gdb's names -> values.
+    msr: the bits to set, and those to clear, in the guest's MSR.
     """
 
     seed: int
@@ -73,7 +76,7 @@ li {t},{o};lhbrx {d},r28,{t}|li {t},{o};stdbrx {d},r28,{t}|li {t},{o};lwax {d},r
 lq r10,{o16}(r28)|stq r10,{o16}(r28)|dcbz 0,r28|dcbt 0,r28|dcbst 0,r28
 dcbf 0,r28|icbi 0,r28|dcbtst 0,r28
 """
-# Of the sequences that larx begins: see test_atomic.py.
+# Store-conditionals without a larx.  test_atomic.py tests whole sequences.
 ATOMIC = """
 stwcx. {d},0,r28|stdcx. {d},0,r28|stbcx. {d},0,r28
 """
@@ -106,7 +109,7 @@ FLOATING = """
 lfd {f},{o}(r28)|lfs {f},{o}(r28)|stfd {f},{o}(r28)|stfs {f},{o}(r28)|fadd {f},{f},{f}
 fmul. {f},{f},{f}|fsub {f},{f},{f}|fdiv {f},{f},{f}|fmadd {f},{f},{f},{f}|fmr {f},{f}
 fneg {f},{f}|fcmpu {c},{f},{f}|fctid {f},{f}|fcfid {f},{f}|frsp {f},{f}|mffs {f}
-mtfsf 0xff,{f}|mtfsb0 {n}|mtfsfi 7,0|fsqrt {f},{f}|fadds {f},{f},{f}|fsel {f},{f},{f},{f}
+mtfsf 0xfc,{f}|mtfsb0 {n}|mtfsfi 7,0|fsqrt {f},{f}|fadds {f},{f},{f}|fsel {f},{f},{f},{f}
 lvx {v},0,r28|stvx {v},0,r28|vaddubm {v},{v},{v}|vand {v},{v},{v}|vsldoi {v},{v},{v},3
 vspltisw {v},5|vcmpequw. {v},{v},{v}|vperm {v},{v},{v},{v}|mfvscr {v}|vaddudm {v},{v},{v}
 lxvd2x {x},0,r28|stxvd2x {x},0,r28|xxlor {x},{x},{x}|xsadddp {x},{x},{x}|xvmuldp {x},{x},{x}
@@ -135,9 +138,9 @@ CHANGES = [
     *("nop", "xori {t},{t},0x2000", "xori {t},{t},2", "ori {t},{t},0x30", "xori {t},{t},0x30"),
     *("oris {t},{t},0x783f", "xoris {t},{t},0x280", "ori {t},{t},0x400", "rldicl {t},{t},0,1"),
 ]
-# What switches translation on or off: only where there is one.
+# Instructions that switch translation on or off; only for programs with address translation.
 MAPS = re.compile(r"(ori|xori) \{t\},\{t\},0x(10|20|30)\b")
-# or rx,rx,rx: native stepping under TCG does the next instruction in the same step.
+# or rx,rx,rx: under TCG a native step at it also does the next instruction.
 HINT = re.compile(r"\bor (\d+),\1,\1\b")
 
 
@@ -165,7 +168,7 @@ class _Maker:
         self.translated = translated
 
     def piece(self) -> str:
-        """Some instructions that belong together, `;` between them."""
+        """Some instructions that belong together, with `;` between them."""
         chance = self.random.random()
         if chance < 0.04:
             change = self.random.choice(CHANGES)
@@ -208,7 +211,7 @@ class _Maker:
 
 
 def program(seed: int, cpu: str, translated: bool) -> Program:
-    """The program of a seed, for a CPU model, with address translation or in real mode."""
+    """The program of a seed for a CPU model, with address translation or in real mode."""
     maker = _Maker(seed, cpu, translated)
     lines = []
     for number in range(LENGTH):
@@ -243,7 +246,7 @@ def program(seed: int, cpu: str, translated: bool) -> Program:
 
 
 def source(programs: list[Program]) -> str:
-    """All of them as one assembler source, SIZE bytes each from CODE on."""
+    """All programs as one assembler source; each takes SIZE bytes, and the first is at CODE."""
     text = [".machine power10", ".text"]
     for number, one in enumerate(programs):
         text.append(f".org {number * SIZE:#x}, 0x60")

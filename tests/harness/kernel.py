@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the tests on a Linux guest have in common."""
+"""What the tests on a Linux guest share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from tests.harness.driver import ROOT, Gdb
 
 
 def ask(guest: Guest, command: str) -> str:
-    """What the guest's init answers to a command (see linux-init.sh), without the first word."""
+    """Give the guest's init a command (see linux-init.sh).  Returns the answer.
+
+    The answer's first word, which names its kind, is left out.
+    """
     seen = len(guest.console())
     guest.enter(command)
     pattern = r"^(HEALTH|MODULE|STEPPER|PROBES?|UNKNOWN) ?(.*)\n"
@@ -26,7 +29,7 @@ def ask(guest: Guest, command: str) -> str:
 
 
 def assert_healthy(guest: Guest) -> None:
-    """The guest works and its log is clean."""
+    """Assert that the guest works and that its kernel log is clean."""
     text = ask(guest, "health")
     if "oops=0" not in text:
         seen = len(guest.console())
@@ -36,11 +39,11 @@ def assert_healthy(guest: Guest) -> None:
 
 
 def attach(gdb: Gdb, guest: Guest, image: LinuxImage) -> None:
-    """Connect to a guest that runs, and stop in its kernel; `follow` of walk.py is there."""
+    """Connect gdb to a running guest, stop in its kernel, and load `follow` of walk.py."""
     output = gdb.connect(guest.target, image.vmlinux)
     assert "stepping by the Trace interrupt" in output
-    # With the guest in user space gdb cannot read the kernel's code, and would put `break FUNCTION`
-    # at the global entry, which calls inside the kernel pass by.  This one is only called there.
+    # With the guest in user space gdb cannot read the kernel's code, and puts `break FUNCTION` at
+    # the global entry.  Calls inside the kernel skip that, but sys_openat is called there only.
     gdb.command("tbreak sys_openat")
     assert "emporary breakpoint" in gdb.command("continue", 60)
     assert "little-endian" in gdb.status()

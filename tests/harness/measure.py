@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Runs inside gdb: does what `benchmark` asks for on one file descriptor, answers on another.
 
-A request is a line of JSON: `prepare` and `measured` are commands, the latter done `times` times.
-The answer has the seconds that these took, and the registers after them if `registers` is true.
+A request is a line of JSON.  `prepare` and `measured` are commands; the latter are done `times`
+times.  The answer has the seconds that these took, and if `registers` is true the registers then.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _answer(request: dict[str, object]) -> dict[str, object]:
 
 
 def serve(requests: int, answers: int) -> None:
-    """Until the other end closes; an error of gdb's is an answer as well."""
+    """Answer requests until the other end closes.  An error of gdb is an answer as well."""
     with os.fdopen(requests) as lines:
         for line in lines:
             try:

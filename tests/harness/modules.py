@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""For gdb: symbols of kernel modules when they are loaded, as the kernel's lx-symbols does it.
+"""For gdb: read a kernel module's symbols when the guest loads it, as the kernel's lx-symbols does.
 
-A breakpoint whose stop() loads the symbols and returns False, so that the guest runs on.  It reads
-the structures by hand, for Debian's kernel has no debugging information.
+The breakpoint's stop() reads the symbols and returns False, so the guest runs on.  It reads the
+kernel's structures by hand, for Debian's kernel has no debugging information.
 """
 
 from __future__ import annotations
@@ -10,23 +10,26 @@ from __future__ import annotations
 import gdb
 
 NAME = 24
-"""Offset of `name` in `struct module` (behind the state and a list head)."""
+"""Offset of `name` in `struct module` (after the state and a list head)."""
 PAGE = 0x1000
 
 
 class ModuleLoad(gdb.Breakpoint):
-    """files: the object files of modules, by name.  seen: names and addresses of those loaded."""
+    """The breakpoint.
+
+    files: module name -> its object file.  seen: names and addresses of the modules loaded so far.
+    """
 
     def __init__(self, files: dict[str, str]) -> None:
-        # The local entry, where calls within the kernel go.  Where gdb would put it changes when
-        # it reads symbols, for before the kernel runs it cannot read the code there.
+        # The function's local entry, where calls within the kernel go.  gdb cannot read the code
+        # before the kernel runs, so its own choice would change when it reads symbols later.
         super().__init__("*(long)&do_init_module + 8", type=gdb.BP_BREAKPOINT, internal=True)
         self.silent = True
         self.files = files
         self.seen: list[tuple[str, int]] = []
 
     def stop(self) -> bool:
-        """At do_init_module."""
+        """Read the symbols of the module that do_init_module gets."""
         inferior = gdb.selected_inferior()
         module = int(gdb.parse_and_eval("(unsigned long)$r3"))
         structure = bytes(inferior.read_memory(module, PAGE))
@@ -34,7 +37,7 @@ class ModuleLoad(gdb.Breakpoint):
         base = _base(structure, module)
         self.seen.append((name, base))
         if name in self.files:
-            # lx-symbols keeps what the user has disabled disabled.
+            # As lx-symbols does: a breakpoint that the user has disabled stays disabled.
             enabled = {one: one.enabled for one in gdb.breakpoints() if one is not self}
             gdb.execute(f"add-symbol-file {self.files[name]} {base:#x}", to_string=True)
             for one, was in enabled.items():
@@ -43,7 +46,7 @@ class ModuleLoad(gdb.Breakpoint):
 
 
 def _base(structure: bytes, module: int) -> int:
-    """Where the module is that has the structure within itself: of its layout, base and size."""
+    """The address of the module that contains this structure, by its layout's base and size."""
     for at in range(0, len(structure) - 16, 8):
         base = int.from_bytes(structure[at : at + 8], "little")
         size = int.from_bytes(structure[at + 8 : at + 12], "little")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The oracle: the same commands on a stub that steps natively and on one that ignores steps.
 
-Native: QEMU TCG with Qqemu.sstep=7 and plain gdb.  Ours: the same QEMU with Qqemu.sstep=0 and the
-extension.  After every command the output, the registers and the breakpoint list must be the same.
-That both give the same error proves nothing, so it is a failure unless the test says it must come.
+Native: QEMU TCG with Qqemu.sstep=7, and plain gdb.  Ours: the same QEMU with Qqemu.sstep=0, and the
+extension.  After every command the output, the registers and the breakpoint list must be equal.
+Two equal errors prove nothing, so an error is a failure unless the test says that it must come.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REGISTERS = " ".join(
 )
 
 HANGS = "(no prompt)"
-# How the lines begin in which gdb says that it has not done what it was told.
+# The beginnings of lines in which gdb says that it has not done a command.
 _ERROR = re.compile(
     r"^(?:A (?:parse|syntax) error|Argument |Attempt |Bad |Can't |Cannot |Could not |Couldn't |"
     r"Error |Function .* not defined|Illegal |Insufficient |Invalid |Junk |Left |"
@@ -37,19 +37,19 @@ _ERROR = re.compile(
     re.MULTILINE,
 )
 
-# At the wire door it is, and the oracle's stub does not know it.
+# gdb warns so on the native side: the layer supports range stepping, the native stub does not.
 NO_RANGES = "warning: Range stepping is not supported by the current target\n"
 
 
 def variant_name(variant: dict[str, Any]) -> str:
-    """A program's variant as pytest shows it."""
+    """The name by which pytest shows a program's variant."""
     return "-".join(f"{key}={value}" for key, value in variant.items())
 
 
 def complaint(command: str, output: str) -> str:
-    """The line in which gdb says that a command has failed, "" if there is none.
+    """The line in which gdb says that a command has failed; empty if it has not.
 
-    A `set` says nothing where all is well.
+    For `set` any output is a complaint, because a `set` that succeeds prints nothing.
     """
     if command.startswith("set ") and output.strip():
         return output.strip()
@@ -58,7 +58,7 @@ def complaint(command: str, output: str) -> str:
 
 
 class Oracle:
-    """Two gdbs, each with a guest of its own, that are given the same commands."""
+    """Two gdbs, each with a guest of its own, that get the same commands."""
 
     def __init__(self, native: Gdb, ours: Gdb, targets: tuple[str, str]) -> None:
         self.native = native
@@ -69,9 +69,9 @@ class Oracle:
         self.agreeing = True
 
     def both(self, command: str, timeout: float = 20, *, fails: str | None = "") -> str:
-        """Give a command to both; its output, which is the same, as is the state after it.
+        """Give both gdbs a command.  Returns its output, once output and state have proved equal.
 
-        fails: a part of the error with which both have to refuse it; None: they may do.
+        fails: a part of the error by which both must refuse it; None: they may refuse it.
         """
         self.commands.append(command)
         output = self._same(command, timeout)
@@ -85,10 +85,10 @@ class Oracle:
         return output
 
     def run(self, script: str) -> str:
-        """Give both the commands of a script, one a line; all their output.
+        """Give both gdbs the commands of a script, one per line.  Returns all their output.
 
-        `COMMAND  # fails: TEXT` is one that gdb must refuse so, `COMMAND  # may fail` one that it
-        may.
+        `COMMAND # fails: TEXT` is a command that gdb must refuse with that text;
+        `COMMAND # may fail` is one that it may refuse.
         """
         output = ""
         for line in script.splitlines():
@@ -99,13 +99,17 @@ class Oracle:
         return output
 
     def block(self, *lines: str) -> None:
-        """Commands with bodies (`commands`, `define`): only the last one gives a prompt."""
+        """Give both gdbs a command with a body (`commands`, `define`).
+
+        The prompt comes only after the last line.
+        """
         for gdb in (self.native, self.ours):
             for line in lines:
                 gdb.send(line)
             gdb.finish()
 
     def _same(self, command: str, timeout: float) -> str:
+        """Give both gdbs a command.  Returns its output, which must be the same."""
         self.native.send(command)
         self.ours.send(command)
         self.agreeing = False
@@ -125,7 +129,7 @@ class Oracle:
 
 
 def _finish(gdb: Gdb, timeout: float) -> str:
-    """The output of a command that was sent, HANGS if there is no prompt in time."""
+    """The output of a command that was sent; HANGS if no prompt comes in time."""
     try:
         return gdb.finish(timeout).replace(NO_RANGES, "").replace(SAID, "")
     except pexpect.TIMEOUT:
@@ -133,7 +137,7 @@ def _finish(gdb: Gdb, timeout: float) -> str:
 
 
 def compare(native: Gdb, ours: Gdb, script: str) -> int:
-    """Give two gdbs that are connected a script, as `Oracle.run`; the number of comparisons."""
+    """Run a script on two connected gdbs, as `Oracle.run`.  Returns the number of comparisons."""
     pair = Oracle(native, ours, ("", ""))
     pair.run(script)
     return pair.compared
@@ -147,7 +151,7 @@ def oracle(
     arguments: Sequence[str] = (),
     door: str = "wire",
 ) -> Iterator[Oracle]:
-    """Both sides, connected; ours by a door.  boot(steps=...) starts a guest."""
+    """Both sides, connected; ours is served at a door.  boot(steps=...)  starts a guest."""
     with (
         boot(steps=True) as stepping,
         boot(steps=False) as ignoring,
@@ -160,7 +164,7 @@ def oracle(
         pair = Oracle(native, ours, (stepping.target, ignoring.target))
         yield pair
         if not pair.agreeing:
-            return  # the test has failed already, and perhaps there is no prompt
+            return  # the test has failed already, and one of the gdbs may have no prompt
         status = ours.status()
         assert {"wire": ": taken", "commands": "by commands"}[door] in status, status
         assert "Outstanding: none" in status, status

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Connect a unix socket to stdin and stdout, or with --listen HOST to one client at a TCP port."""
+"""Connect a unix socket with stdin and stdout, or by --listen HOST with a client of a TCP port."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 
 
 def copy(read: int, write: int) -> bool:
-    """Copy what is there; False at the end."""
+    """Copy what can be read now.  False: the other end has closed."""
     data = os.read(read, 65536)
     while data:
         data = data[os.write(write, data) :]
@@ -20,7 +20,7 @@ def copy(read: int, write: int) -> bool:
 
 
 def main() -> None:
-    """Until either side ends."""
+    """Copy both ways until either side ends."""
     with socket.socket(socket.AF_UNIX) as stub:
         stub.connect(sys.argv[1])
         reads, writes = 0, 1

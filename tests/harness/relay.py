@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Count what a client says to a stub: a relay between the two, which changes nothing.
+"""Count the packets of a client to a stub: a relay between the two that changes nothing.
 
-It fits every client in the same way: gdb alone, ours at either door, and the raw packets of
-`floor`.  It takes time, so what is counted is not measured as well.
+It works with every client: gdb alone, ours at either door, and the raw packets of `floor`.  It
+takes time, so the benchmark does not count and measure in the same run.
 """
 
 from __future__ import annotations
@@ -21,27 +21,29 @@ from fixtures.closing import Closing
 from gdb_ppc_sstep.rsp.framing import Packet, Parser
 
 QUIET = 0.15
-"""Seconds: who has said nothing for so long has nothing deferred (the layer waits for 0.02)."""
+"""Seconds: a client that has sent nothing for so long has nothing deferred (the layer waits for
+0.02).
+"""
 
 
 class Counts(NamedTuple):
-    """packets: those that have reached the stub.  exchanges: bursts of them, of one packet or more.
+    """packets: how many have reached the stub.  exchanges: bursts of them, of one packet or more.
 
-    An exchange begins with a packet that is sent when all those before it have been answered.
+    An exchange begins with a packet that the client sends when all before it have been answered.
     """
 
     packets: int
     exchanges: int
 
     def since(self, before: Counts) -> Counts:
-        """Those that came after others."""
+        """What has been added since an earlier count."""
         return Counts(self.packets - before.packets, self.exchanges - before.exchanges)
 
 
 class Relay(Closing):
-    """Listens on `target` for one client.
+    """Listens on `target` for one client, and relays its packets.
 
-    connect: makes the connection to the stub, when that client has come.
+    connect: makes the connection to the stub once that client has come.
     """
 
     def __init__(self, connect: Callable[[], socket.socket]) -> None:
@@ -58,13 +60,13 @@ class Relay(Closing):
         self._thread.start()
 
     def connect(self) -> socket.socket:
-        """A client's connection."""
+        """Connect to the relay as its client."""
         client = socket.socket(socket.AF_UNIX)
         client.connect(self.target)
         return client
 
     def counts(self, timeout: float = 60) -> Counts:
-        """All so far, when both sides have been quiet.  TimeoutError after so many seconds."""
+        """The counts so far, once both sides are quiet.  TimeoutError: they are not in time."""
         start = time.monotonic()
         while self._unanswered or time.monotonic() - max(start, self._last) < QUIET:
             if time.monotonic() - start > timeout:
@@ -85,7 +87,7 @@ class Relay(Closing):
         return None if self._closing in ready else self._server.accept()[0]
 
     def _pass_on(self, client: socket.socket, stub: socket.socket) -> None:
-        """Until one of the three ends."""
+        """Relay until one of the two ends or `close` is called."""
         asked, said = Parser(), Parser()
         while True:
             ready, _, _ = select.select([stub, client, self._closing], [], [])
@@ -105,6 +107,7 @@ class Relay(Closing):
                 other.sendall(data)
 
     def _count(self, parser: Parser, data: bytes) -> None:
+        """Count the packets in what the client sends."""
         for item in parser.feed(data):
             if isinstance(item, Packet):
                 self._packets += 1
@@ -112,6 +115,7 @@ class Relay(Closing):
                 self._unanswered += 1
 
     def _settle(self, parser: Parser, data: bytes) -> None:
+        """Count the replies in what the stub sends, so that no request stays unanswered."""
         for item in parser.feed(data):
             console = item[0][:1] == b"O" and item[0] != b"OK"
             if isinstance(item, Packet) and not console:

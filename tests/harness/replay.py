@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Runs inside gdb: `Replay` steps through generated programs and writes down every register.
 
-Most steps are bare `vCont;s` packets, and registers are read by `g` and `p`: gdb's own `stepi` with
-all that it reads takes ten times as long, and is what the other tests use.  It is used for one
-program in PLAIN here.
+Most steps are bare `vCont;s` packets, and registers are read by `g` and `p`.  gdb's own `stepi`,
+with all that gdb reads for it, takes ten times as long; the other tests use it, and here one
+program in PLAIN does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SPRS = [
     *("srr0", "srr1", "sprg0", "sprg3", "dar", "dsisr", "cfar", "spr_cfar", "tar", "vrsave"),
     *("dscr", "hsrr0", "hsrr1", "fscr", "ebbrr"),
 ]
-# As many of each as the programs use.
+# The registers of each kind that the programs use.
 FLOATING = [
     *(f"f{n}" for n in range(8)),
     *(f"vr{n}" for n in range(8)),
@@ -28,11 +28,11 @@ FLOATING = [
     *("fpscr", "vscr"),
 ]
 PLAIN = 7
-INSIDE_HANDLERS = 14  # steps within a handler, after which it is taken for one that never returns
+INSIDE_HANDLERS = 14  # after so many steps outside the program a handler counts as never returning
 
 
 class Replay:
-    """One program after the other; a line a step goes to a file."""
+    """Steps through one program after the other."""
 
     def __init__(self, plan: str) -> None:
         self.plan = json.loads(Path(plan).read_text(encoding="utf-8"))
@@ -51,7 +51,7 @@ class Replay:
         self.steps = 0
 
     def run(self, path: str) -> None:
-        """Step through all programs; write to `path` what was seen."""
+        """Step through all programs; write a line for each step to `path`."""
         with open(path, "w", encoding="utf-8") as out:
             for number, one in enumerate(self.plan["programs"]):
                 out.write(f"program {one['seed']}\n")
@@ -64,11 +64,12 @@ class Replay:
         return reply.decode("latin-1")
 
     def _write(self, name: str, value: int) -> None:
-        # Not by gdb's `set`, which writes what belongs to the frame that happens to be selected.
+        # Not by gdb's `set`, which writes the register of whatever frame is selected.
         raw = value.to_bytes(4 if name in ("cr", "xer") else 8, self.plan["order"])
         assert self._send(f"P{self.numbers[name]:x}={raw.hex()}") == "OK", name
 
     def _program(self, one: dict[str, Any], *, plain: bool) -> list[str]:
+        """Step through one program.  Returns a line for each step, and what is left at its end."""
         self._flush()
         memory = gdb.selected_inferior()
         memory.write_memory(self.plan["data"], bytes(range(256)) * 16)
@@ -106,7 +107,7 @@ class Replay:
         return lines
 
     def _step(self, plain: bool) -> str:
-        """Step; empty, or what gdb says if there is no memory at pc."""
+        """Make a step.  Returns an empty text, or the failure if the stub has no memory at pc."""
         try:
             if plain:
                 self._flush()
@@ -129,6 +130,7 @@ class Replay:
         )
 
     def _spins(self, pc: int) -> bool:
+        """Whether the instruction at pc is a branch to itself, or cannot be read."""
         return self._send(f"m{pc:x},4") in ("48000000", "00000048", "E14")
 
     def _registers(self, floats: bool) -> str:

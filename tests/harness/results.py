@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What tests/bench has measured and counted, and its tables."""
+"""The results of tests/bench, and its tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REFERENCES = ("native", "floor")
 
 
 class Each(NamedTuple):
-    """Packets to the stub and exchanges, for one step or stop."""
+    """Packets to the stub and exchanges of one step or stop."""
 
     packets: float
     exchanges: float
@@ -28,23 +28,23 @@ class Results:
         self.computed: set[str] = set()
 
     def add(self, case: str, side: str, seconds: float) -> None:
-        """One more."""
+        """Add one measurement."""
         self._seconds.setdefault(case, {}).setdefault(side, []).append(seconds)
 
     def count(self, case: str, side: str, counts: Counts, per: int) -> None:
-        """What so many steps or stops took.  Of two counts the lower ones are kept."""
+        """Add the counts of `per` steps or stops.  Of two counts the lower ones are kept."""
         known = self.counted.setdefault(case, {})
         each = Each(counts.packets / per, counts.exchanges / per)
         known[side] = Each(*map(min, each, known.get(side, each)))
 
     def scale(self, case: str, times: int, other: str) -> None:
-        """Native takes so many times as long as for another case, if that was measured."""
+        """Compute native's seconds for a case as `times` those of another, if that was measured."""
         for seconds in self._seconds.get(other, {}).get("native", []):
             self.computed.add(case)
             self.add(case, "native", times * seconds)
 
     def medians(self) -> dict[str, dict[str, float]]:
-        """By case and side."""
+        """The median of the seconds, by case and side."""
         return {
             case: {side: statistics.median(all_) for side, all_ in by_side.items()}
             for case, by_side in self._seconds.items()
@@ -58,7 +58,7 @@ class Results:
         }
 
     def table(self) -> str:
-        """Milliseconds, how ours compare, and packets: against native, and against the floor."""
+        """The tables: milliseconds, ratios and packets, against native and against the floor."""
         lines: list[str] = []
         medians = self.medians()
         floored = {case for case in medians if case.endswith("KVM HV")}

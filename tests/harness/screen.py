@@ -17,18 +17,18 @@ from fixtures.qemu import QemuError, wait_for
 SETTINGS = (
     *("set confirm off", "set pagination off", "set style enabled off"),
     "set debuginfod enabled off",
-    # Each prompt has a number, so that the end of a command is seen.
+    # Each prompt has a number, so that `command` sees when a command has ended.
     "python number = 0",
     "python def prompt(current): globals().update(number=number + 1); return f'(gdb {number}) '",
     "python gdb.prompt_hook = prompt",
 )
-"""For the gdb on it."""
+"""Commands for the gdb on the screen."""
 
 
 class Screen(Closing):
-    """A program on a terminal of its own, which ends with it.
+    """A program on a terminal of its own; the program ends with the `with` block.
 
-    socket: the file of tmux's; a new one.
+    socket: the path of tmux's socket, which does not exist yet.
     """
 
     def __init__(self, socket: Path, command: Sequence[str]) -> None:
@@ -41,15 +41,15 @@ class Screen(Closing):
         ).stdout
 
     def text(self) -> str:
-        """What stands on the screen."""
+        """The text on the screen."""
         return self._run("capture-pane", "-p")
 
     def keys(self, *names: str) -> None:
-        """Type keys by tmux's names of them."""
+        """Type keys, by tmux's names for them."""
         self._run("send-keys", *names)
 
     def command(self, text: str) -> str:
-        """Type a command; the screen when the next prompt is there."""
+        """Type a command.  Returns the screen when the next prompt is there."""
         wait_for(lambda: self._last() != "", "a prompt", 20)
         before = self._last()
         self._run("send-keys", "-l", f"{text}\n")
@@ -57,7 +57,7 @@ class Screen(Closing):
         return self.text()
 
     def _last(self) -> str:
-        """The prompt at the end, empty if there is none."""
+        """The prompt at the end of the screen, empty if there is none."""
         lines = self.text().split("\n")
         found = re.fullmatch(r"(\(gdb \d+\)) *", next(filter(str.strip, reversed(lines)), ""))
         return found[1] if found else ""
@@ -68,11 +68,11 @@ class Screen(Closing):
 
 
 def same_after(native: Screen, ours: Screen, commands: Sequence[str]) -> None:
-    """Give both the same commands: after each both show the same."""
+    """Give both screens the same commands; assert that after each both show the same."""
     for number, command in enumerate(commands):
         native.command(command)
         ours.command(command)
-        with contextlib.suppress(QemuError):  # a prompt may come before the last of a window
+        with contextlib.suppress(QemuError):  # a prompt may come before a window is drawn
             wait_for(lambda: native.text() == ours.text(), "the same screen", 3)
         theirs, mine = native.text().splitlines(), ours.text().splitlines()
         diff = "\n".join(difflib.unified_diff(theirs, mine, "native", "ours", lineterm=""))

@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 from fixtures import bare_metal, linux
 from fixtures.closing import Closing
-from fixtures.kvm_hv import Host
+from fixtures.kvm_hv import AnyHost, Host
 from fixtures.qemu import QUIET, Guest, Qemu, QemuError
 from fixtures.rows import DEFAULT, ROWS
 
 from .cases import Case
 
 LONG = 300
-"""Seconds; the host of KVM HV is emulated."""
+"""Seconds to wait for a Linux guest to boot; its KVM HV host is emulated and slow."""
 
 
 class Seat(NamedTuple):
@@ -28,25 +28,29 @@ class Seat(NamedTuple):
 
 
 class KvmGuests(Closing):
-    """The guests of KVM HV, on one host that boots when the first is asked for.
+    """The guests of KVM HV, on one host that boots when the first guest is asked for.
 
-    A guest is kept for the cases that it fits.  host: one that runs, and is not ended.
+    It keeps a guest for the following cases that can use it.  host: a running host of any row, for
+    the cases that name no row; this does not end it.
     """
 
-    def __init__(self, folder: Path, host: Host | None = None) -> None:
+    def __init__(self, folder: Path, host: AnyHost | None = None) -> None:
         self._folder = folder
-        self._host = host
+        self._given = host
+        self._host: AnyHost | None = None
+        self._row = ""
         self._stack = ExitStack()
-        self._row = "" if host is None else host.row.name
         self._current: tuple[bool, int] | None = None
         self._seat: tuple[Guest, Path] | None = None
 
     def give(self, case: Case) -> tuple[Guest, Path]:
-        """The guest for a case, and its program."""
-        row = ROWS[case.row] if case.row else DEFAULT
+        """The guest for a case, and the ELF file of its program."""
+        given = None if case.row else self._given
+        row = ROWS[case.row or DEFAULT.name] if given is None else given.row
         if self._host is None or self._row != row.name:
             self.close()
-            self._host, self._row = self._stack.enter_context(Host(row=row)), row.name
+            self._row = row.name
+            self._host = self._stack.enter_context(Host(row=row)) if given is None else given
         wanted = (case.linux, case.smp)
         if self._seat is None or self._current != wanted:
             self._end()
@@ -67,7 +71,7 @@ class KvmGuests(Closing):
         return guest, self._host.image.linux.vmlinux
 
     def discard(self) -> None:
-        """The guest that runs is not fit for another case."""
+        """End the guest, because a failed case has left it unfit for another one."""
         with suppress(QemuError):
             self._end()
 
@@ -77,7 +81,7 @@ class KvmGuests(Closing):
             seat[0].close()
 
     def close(self) -> None:
-        """End the guest, and the host if it is one of this."""
+        """End the guest, and the host if this has started it."""
         try:
             self._end()
         finally:
@@ -85,7 +89,7 @@ class KvmGuests(Closing):
 
 
 def seats(case: Case, folder: Path, guests: KvmGuests, stack: ExitStack) -> list[Seat]:
-    """A guest for each side of a case, which ends with `stack`; under KVM HV one for all."""
+    """A guest for each side of a case; under KVM HV one guest for all.  They end with `stack`."""
     if case.kvm:
         guest, elf = guests.give(case)
         return [Seat(name, guest, elf) for name in case.sides]

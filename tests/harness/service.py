@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`gdb-ppc-sstep` as a process, ended with the `with` block."""
+"""The program `gdb-ppc-sstep` as a process that ends with the `with` block."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pathlib import Path
 from tests.harness.driver import ROOT
 
 COMMAND = (sys.executable, "-m", "gdb_ppc_sstep")
-ENDS = 30  # seconds: with a silent stub it may take two of the link's time-outs
+ENDS = 30  # seconds: with a silent stub the end may take two of the link's time-outs
 
 
 def _heeds_hangups() -> None:
-    """SIGHUP as by default: a service leaves it ignored where it was, as with nohup."""
+    """Set SIGHUP to its default: a service leaves it ignored where it was, as under nohup."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
@@ -28,7 +28,7 @@ def _heeds_hangups() -> None:
 def service(
     *arguments: str | Path, pass_fds: tuple[int, ...] = ()
 ) -> Iterator[subprocess.Popen[str]]:
-    """One with these arguments."""
+    """Start `gdb-ppc-sstep` with these arguments."""
     with subprocess.Popen(
         [*COMMAND, *arguments],
         cwd=ROOT,
@@ -47,7 +47,7 @@ def service(
 
 
 def address(process: subprocess.Popen[str]) -> str:
-    """Where a service listens."""
+    """The address on which a service says that it listens."""
     assert process.stdout is not None
     said = process.stdout.readline()
     found = re.fullmatch(r"listening on (.+)\n", said)
@@ -56,7 +56,10 @@ def address(process: subprocess.Popen[str]) -> str:
 
 
 def ended(process: subprocess.Popen[str]) -> int:
-    """Its status, when it has ended by itself.  If it does not, where its threads are is told."""
+    """Wait for a service to end by itself.  Returns its status.
+
+    AssertionError: it does not end in time; the text shows where its threads are.
+    """
     try:
         return process.wait(ENDS)
     except subprocess.TimeoutExpired:
@@ -65,13 +68,13 @@ def ended(process: subprocess.Popen[str]) -> int:
 
 
 def says(process: subprocess.Popen[str]) -> str:
-    """The next line that it says on stderr."""
+    """The next line that a service prints on stderr."""
     assert process.stderr is not None
     return process.stderr.readline()
 
 
 def client(where: str) -> socket.socket:
-    """A connection to a service, by TCP or a unix socket."""
+    """Connect to a service, by TCP or a unix socket."""
     if "/" in where:
         sock = socket.socket(socket.AF_UNIX)
         sock.settimeout(20)

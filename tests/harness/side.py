@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A gdb that tests/bench measures: commands go in, the seconds that they took come out."""
+"""A gdb that tests/bench measures: it gets commands, and answers with the seconds they took."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fixtures.closing import Closing
 ROOT = Path(__file__).resolve().parents[2]
 GDB = os.environ.get("GDB", "gdb-multiarch")
 TIMEOUT = 300.0
-"""Seconds for what is done in one go."""
+"""Seconds that the commands of one request may take."""
 
 
 class Failed(Exception):
@@ -24,10 +24,10 @@ class Failed(Exception):
 
 
 class Side(Closing):
-    """One gdb, connected.
+    """One gdb, connected to a stub.
 
-    name: `native` is gdb alone, any other the door of ours.  target: what it connects to.  load,
-    connect: seconds that these took.
+    name: `native` for gdb alone, else our door.  target: what it connects to.  load: seconds that
+    loading the extension took.  connect: seconds that connecting took.
     """
 
     def __init__(self, name: str, target: str, elf: Path, log: Path) -> None:
@@ -74,7 +74,7 @@ class Side(Closing):
         *,
         registers: bool = False,
     ) -> dict[str, Any]:
-        """What gdb answers (see `measure`).  Failed if it does not."""
+        """Have gdb do commands (see `measure`).  Returns its answer.  Failed: none, or an error."""
         request = {
             "prepare": prepare,
             "measured": measured,
@@ -97,7 +97,7 @@ class Side(Closing):
         return answer
 
     def close(self) -> None:
-        """End gdb."""
+        """Kill gdb."""
         self._gdb.kill()
         self._gdb.wait()
         os.close(self._requests)

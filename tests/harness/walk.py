@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Runs inside gdb: `walk` and `follow` step instruction by instruction and look after each."""
+"""Runs inside gdb: `walk` and `follow` step instruction by instruction and look at each step."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ LOW = 0x0FFFFFFFFFFFFFFF
 
 
 def _is_swapped(pc: int) -> bool:
-    """In a handler of the other byte order gdb reads registers swapped, natively as well."""
+    """Whether pc is in a handler of the other byte order.
+
+    There gdb reads registers with their bytes swapped, natively as well.
+    """
     return pc >> 32 not in (0, 0xC0000000)
 
 
 def walk(label: str, path: str, most: int = 2000) -> None:
-    """`stepi` until pc is at `label`; a line of registers after each step goes to `path`."""
+    """Do `stepi` until pc is at `label`; write a line of registers for each step to `path`."""
     end = int(gdb.parse_and_eval(f"(unsigned long)&{label}"))
     lines: list[str] = []
     pc = 0
@@ -30,7 +33,7 @@ def walk(label: str, path: str, most: int = 2000) -> None:
         before = pc
         gdb.execute("stepi")
         pc = _note(lines)
-        if _is_swapped(pc):  # it cannot step on there: leave by the handler's return
+        if _is_swapped(pc):  # gdb cannot step on there: let the handler return
             gdb.execute(f"tbreak *{before + 4}", to_string=True)
             gdb.execute("continue", to_string=True)
             pc = _note(lines)
@@ -39,6 +42,7 @@ def walk(label: str, path: str, most: int = 2000) -> None:
 
 
 def _note(lines: list[str]) -> int:
+    """Append a line with the registers.  Returns pc."""
     frame = gdb.newest_frame()
     known = {register.name for register in frame.architecture().registers()}
     values = {
@@ -49,9 +53,9 @@ def _note(lines: list[str]) -> int:
 
 
 def follow(count: int) -> None:
-    """`stepi` COUNT times; each must come to a successor."""
+    """Do `stepi` COUNT times; each must come to a successor of its instruction."""
     taken = 0
-    # gdb reads a function's prologue at every stop: on a slow stub that takes most of the time.
+    # gdb reads a function's prologue at every stop, which takes most of the time on a slow stub.
     step = "with trust-readonly-sections on -- stepi"
     for number in range(count):
         pc = _frame_pc()

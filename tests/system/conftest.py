@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Linux guests under TCG, the host of those under KVM HV, and a gdb."""
+"""pytest fixtures: Linux guests under TCG, the host of the guests under KVM HV, and a gdb."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 
 from fixtures import linux
 from fixtures.bare_metal import Program
-from fixtures.kvm_hv import Host
+from fixtures.kvm_hv import AnyHost
 from fixtures.linux import LinuxImage
 from fixtures.qemu import QUIET, Qemu
 from tests.harness.driver import Gdb
 from tests.harness.faulty import Faulty
-from tests.row import row_of
+from tests.row import host_of
 
 
 @pytest.fixture(scope="session")
@@ -24,15 +24,15 @@ def image() -> LinuxImage:
 
 
 @pytest.fixture(scope="session")
-def host(request: pytest.FixtureRequest) -> Iterator[Host]:
-    """The host of KVM HV guests, which has one at a time; of the row that was asked for."""
-    with Host(row=row_of(request.config)) as host:
+def host(request: pytest.FixtureRequest) -> Iterator[AnyHost]:
+    """The KVM HV host of the row that was asked for; it has one guest at a time."""
+    with host_of(request.config) as host:
         yield host
 
 
 @pytest.fixture
 def start(image: LinuxImage) -> Iterator[Callable[..., Qemu]]:
-    """start(smp=..., append=...): a Linux guest that runs and has booted."""
+    """start(smp=..., append=...): boot a Linux guest and let it run."""
     guests: list[Qemu] = []
 
     def boot(
@@ -57,7 +57,7 @@ def start(image: LinuxImage) -> Iterator[Callable[..., Qemu]]:
 
 @pytest.fixture
 def faulty(boot: Callable[..., Qemu], demo: Program, tmp_path: Path) -> Iterator[Faulty]:
-    """A stub that ignores steps, behind what spoils its packets."""
+    """A stub that ignores steps, behind a proxy that spoils its packets."""
     with Faulty(boot(demo, steps=False).target, tmp_path) as faulty:
         yield faulty
 

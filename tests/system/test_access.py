@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What instructions access, against two judges: binutils for the words, QEMU's TCG for the bytes.
+"""What instructions access, judged by binutils for the words and by QEMU's TCG for the bytes.
 
-TCG's stub has watchpoints and steps natively.  Each load and store is stepped with a watchpoint at
-the first byte that `access` says, in the middle, at the last, and at the neighbours.  TCG sees all
-of them: helpers, as for dcbz, lmw and lswx, check watchpoints as well.
+TCG's stub has watchpoints and steps natively.  The test steps each load and store with a watchpoint
+at the first byte that `access` names, at one in the middle, at the last, and at the neighbours.
+TCG's helpers, as for dcbz, lmw and lswx, check watchpoints as well, so it sees every access.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ def test_the_words_are_what_the_assembler_makes(tmp_path: Path) -> None:
 
 
 def every_word() -> Iterator[tuple[int, int]]:
-    """Each instruction word that binutils may know as a load or a store, and its suffix.
+    """Each instruction word that binutils may know as a load or a store, with its suffix.
 
-    Each primary opcode with all low bits, in opcode 31 with some registers that a form wants even,
-    odd or 0; each prefix with each primary opcode behind it.
+    These are each primary opcode with all low bits; for opcode 31 with some registers, because a
+    form may want them even, odd or 0; and each prefix with each primary opcode after it.
     """
     fields = (0x00C42800, 0x00C50000, 0, 0x00E42800, 0x00242800, 0x00042800)
     for opcode in (n for n in range(64) if n != 1):
@@ -107,26 +107,26 @@ WRITE, READ, EITHER = 2, 3, 4  # the kinds of watchpoints: Z2, Z3, Z4
 FACILITIES = 0x2802000  # MSR[FP], MSR[VEC], MSR[VSX]
 DEXCR = 828
 
-# What faults or does nothing.
+# Instructions that fault or do nothing.
 NO_SUCH = re.compile(r"copy|paste|icswx|(l[bhw]z|ld|st[bhwd])cix")
-"""QEMU 7.2 does not have these, but for the last, which are for hypervisors."""
+"""QEMU 7.2 has none of these but the last group, which needs hypervisor state."""
 NEW_IN_3_1 = re.compile(r"p(l|st)|(l|st)xv[pr]")
 NO_OPERATION_BEFORE_3_1 = re.compile(r"hash")
 NOT_LITTLE_ENDIAN = re.compile(r"(lm|stm)w|(l|st)sw")
-"""Loads and stores of several registers: an Alignment interrupt."""
+"""Loads and stores of several registers: in little-endian mode they take an Alignment interrupt."""
 NEEDS_ALIGNMENT = re.compile(r"(l[hwdq]ar|st[hwdq]c)x|p?(l|st)q|(l|st)[wd]at")
 
-# Where QEMU 7.2 does something else than the architecture says.
+# Instructions that QEMU 7.2 executes in another way than the architecture says.
 COMPARE_AND_SWAP = re.compile(r"st[bhwdq]cx")
-"""A store-conditional reads what it replaces."""
+"""In QEMU a store-conditional reads what it replaces."""
 ONE_SIDED = re.compile(r"l[wd]at .*,2[45]$")
-"""Fetch and increment writes the first of its operands; `access` has one answer for both."""
+"""Fetch and increment writes only the first of its operands; `access` gives one answer for both."""
 WRONG_SIDE = re.compile(r"l[wd]at .*,28$")
-"""The bound of fetch and decrement lies behind, as that of fetch and increment."""
+"""QEMU takes the bound of fetch and decrement after the operand, as for fetch and increment."""
 
 
 def larx(extended: int) -> int:
-    """The word of a larx r10,r4,r5."""
+    """The word of a larx r10,r4,r5 with this extended opcode."""
     return 31 << 26 | 10 << 21 | 4 << 16 | 5 << 11 | extended << 1
 
 
@@ -142,11 +142,11 @@ BEFORE = {
         (31 << 26 | 3 << 21 | (DEXCR & 31) << 16 | (DEXCR >> 5) << 11 | 467 << 1,),
     ),
 }
-"""What has to be executed first: a reservation, or `mtspr DEXCR,r3`, which switches hashes on."""
+"""Instructions to execute first: they make a reservation, or switch hashes on (mtspr DEXCR)."""
 
 
 class Watcher(Floor):
-    """A stopped guest that is stepped natively, with watchpoints."""
+    """A client of a stopped guest whose stub steps natively and has watchpoints."""
 
     order: Literal["little", "big"] = "little"
 
@@ -168,20 +168,20 @@ class Watcher(Floor):
         self._must(b"Z%d,%x,1" % (kind, address), b"OK")
 
     def unwatch(self, kind: int, address: int) -> None:
-        """No more."""
+        """Stop watching one byte."""
         self._must(b"z%d,%x,1" % (kind, address), b"OK")
 
     def go(self, address: int) -> None:
-        """Run to an address."""
+        """Let the guest run to an address."""
         self.insert(address)
         self._must(b"vCont;c", b"T05")
         self._ask(b"g")
         self.remove(address)
 
     def natively(self) -> int | None:
-        """One step; the address that a watchpoint was hit with.
+        """Do one native step.  Returns the address of a watchpoint's hit, None if none was hit.
 
-        A hit leaves an interrupt pending in QEMU 7.2, which ends the next step before it begins.
+        In QEMU 7.2 a hit leaves an interrupt pending, which ends the next step before it begins.
         """
         before = self.read("pc")
         for _ in range(3):
@@ -194,7 +194,7 @@ class Watcher(Floor):
 
 
 class Trial:
-    """One case with some registers, executed again for each set of watchpoints."""
+    """One case with some registers; it is executed again for each set of watchpoints."""
 
     def __init__(self, guest: Watcher, state: int, case: Case, registers: dict[str, int]) -> None:
         self.guest, self.state, self.registers = guest, state, registers
@@ -236,7 +236,7 @@ class Trial:
         return found is not None
 
     def hits_just(self, kind: int, wanted: list[int], places: list[int]) -> bool:
-        """Whether of these bytes QEMU stops at each that is wanted, and at no other."""
+        """Whether QEMU stops at each wanted one of these bytes, and at no other."""
         others = [place for place in places if place not in wanted]
         return all(self.hit(kind, place) for place in wanted) and not (
             others and self.hit(kind, *others)
@@ -244,7 +244,10 @@ class Trial:
 
 
 def trial_of(guest: Watcher, state: int, case: Case, aligned: bool) -> Trial:
-    """A case whose access begins at a multiple of 128 where r4 has a part in it, or anywhere."""
+    """A trial of a case.
+
+    aligned: the access begins at a multiple of 128 if r4 is a part of its address.
+    """
     registers = {"r0": 7, "r3": MASK64, "r4": DATA, "r5": 0x280 if aligned else 0x2FF, "r8": 0}
     registers.update({"r6": 5 << 56, "r7": 0xFF << 56 | 1, "xer": 11, "cr": 0})
     if not state & SF:
@@ -257,7 +260,7 @@ def trial_of(guest: Watcher, state: int, case: Case, aligned: bool) -> Trial:
 
 
 def judge(case: Case, trial: Trial, cpu: str, endian: Order) -> tuple[str, bool]:
-    """What comes of a case, and whether it is right."""
+    """The result of a case, and whether it is right."""
     got = trial.accesses
     first, last = got.address, got.address + got.length - 1
     if not 0 < first <= last < MEMORY - 1:
@@ -279,7 +282,7 @@ def judge(case: Case, trial: Trial, cpu: str, endian: Order) -> tuple[str, bool]
     if ONE_SIDED.search(case.text):
         written = [first]
     right = trial.hits_just(READ, read, inside) and trial.hits_just(WRITE, written, inside)
-    # TCG checks what is not aligned in units that are, so that neighbours are hit as well.
+    # TCG checks an access that is not aligned in aligned units, so neighbours are hit as well.
     size = got.length if got.length in (1, 2, 4, 8) else 16
     if first % size:
         return "not aligned, hit", right

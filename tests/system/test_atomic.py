@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Atomic sequences: what gdb steps over by itself, and what it leaves to the stub.
+"""Atomic sequences: those that gdb itself steps over, and those that it leaves to the stub.
 
-Natively TCG keeps a reservation over its stops, so it shows the instructions of a sequence that gdb
-does not know one by one.  A Trace interrupt (as any stop under KVM) loses the reservation, so ours
-executes the sequence as a whole: after it the registers are those of the native steps.
+Natively, TCG keeps a reservation across its stops.  So it shows each instruction of a sequence that
+gdb does not know.  A Trace interrupt (like any stop under KVM) loses the reservation.  So ours
+executes the sequence as a whole, and after it the registers are those after the native steps.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.bare
 
 CODE, CELL = 0x40000, 0x41000
 
-# Whether gdb steps over it by itself; the code, which ends at `done`.
+# By name: whether gdb itself steps over the sequence; the code, which ends at `done`.
 SEQUENCES: dict[str, tuple[bool, str]] = {
     "byte": (True, "lbarx 4,0,3; addi 4,4,1; stbcx. 4,0,3"),
     "halfword": (True, "lharx 4,0,3; addi 4,4,1; sthcx. 4,0,3"),
@@ -117,7 +117,7 @@ def _place(pair: Oracle, text: str, endian: Literal["le", "be"], directory: Path
 def test_transaction(
     tmp_path: Path, programs: Callable[..., Program], boot: Callable[..., Qemu]
 ) -> None:
-    """Under TCG it always fails, so the step of the whole ends in its failure handler."""
+    """Under TCG a transaction always fails, so the step over it ends in its failure handler."""
     program = programs("demo")
     with oracle(tmp_path, partial(boot, program, cpu="POWER8"), program.elf) as pair:
         pair.both("tbreak main")

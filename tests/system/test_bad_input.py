@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What goes wrong is one clear line; the target is as it was, and nothing is planted."""
+"""Bad input and bad stubs: one clear line for the user, the target as before, nothing planted."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_refused_packet(
 ) -> None:
     to_work(gdb, faulty.target, demo)
     before = gdb.command(REGISTERS)
-    # gdb reads code itself before it steps; only the layer's reading is to fail.
+    # gdb itself reads code before it steps; only the layer's reads must fail.
     gdb.command("set remote software-breakpoint-packet off")
     gdb.command("maint packet vWhatever")  # what the layer knows of this stop is forgotten
     faulty.answers = {request_: "E22"}
@@ -74,13 +74,15 @@ def test_an_error_ends_a_count(gdb: Gdb, faulty: Faulty, demo: Program) -> None:
 
 
 def test_refused_while_collecting(gdb: Gdb, faulty: Faulty, demo: Program) -> None:
-    """The guest stands at its Trace vector and cannot be put back: that is said when gdb asks for
-    anything of it, and put right as soon as that can be done.
+    """The stub refuses to write pc back after a step, so the guest stays at its Trace vector.
+
+    The user is told when gdb next asks for the guest's state.  The layer undoes the step as soon as
+    the stub lets it.
     """
     to_work(gdb, faulty.target, demo)
     faulty.answers = {"P40=": "E22"}
     assert gdb.command("stepi").startswith("0x00000000000202e4")
-    gdb.command("shell sleep 0.3")  # it is tried when gdb asks for nothing
+    gdb.command("shell sleep 0.3")  # the layer tries when gdb asks for nothing
     said = gdb.command("maint flush register-cache") + gdb.command("info registers lr")
     assert said.count("ppc-sstep: the stub refused to write pc (reply 'E22')") == 1
     assert "Outstanding: p1.1 from 0x202e0" in gdb.status()
@@ -131,7 +133,7 @@ def test_a_stub_that_is_no_qemu(gdb: Gdb, faulty: Faulty, demo: Program) -> None
 def test_a_stub_that_dies_while_it_is_looked_at(
     request_: str, gdb: Gdb, faulty: Faulty, demo: Program
 ) -> None:
-    """Between gdb's own handshake and the first command: a line at the most, and a prompt."""
+    """It dies between gdb's own handshake and the first command: at most one line, and a prompt."""
     gdb.command("set ppc-sstep mode off")
     gdb.connect(faulty.target, demo.elf)
     faulty.hangs_up_at = request_
@@ -181,7 +183,7 @@ def test_odd_pc(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:
 
 
 def test_a_serial_line(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:
-    """No socket among gdb's descriptors: not taken, one line says so, and gdb goes on with it."""
+    """The connection is no socket: it is not taken, one line says so, and gdb works with it."""
     gdb.command("set ppc-sstep door wire")
     with serial_line(boot(demo, steps=False).target) as line:
         output = gdb.connect(line, demo.elf)
@@ -213,7 +215,7 @@ def test_no_connection(gdb: Gdb, tmp_path: Path) -> None:
 
 
 def test_malformed_packets_end_nothing(gdb: Gdb, guest: Qemu, demo: Program) -> None:
-    """Those that ended the layer once, and gdb's connection with it."""
+    """Packets that once ended the layer, and gdb's connection with it."""
     to_work(gdb, guest.target, demo)
     assert "received: " in gdb.command("maint packet Pzz=00")
     for packet in (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""tests/bench works and its sides agree; what it measures is for people, not for tests."""
+"""tests/bench works and its sides agree.  Its times are for people to judge, not for tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.kvm_hv import Host
+from fixtures.kvm_hv import AnyHost
 from fixtures.qemu import Qemu
 from gdb_ppc_sstep.rsp.framing import frame
 from tests.harness import benchmark
@@ -36,7 +36,7 @@ def test_the_sides_agree(tmp_path: Path) -> None:
 
 
 def test_what_a_relay_counts(guest: Qemu) -> None:
-    """Bytes that are no packet do not count, and what is sent at once is one exchange."""
+    """Bytes outside packets do not count, and packets that are sent at once are one exchange."""
     with Relay(guest.connect) as relay, relay.connect() as client:
         for burst, total in (
             ((b"?",), (1, 1)),
@@ -50,7 +50,7 @@ def test_what_a_relay_counts(guest: Qemu) -> None:
 
 
 def test_a_side_that_differs_is_a_failure(tmp_path: Path) -> None:
-    """Native and ours do not do the same here: the command asks who it is."""
+    """The command does another step in ours than natively, so the registers differ."""
     ours = "import sys; ours = 'gdb_ppc_sstep.load' in sys.modules"
     step = "gdb.execute('stepi 2' if ours else 'stepi')"
     case = Case("differs", "loop", (f"python {ours}; {step}",))
@@ -60,8 +60,8 @@ def test_a_side_that_differs_is_a_failure(tmp_path: Path) -> None:
 
 @pytest.mark.kvm
 @pytest.mark.timeout(600)
-def test_the_floor_goes_the_same_way(tmp_path: Path, host: Host) -> None:
-    """Under KVM HV, where all sides are on one guest; it is told where they are not."""
+def test_the_floor_goes_the_same_way(tmp_path: Path, host: AnyHost) -> None:
+    """Under KVM HV all sides use one guest; a floor that ends elsewhere is a failure."""
     results = Results()
     steps, stops = (
         case for case in CASES if case.name in ("stepi under KVM HV", STOPS) and case.kvm
@@ -79,7 +79,7 @@ def test_the_floor_goes_the_same_way(tmp_path: Path, host: Host) -> None:
 
 
 def test_native_is_computed_where_it_would_take_minutes(tmp_path: Path) -> None:
-    """It gets to the same place in another way, and its registers are compared as well."""
+    """Native gets to the same place by other commands, and its registers are compared as well."""
     results = Results()
     results.add("short", "native", 2.0)
     there = ("tbreak +1", "continue")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The commands door, beyond what the transcripts of `test_run_control` show of it."""
+"""The commands door, beyond what the transcripts of `test_run_control` show."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def pair(tmp_path: Path, demo: Program, boot: Callable[..., Qemu]) -> Iterator[O
 
 
 def planted(gdb: Gdb, address: int) -> bool:
-    """Whether the stub has a breakpoint there: it refuses to remove one that it has not."""
+    """Whether the stub has a breakpoint at an address: if not, it refuses to remove one."""
     return 'received: "E22"' not in gdb.command(f"maint packet z0,{address:x},4")
 
 
@@ -67,7 +67,7 @@ def test_enter_aliases_and_counts(pair: Oracle) -> None:
 
 
 def let_interrupt_wait(pair: Oracle) -> None:
-    """Stop before an mtmsrd that sets MSR[EE], when the decrementer has expired; nops follow."""
+    """Stop before an mtmsrd that sets MSR[EE]; the decrementer has expired, and nops follow."""
     pair.both("tbreak work")
     pair.both("continue")
     words = [0x7E9603A6, 0x7EA10164, *[0x60000000] * 12]  # mtdec 20; mtmsrd 21,1
@@ -81,7 +81,7 @@ def let_interrupt_wait(pair: Oracle) -> None:
 
 
 def test_interrupt_waits_while_gdb_is_told(pair: Oracle) -> None:
-    """Its handler, which is a branch to itself here, may wait for a vCPU that stands still."""
+    """The pending interrupt waits: its handler, which is a branch to itself here, never returns."""
     let_interrupt_wait(pair)
     pair.run("""
         display/x $msr
@@ -114,7 +114,7 @@ def test_interrupt_waits_until_a_breakpoint_is_left(pair: Oracle) -> None:
 def test_hook_of_the_users_own_at_a_stop(
     gdb: Gdb, boot: Callable[..., Qemu], demo: Program, line: str
 ) -> None:
-    """It is left alone, and MSR[EE] is as it was at the prompt in any case."""
+    """The user's hook-stop is left alone, and at the prompt MSR[EE] is as it was in any case."""
     for text in ("define hook-stop", line, "output/x $msr & 0x8000"):
         gdb.send(text)
     gdb.command("end")
@@ -129,7 +129,7 @@ def test_hook_of_the_users_own_at_a_stop(
 
 
 def test_stops_within_a_count(pair: Oracle) -> None:
-    """Breakpoints that stop, and that do not, in the middle of a command."""
+    """Breakpoints that stop, and some that do not, in the middle of a command with a count."""
     pair.run("""
         break work
         continue
@@ -158,7 +158,7 @@ def test_stops_within_a_count(pair: Oracle) -> None:
 
 
 def test_breakpoints_at_one_address(pair: Oracle) -> None:
-    """Later ones decide as well as the first, which already has a guard."""
+    """A later breakpoint decides too, not only the first one, which has a guard already."""
     pair.run("""
         break square if x == 9
         tbreak work
@@ -192,7 +192,7 @@ def test_a_thousand_breakpoints(gdb: Gdb, boot: Callable[..., Qemu], demo: Progr
 def test_functions_without_lines(
     tmp_path: Path, programs: Callable[..., Program], boot: Callable[..., Qemu]
 ) -> None:
-    """Code that has symbols and no lines; `step-mode` stops in it."""
+    """Code with symbols and without lines; with `step-mode on`, `step` stops in it."""
     program = programs("demo")
     stripped = tmp_path / "no-lines.elf"
     strip = ["powerpc64le-linux-gnu-objcopy", "--strip-debug", str(program.elf), str(stripped)]
@@ -213,7 +213,7 @@ def test_functions_without_lines(
 
 
 def test_the_selected_frame_stays_selected(pair: Oracle) -> None:
-    """At a breakpoint there are guards to be made; breakpoints and settings change meanwhile."""
+    """Guards are made at a breakpoint, and breakpoints and settings change; the frame must not."""
     pair.run("""
         break square
         continue
@@ -244,8 +244,10 @@ def test_the_selected_frame_stays_selected(pair: Oracle) -> None:
 
 
 def test_breakpoints_where_a_step_off_one_ends(pair: Oracle) -> None:
-    """Of the guards there the one that a step of gdb's ends at is gone when it has: not so where
-    the user has a breakpoint, made before or meanwhile, by hand or by another's commands.
+    """The guard at which gdb's own step off a breakpoint ends is removed after the step.
+
+    It must stay where the user has a breakpoint, made before or meanwhile, by hand or by the
+    commands of another breakpoint.
     """
     pair.both("break square")
     pair.block("commands", "silent", "break *$pc+4 if $never", "end")
@@ -278,7 +280,7 @@ def test_breakpoints_where_a_step_off_one_ends(pair: Oracle) -> None:
 
 
 def test_breakpoints_that_come_and_go(pair: Oracle) -> None:
-    """Those that gdb's Python does not tell of, and those that have no address at first."""
+    """Breakpoints of which gdb's Python sends no event, and those that have no address at first."""
     pair.run("""
         set breakpoint pending on
         dprintf square,"square of %d\\n", x
@@ -336,7 +338,7 @@ def test_one_stop_event_a_command(pair: Oracle) -> None:
 
 
 def test_python_breakpoints(pair: Oracle) -> None:
-    """A stop() of the user's is asked once at each hit."""
+    """gdb asks the user's stop() once at each hit."""
     for line in (
         *("python", "class Third(gdb.Breakpoint):", "    asked = 0", "    def stop(self):"),
         *("        Third.asked += 1", "        return Third.asked % 3 == 0", "end"),
@@ -406,14 +408,14 @@ def test_ctrl_c_with_a_false_condition(gdb: Gdb, boot: Callable[..., Qemu], demo
     for wait in (0.1, 0.4, 0.9):
         gdb.send("continue")
         time.sleep(wait)
-        # A stub ignores a Ctrl-C that comes when it has just stopped, and gdb does not ask again.
+        # The stub ignores a Ctrl-C that comes just after a stop, and gdb does not send another.
         output = "no Ctrl-C ended it"
         for _ in range(20):
             with suppress(pexpect.TIMEOUT):
                 output = gdb.interrupt(1)
                 break
-        # One in the middle of the condition makes it true ("Error in testing"), and one in the
-        # middle of a Python stop() is told as its exception, both natively too.
+        # A Ctrl-C in the middle of the condition makes it true ("Error in testing"), and one in a
+        # Python stop() is shown as its exception; natively too.
         assert re.search("SIGINT|Quit|KeyboardInterrupt", output), output
         assert gdb.value("$msr") & SE == 0
     gdb.command("condition 1 x == 3")
@@ -440,7 +442,7 @@ def test_a_refused_packet_is_one_line(
     branch: bool,
     message: str,
 ) -> None:
-    """branch: at one, which is stepped by the Trace interrupt also where no other vCPU runs."""
+    """branch: whether a branch is stepped, which takes the Trace interrupt even with one vCPU."""
     gdb.connect(faulty.target, demo.elf)
     gdb.command("tbreak *0x20344" if branch else "tbreak work")
     gdb.command("continue")
@@ -475,7 +477,7 @@ def test_chosen_by_hand_and_said_once(gdb: Gdb, boot: Callable[..., Qemu], demo:
     assert output.count(REPLACED) == 1
     assert "stepped by commands" in gdb.status()
     gdb.command("disconnect")
-    # What is gone is gone: the next one is stepped by commands, whatever is set.
+    # gdb's own commands stay replaced: the next target is stepped by commands, whatever is set.
     gdb.command("set ppc-sstep door auto")
     output = gdb.connect(boot(demo, steps=False).target)
     assert "stepping by the Trace interrupt" in output and REPLACED not in output, output
@@ -487,7 +489,10 @@ def test_chosen_by_hand_and_said_once(gdb: Gdb, boot: Callable[..., Qemu], demo:
 
 
 def test_a_stub_that_steps_and_mode_off(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:
-    """Nothing is replaced for these; once it is, they are refused and do not run away."""
+    """At first no command is replaced here.  Later the replaced commands refuse these targets.
+
+    The guest must not run away.
+    """
     stepping, ignoring = boot(demo, steps=True), boot(demo, steps=False)
     assert "ppc-sstep" not in gdb.connect(stepping.target, demo.elf)
     assert "step exactly" not in gdb.command("stepi")
@@ -525,7 +530,7 @@ def test_a_native_program_afterwards(gdb: Gdb, boot: Callable[..., Qemu], demo: 
 def test_where_the_wire_cannot_be_taken(
     tmp_path: Path, boot: Callable[..., Qemu], demo: Program
 ) -> None:
-    """A terminal is no socket: `auto` falls back, `wire` does not."""
+    """gdb's connection is a terminal: `auto` takes the commands door, `wire` takes nothing."""
     guest = boot(demo, steps=False)
     with serial_line(guest.target) as line, Gdb(tmp_path) as gdb:
         gdb.command("set ppc-sstep door wire")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Help, completion and errors of the commands and settings are as gdb's own."""
+"""Our commands and settings have help, completion and errors like gdb's own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def gdb(tmp_path: Path) -> Iterator[Gdb]:
 @pytest.mark.parametrize(
     "command",
     [
-        *("info ppc-sstep", "ppc-sstep", "ppc-sstep clean", "ppc-sstep probe"),
+        *("info ppc-sstep", "ppc-sstep", "maintenance ppc-sstep"),
+        *(f"ppc-sstep {name}" for name in ("clean", "probe", "report")),
         *("set ppc-sstep", "show ppc-sstep"),
         *("set debug ppc-sstep", "show debug ppc-sstep"),
         *(f"{verb} ppc-sstep {name}" for verb in ("set", "show") for name in SETTINGS),
@@ -35,9 +36,22 @@ def test_help(gdb: Gdb, command: str) -> None:
     assert lines[0].endswith(".") and len(lines[0]) <= 80
     if command.startswith(("set", "show")):
         assert lines[0].lower().startswith(command.split()[0])
-    assert all(len(line) <= 100 for line in lines)
+    listed = [line for line in lines[1:] if " -- " in line or line.startswith("Type ")]  # gdb's
+    assert all(len(line) <= 82 for line in lines[1:] if line not in listed)
     assert "This command is not documented" not in "".join(lines)
-    assert len(lines) > 1 or command == "ppc-sstep probe", "only a summary"
+    if command != "ppc-sstep":
+        usage = command.replace("show ", "set ") if command != "show ppc-sstep" else command
+        assert lines[1].strip().startswith(f"Usage: {usage}"), "as gdb's own, right behind"
+
+
+def test_apropos_lists_all(gdb: Gdb) -> None:
+    """gdb looks for the word in the help too, but not in what precedes the last word of a name."""
+    said = gdb.command("apropos ppc-sstep")
+    listed = [line.partition(" -- ")[0] for line in said.splitlines()]
+    for name in ("info ppc-sstep", "ppc-sstep report", "show debug ppc-sstep"):
+        assert name in listed
+    for name in SETTINGS:
+        assert f"set ppc-sstep {name}" in listed and f"show ppc-sstep {name}" in listed
 
 
 def test_prefixes_list_their_commands(gdb: Gdb) -> None:
@@ -55,7 +69,8 @@ def test_prefixes_list_their_commands(gdb: Gdb) -> None:
     [
         ("info ppc", ["info ppc-sstep"]),
         ("ppc", ["ppc-sstep"]),
-        ("ppc-sstep ", ["ppc-sstep clean", "ppc-sstep probe"]),
+        ("ppc-sstep ", ["ppc-sstep clean", "ppc-sstep probe", "ppc-sstep report"]),
+        ("ppc-sstep report /etc/passw", ["ppc-sstep report /etc/passwd"]),
         ("ppc-sstep probe ", []),
         ("info ppc-sstep ", []),
         ("set ppc-sstep ", [f"set ppc-sstep {name}" for name in SETTINGS]),

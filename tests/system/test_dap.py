@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""gdb's Debug Adapter Protocol server (gdb >= 14): it shows what it shows with native stepping."""
+"""gdb's Debug Adapter Protocol server (gdb >= 14) shows with ours what it shows natively."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ RESUMES: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 def session(dap: Dap, guest: Qemu, program: Program) -> list[list[str]]:
-    """Where a client's requests lead."""
+    """The reasons and frames of the stops to which a client's requests lead."""
     dap.ask("initialize", adapterID="test", linesStartAt1=True, columnsStartAt1=True)
     dap.send("attach", target=guest.target, program=str(program.elf))
     dap.ask("setFunctionBreakpoints", breakpoints=[{"name": "work"}])
@@ -73,7 +73,7 @@ def test_the_same_places(programs: Callable[..., Program], boot: Callable[..., Q
         dap.ask(
             "setBreakpoints",
             source={"path": str(SOURCES / "demo.c")},
-            breakpoints=[{"line": 9, "condition": "x == -1"}],  # stepped over all the time
+            breakpoints=[{"line": 9, "condition": "x == -1"}],  # gdb steps over it all the time
         )
         for _ in range(3):
             dap.ask("continue", threadId=1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Every instruction of fixtures/bare/steps.S, one `stepi` after the other, against the oracle."""
+"""Every instruction of fixtures/bare/steps.S, one `stepi` after another, against the oracle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.harness.oracle import Oracle, oracle, variant_name
 
 pytestmark = pytest.mark.bare
 
-# Byte order of the program, LPCR[AIL], byte order of interrupts if another.
+# The program's byte order, its LPCR[AIL], and the byte order of its interrupts if that differs.
 VARIANTS: list[dict[str, Any]] = [
     {"endian": "le"},
     {"endian": "be"},
@@ -46,7 +46,7 @@ def test_every_register_after_every_step(
     door: str,
 ) -> None:
     program = programs("steps", **variant)
-    # In user mode a system call returns elsewhere, which a swapped handler cannot be left for.
+    # In user mode a system call returns elsewhere, so walk.py could not leave a swapped handler.
     label = "case_user" if variant.get("ile") is False and variant.get("ail") else "done"
     with oracle(tmp_path, partial(boot, program), program.elf, door=door) as pair:
         walk_both(pair, label, tmp_path)
@@ -64,11 +64,12 @@ def test_other_cpus(
         assert pair.ours.value("trace_hits") == 0
 
 
-@pytest.mark.kvm  # whose emulator is newer than Debian 12's own QEMU
+@pytest.mark.kvm  # that tier has an emulator newer than Debian 12's own QEMU
+@pytest.mark.emulated
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("variant", [VARIANTS[0], VARIANTS[4]], ids=variant_name)
 def test_cfar(variant: dict[str, Any], tmp_path: Path, programs: Callable[..., Program]) -> None:
-    """Under a QEMU that keeps it: 7.2 does not, so there it is compared nowhere."""
+    """CFAR under a QEMU that keeps it.  QEMU 7.2 does not, so no other test compares it there."""
     program = programs("steps", **variant)
     start = partial(kvm_hv_image.ensure().emulator.bare, program.image)
     with oracle(tmp_path, start, program.elf) as pair:
@@ -78,7 +79,7 @@ def test_cfar(variant: dict[str, Any], tmp_path: Path, programs: Callable[..., P
 
 
 def _registers(names: tuple[str, ...]) -> re.Pattern[str]:
-    """What walk.py writes of them."""
+    """A pattern for what walk.py writes of these registers."""
     return re.compile(rf"\b(?:{'|'.join(names or ('none',))})=\w+")
 
 
@@ -91,10 +92,10 @@ def walk_both(
     unknown: tuple[str, ...] = (),
     timeout: float = 120,
 ) -> None:
-    """Step both from main to a label, and compare what walk.py has written down.
+    """Step both sides from main to a label, and compare the registers after each step.
 
-    clobbered: registers that are not compared from the first hypercall on, whose values after one
-    are the hypervisor's business.  unknown: registers that are not compared at all.
+    clobbered: registers that are not compared after the first hypercall, as the hypervisor may
+    change them.  unknown: registers that are not compared at all.
     """
     pair.both("tbreak main")
     pair.both("continue")

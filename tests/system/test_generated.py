@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Generated programs, stepped instruction by instruction, against the oracle.
 
-`--soak N` runs N times as many; `--seed S` starts with another seed (or repeats a failure).
+`--soak N` runs N times as many.  `--seed S` starts with another seed, or repeats a failure.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def test_all_registers_after_every_step(
 
 
 def _plan(made: list[generate.Program], listing: str, endian: str) -> dict[str, Any]:
-    """What replay.py is told: where each program is, and each of its instructions."""
+    """What replay.py needs: where each program is, and where each of its instructions is."""
     plan = []
     for number, one in enumerate(made):
         lines = _instructions(listing, number)
@@ -94,7 +94,7 @@ def _plan(made: list[generate.Program], listing: str, endian: str) -> dict[str, 
 
 
 def _instructions(listing: str, number: int) -> list[tuple[int, str]]:
-    """Address and text of each instruction of a program, from objdump's listing."""
+    """The address and text of each instruction of a program, from objdump's listing."""
     found = []
     for line in listing.splitlines():
         match = re.match(r"\s+([0-9a-f]+):\t(?:[0-9a-f]{2} ){4}\s*\t?(.*)", line)
@@ -123,7 +123,7 @@ def _difference(
     listing: str,
     directory: Path,
 ) -> str:
-    """What differs, with the listing of the program and how to see it again."""
+    """What differs, the listing of the program, and how to run it again."""
     begin = max(n for n in range(number + 1) if native[n].startswith("program "))
     seed = int(native[begin].split()[1])
     index = next(n for n, one in enumerate(made) if one.seed == seed)

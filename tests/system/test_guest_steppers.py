@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A guest that uses the Trace interrupt itself, while it is stepped from outside.
+"""A guest that uses the Trace interrupt itself, while gdb steps it from outside.
 
-Its ptrace single-stepper (linux-stepper.c), kprobes, uprobes and xmon must see every step of their
-own and none of ours; ours must arrive.
+The guest's ptrace single-stepper (linux-stepper.c), kprobes, uprobes and xmon must see every step
+of their own and none of ours, and every step of ours must be done.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ COUNTED = ("-icount", "shift=6")  # as in test_linux
 
 
 def assert_stepped(guest: Qemu, *, rounds: int, may_die: bool = False) -> dict[str, int]:
-    """End the guest's stepper; its counts, where nothing is wrong.
+    """End the guest's stepper and assert that it saw nothing wrong.  Returns its counts.
 
-    may_die: by a SIGTRAP, as it does after some hundred rounds with a kprobe in copy_thread and no
-    debugger at all (Linux 6.1 on QEMU 7.2 and TCG, 3 of 3).
+    may_die: whether a SIGTRAP may end it.  That happens after some hundred rounds with a kprobe in
+    copy_thread and no debugger at all (Linux 6.1 on QEMU 7.2 and TCG, 3 of 3).
     """
     seen = len(guest.console())
     told = ask(guest, "enough")
@@ -41,9 +41,9 @@ def assert_stepped(guest: Qemu, *, rounds: int, may_die: bool = False) -> dict[s
     return counts
 
 
-# On the way out to a process whose pt_regs->msr has the guest's own MSR[SE].
+# A place on the way out to a process whose pt_regs->msr has the guest's own MSR[SE].
 TO_TRACED = "interrupt_return_srr_user if *(unsigned long *)($r1 + 376) & 0x400"
-# Where walks begin, in turn: the guest's own stepping in the kernel, and the child that is stepped.
+# Where walks begin, in turn: where the kernel steps for ptrace, and in the child that it steps.
 STARTS = [
     *("single_step_exception", "user_enable_single_step", "arch_ptrace", "ptrace_get_reg"),
     *("force_sig_fault", "do_sys_openat2", "interrupt_exit_user_prepare", f"*{TRACE:#x}"),
@@ -90,9 +90,10 @@ def test_ptrace(
 
 
 def test_kprobes_and_uprobes(gdb: Gdb, start: Callable[..., Qemu], image: LinuxImage) -> None:
-    """One that the kernel single-steps, one that it emulates; steps through both, and near them.
+    """A kprobe that the kernel single-steps, one that it emulates, and a uprobe.
 
-    The stepper makes the system call, and comes to the uprobe, once a round.
+    gdb steps through them and near them.  Once a round the stepper makes the system call of the
+    emulated kprobe, and comes to the uprobe.
     """
     guest = start()
     attach(gdb, guest, image)
@@ -132,11 +133,11 @@ def test_kprobes_and_uprobes(gdb: Gdb, start: Callable[..., Qemu], image: LinuxI
 
 
 def test_xmon(gdb: Gdb, start: Callable[..., Qemu], image: LinuxImage) -> None:
-    """The kernel's own debugger steps the kernel (most of it by emulating), and is stepped."""
+    """xmon, the kernel's own debugger, steps the kernel, mostly by emulation; gdb steps xmon."""
     guest = start()
 
     def xmon_steps() -> tuple[int, int]:
-        """Where its `s` has come to, and where the instruction there leads (a branch or not)."""
+        """Where xmon's `s` has come to, and where the instruction there leads (a branch or not)."""
         text = guest.wait_console("mon> ", start=guest.console().index("stepped to", seen))[seen:]
         found = re.search(r"stepped to ([0-9a-f]+).*\s+(?:(b)\s+([0-9a-f]+))?", text)
         assert found, text

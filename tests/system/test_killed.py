@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""SIGKILL of the layer in the middle of steps: the next session finds what it has left."""
+"""SIGKILL of the layer in the middle of steps: the next session finds what the layer has left."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.linux
 
 SE = 0x400
 TRACE = (0xD00, 0xC000000000004D00)
-# By bare packets, so that the layer is in the middle of a step nearly all the time.
+# gdb sends bare packets, so the layer is in the middle of a step nearly all the time.
 STEPPING = (
     "python import itertools; send = gdb.selected_inferior().connection.send_packet; "
     "[send('vCont;s:p1.1;c:p1.-1') for _ in itertools.count()]"
@@ -32,7 +32,7 @@ LEFT = r"ppc-sstep: p1\.1: (.*), left by a session that was killed"
 
 
 def kill_layer(gdb: Gdb, command: str, after: float) -> None:
-    """In the middle of a command; gdb sees its connection closed."""
+    """Kill the layer in the middle of a command; gdb must say that its connection is closed."""
     (layer,) = layers_of(gdb)
     gdb.send(command)
     time.sleep(after)
@@ -41,7 +41,7 @@ def kill_layer(gdb: Gdb, command: str, after: float) -> None:
 
 
 def clean(gdb: Gdb, output: str, found: Counter[str]) -> None:
-    """What the next session finds at its connect, put right."""
+    """Undo what the next session has found at its connect, by `ppc-sstep clean`."""
     said = re.search(LEFT, output)
     found["nothing" if said is None else " ".join(said[1].split()[:3])] += 1
     told = gdb.command("ppc-sstep clean")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Real KVM HV (see fixtures/kvm_hv.py): bare-metal guests against the oracle, and Linux guests.
 
-There is no native stepping under KVM HV: the oracle's native side is QEMU TCG, as in the other
-tests.  In Linux each step has to come to a successor, and the guest has to stay well.
+KVM HV does not step natively, so the oracle's native side is QEMU TCG, as in the other tests.  In
+Linux each step must come to a successor of its instruction, and the guest must stay healthy.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from fixtures.bare_metal import SOURCES, Program
-from fixtures.kvm_hv import Host
+from fixtures.kvm_hv import AnyHost, Host
 from fixtures.linux import READY, LinuxImage
 from fixtures.qemu import Guest
 from tests.harness.driver import Gdb, is_running, layers_of
@@ -31,7 +31,7 @@ from tests.system.test_run_control import SCRIPTS
 pytestmark = [pytest.mark.kvm, pytest.mark.timeout(1200)]
 
 SE = 0x400
-LONG = 300  # seconds; the host is emulated, and may have to share its processor
+LONG = 300  # seconds; the host is emulated, and its processor may be shared
 
 
 @pytest.fixture
@@ -47,8 +47,8 @@ BIG: dict[str, Any] = {"endian": "be", "ail": 3}
 
 
 @pytest.fixture
-def kvm_boot(host: Host) -> Iterator[Callable[..., Guest]]:
-    """kvm_boot(program, steps=...): a guest of TCG for the oracle, else one of KVM HV."""
+def kvm_boot(host: AnyHost) -> Iterator[Callable[..., Guest]]:
+    """kvm_boot(program, steps=...): start a TCG guest if it has to step, else a KVM HV guest."""
     guests: list[Guest] = []
 
     def start(program: Program, *, steps: bool) -> Guest:
@@ -65,7 +65,7 @@ def kvm_boot(host: Host) -> Iterator[Callable[..., Guest]]:
 
 @contextmanager
 def started(directory: Path, boot: Callable[..., Guest], elf: Path) -> Iterator[Oracle]:
-    """Both sides at the program's start; at reset KVM's registers are not those of the emulator."""
+    """Both sides at the program's `_start`; at reset KVM's registers differ from the emulator's."""
     with oracle(directory, boot, elf, ["-d", str(SOURCES)]) as pair:
         for gdb in (pair.native, pair.ours):
             gdb.command("python gdb.Breakpoint('_start', internal=True, temporary=True)")
@@ -80,7 +80,7 @@ def pair(
     programs: Callable[..., Program],
     kvm_boot: Callable[..., Guest],
 ) -> Iterator[Oracle]:
-    """Both sides on `demo`, in the variant that the test is given as a parameter."""
+    """Both sides on `demo`, in the variant that is the test's parameter."""
     program = programs("demo", **request.param)
     start = partial(kvm_boot, program)
     with started(tmp_path, start, program.elf) as pair:
@@ -100,8 +100,8 @@ def test_every_register_after_every_step(
     program = programs("steps", **variant)
     with started(tmp_path, partial(kvm_boot, program), program.elf) as pair:
         for gdb in (pair.native, pair.ours):
-            gdb.command("set trust-readonly-sections on")  # half the packets
-        # Of CFAR KVM tells QEMU nothing, whose own stays as it is.
+            gdb.command("set trust-readonly-sections on")  # it saves half the packets
+        # KVM does not tell QEMU of CFAR, so QEMU's own copy never changes.
         walk_both(
             pair,
             "done",
@@ -165,7 +165,7 @@ end"""
 
 @on_demo
 def test_memory_at_a_stop_is_the_guests(pair: Oracle, tmp_path: Path) -> None:
-    """At once after a step, when the vector and gdb's own breakpoint are still words in memory."""
+    """gdb reads memory at once after a step, when breakpoints are still words in it."""
     gdb, log = pair.ours, tmp_path / "layer.log"
     for line in SHOWN.splitlines():
         gdb.send(line)
@@ -191,9 +191,9 @@ def test_memory_at_a_stop_is_the_guests(pair: Oracle, tmp_path: Path) -> None:
 
 
 def test_plain_gdb_loses_the_guest(
-    host: Host, tmp_path: Path, programs: Callable[..., Program]
+    host: AnyHost, tmp_path: Path, programs: Callable[..., Program]
 ) -> None:
-    """That the stub does ignore steps, and so what the other tests show is ours."""
+    """The stub does ignore steps, so what the other tests show comes from ours."""
     program = programs("demo", **LITTLE)
     with (
         host.bare(program.image) as guest,
@@ -211,15 +211,15 @@ def test_plain_gdb_loses_the_guest(
         assert "already hit 2 times" in gdb.command("info breakpoints")
 
 
-def test_mode_auto_knows_it(host: Host, gdb: Gdb, programs: Callable[..., Program]) -> None:
+def test_mode_auto_knows_it(host: AnyHost, gdb: Gdb, programs: Callable[..., Program]) -> None:
     program = programs("demo", **BIG)
     with host.bare(program.image) as guest:
         assert "stepping by the Trace interrupt" in gdb.connect(guest.target, program.elf)
         assert "the accelerator is KVM" in gdb.status()
-        gdb.command("break *0xc00")  # a vector, which is reached at another address while AIL=3
+        gdb.command("break *0xc00")  # a vector; with AIL=3 it is reached at another address
         gdb.command("break work")
         assert "work (n=0)" in gdb.command("continue")
-        # KVM HV has no hardware breakpoints: one in memory does it, where there is memory.
+        # KVM HV has no hardware breakpoints.  One in memory does, where there is memory.
         gdb.command("delete")
         gdb.command("hbreak square")
         assert "square (x=1)" in gdb.command("continue")
@@ -233,9 +233,9 @@ def test_mode_auto_knows_it(host: Host, gdb: Gdb, programs: Callable[..., Progra
 
 
 class Linux:
-    """A Linux guest that several tests use, one after the other."""
+    """A Linux guest that several tests use, one after another."""
 
-    def __init__(self, host: Host, smp: int) -> None:
+    def __init__(self, host: AnyHost, smp: int) -> None:
         self.image: LinuxImage = host.image.linux
         self.smp = smp
         self.guest = host.linux(smp=smp)
@@ -249,7 +249,7 @@ class Linux:
         self.module = int(found[1], 16)
 
     def stop_at(self, gdb: Gdb, where: str, condition: str = "") -> str:
-        """Let it run to a place; what gdb says."""
+        """Let the guest run to a place.  Returns what gdb prints."""
         assert "emporary breakpoint" in gdb.command(f"tbreak {where} {condition}")
         output = gdb.command("continue")
         assert "emporary breakpoint" in output, output
@@ -257,8 +257,8 @@ class Linux:
 
 
 @pytest.fixture(scope="module")
-def guests(host: Host) -> Iterator[Callable[[int], Linux]]:
-    """guests(smp): the guest with that many vCPUs, which ends when another one is asked for."""
+def guests(host: AnyHost) -> Iterator[Callable[[int], Linux]]:
+    """guests(smp): the guest with so many vCPUs; asking for another number ends it."""
     running: list[Linux] = []
 
     def give(smp: int) -> Linux:
@@ -275,7 +275,7 @@ def guests(host: Host) -> Iterator[Callable[[int], Linux]]:
 def linux(
     request: pytest.FixtureRequest, guests: Callable[[int], Linux], gdb: Gdb
 ) -> Iterator[Linux]:
-    """A guest with gdb stopped in its kernel; in the end gdb detaches, and the guest is well."""
+    """A guest with gdb stopped in its kernel.  At the end gdb detaches from a healthy guest."""
     linux = guests(getattr(request, "param", 1))
     attach(gdb, linux.guest, linux.image)
     yield linux
@@ -289,8 +289,8 @@ def linux(
 def enter_user_space(linux: Linux, gdb: Gdb) -> None:
     """Stop in linux-user.S, at `called`.
 
-    A breakpoint under KVM is a word in the memory of the program that runs at the moment, so first
-    that has to be this one: nobody else calls getpid.
+    Under KVM a breakpoint is a word in the memory of the program that runs at the moment.  So this
+    first stops where that program is the one: no other program calls getpid.
     """
     gdb.command(f"add-symbol-file {linux.image.user}")
     linux.stop_at(gdb, "sys_getpid")
@@ -298,7 +298,7 @@ def enter_user_space(linux: Linux, gdb: Gdb) -> None:
 
 
 def followed(gdb: Gdb, count: int) -> None:
-    """That many steps, each to a successor of the instruction before; other vCPUs stand still."""
+    """Make so many steps, each of which must come to a successor; other vCPUs stand still."""
     gdb.command("set scheduler-locking step")
     output = gdb.command(f"python follow({count})")
     gdb.command("set scheduler-locking replay")
@@ -306,24 +306,29 @@ def followed(gdb: Gdb, count: int) -> None:
 
 
 def test_the_row_is_what_it_says(
-    host: Host,
+    host: AnyHost,
     guests: Callable[[int], Linux],
     record_property: Callable[[str, object], None],
 ) -> None:
-    """What runs is what the row names: by the host's kernel, its QEMU, and the guest's kernel."""
+    """The host's kernel, its QEMU and the guest's kernel are those that the row names.
+
+    Where this machine itself is the host, the test reports what that is.
+    """
     linux = guests(1)
     found = re.search(r"^GUEST UP (.*) cpus=1 (.*) pages=(\d+)K (.*)$", linux.booted, re.MULTILINE)
     assert found, linux.booted
     kernel, mmu, pages, cpu = found.groups()
-    linux.guest.packet("?")  # it stops, of which the stub tells the first client unasked
+    linux.guest.packet("?")  # the guest stops, which the stub tells the first client unasked
     with_kvm, version = (linux.guest.monitor(what) for what in ("info kvm", "info version"))
     linux.guest.release()
     row, image = host.row, host.image
-    assert (host.kernel, kernel) == (image.kernel.version, image.linux.version)
-    assert mmu == ("radix" if row.radix and not row.compat else "hash")
+    if isinstance(host, Host):
+        assert host.kernel == host.image.kernel.version
+        assert mmu == ("radix" if row.radix and not row.compat else "hash")
+        assert "kvm support: enabled" in with_kvm
+    assert kernel == image.linux.version
     assert cpu == (row.compat.upper() or row.cpu)
     assert image.qemu in version
-    assert "kvm support: enabled" in with_kvm
     for name, said in (
         ("host", f"{row.cpu}, Linux {host.kernel}, {host.pages >> 10}K pages"),
         ("QEMU", version.split("Debian")[0].strip()),
@@ -339,7 +344,7 @@ def test_500_steps_in_kernel_code(linux: Linux, gdb: Gdb) -> None:
 
 
 def test_run_control_in_the_kernel(linux: Linux, gdb: Gdb) -> None:
-    gdb.command("break do_sys_openat2")  # 2, as attach() has set one
+    gdb.command("break do_sys_openat2")  # number 2: attach() has set the first
     for _ in range(5):
         assert "Breakpoint 2, " in gdb.command("continue")
     assert "already hit 5 times" in gdb.command("info breakpoints")
@@ -367,10 +372,10 @@ def test_run_control_in_the_kernel(linux: Linux, gdb: Gdb) -> None:
     ids=["sc", "scv"],
 )
 def test_system_call(call: str, leave: str, saved: str, back: str, linux: Linux, gdb: Gdb) -> None:
-    """Steps from user space into the kernel, in it, and back.
+    """Steps from user space into the kernel, in it, and back, but not all the way.
 
-    Not all the way: while a step takes longer than the timer's period, wherever the kernel allows
-    interrupts one is pending, and its handler is what is stepped.
+    A step takes longer than the timer's period.  So wherever the kernel allows interrupts one is
+    pending, and the next step goes into its handler.
     """
     enter_user_space(linux, gdb)
     linux.stop_at(gdb, f"*&{call}")
@@ -379,7 +384,7 @@ def test_system_call(call: str, leave: str, saved: str, back: str, linux: Linux,
     assert gdb.pc in (0xC000000000004C00, 0xC000000000003000)
     followed(gdb, 20)
     linux.stop_at(gdb, "sys_getpid")
-    # This CPU has no instruction that flushes the L1 cache, so the kernel goes back from here.
+    # This CPU has no instruction that flushes the L1 cache, so the kernel returns from here.
     listing = gdb.command(f"x/60i {leave}")
     place = re.search(r"(0xc[0-9a-f]+) .*\trf(?:id|scv)", listing)
     assert place, listing
@@ -404,7 +409,7 @@ def test_page_fault(linux: Linux, gdb: Gdb) -> None:
         assert gdb.pc == gdb.value(f"(long)&{where}")
     assert gdb.value("$r18") == gdb.value("$r14")
     linux.stop_at(gdb, "*&atomic")
-    gdb.command("stepi")  # a reservation and its store are one step, as natively
+    gdb.command("stepi")  # a sequence from larx to stcx. is one step, as natively
     assert gdb.value("$r18") == gdb.value("$r14") + 1
 
 
@@ -417,7 +422,7 @@ def test_conditional_breakpoint_in_user_space(linux: Linux, gdb: Gdb) -> None:
 
 
 def test_idle(linux: Linux, gdb: Gdb) -> None:
-    """H_CEDE, the hypercall in which a vCPU waits for an interrupt."""
+    """H_CEDE, the hypercall by which a vCPU waits for an interrupt."""
     linux.stop_at(gdb, "plpar_hcall_norets_notrace", "if $r3 == 0xe0")
     for _ in range(10):
         if "sc      1" in gdb.command("x/i $pc"):
@@ -452,10 +457,24 @@ def test_interrupting(linux: Linux, gdb: Gdb) -> None:
         # "Quit", natively too: gdb was busy with itself between two steps.
         assert "SIGINT" in output or "Quit" in output, output
         assert gdb.value("$msr") & SE == 0
+    collected(gdb)
+
+
+def collected(gdb: Gdb) -> None:
+    """See to it that no step is outstanding: one that was interrupted in a handler of the guest is,
+    until the guest comes back to it.
+    """
+    for _ in range(30):
+        if "Outstanding: none" in gdb.status():
+            return
+        gdb.send("continue")
+        time.sleep(1)
+        assert "SIGINT" in gdb.interrupt(60)
+    pytest.fail(f"a step that was interrupted is never collected: {gdb.status()}")
 
 
 def test_reattaching(linux: Linux, gdb: Gdb, tmp_path: Path) -> None:
-    """detach, another gdb that is killed while it steps, and the first again."""
+    """gdb detaches, another gdb is killed while it steps, and the first one attaches again."""
     gdb.command("break do_sys_openat2")
     gdb.command("continue")
     gdb.command("stepi 3")
@@ -497,5 +516,5 @@ def test_breakpoints_on_both_vcpus(linux: Linux, gdb: Gdb) -> None:
         stepped.add(gdb.value("$_thread"))
         gdb.command("stepi")
         assert gdb.pc == here + 4
-        gdb.command("nexti 5")  # or the other vCPU comes to the breakpoint
+        gdb.command("nexti 5")  # it may end early, when the other vCPU comes to the breakpoint
     assert stepped == {1, 2}

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Lines that a gdb from version 14 on steps through: run through as by one that asks for ranges.
+"""The layer runs through lines that a gdb >= 14 steps, though that gdb asks for no ranges.
 
-The tests are the same for both kinds of gdb, but for those of the hooks.  What is run through shows
-in the packets that gdb sends: for each instruction one, or for each line.
+The tests are the same for a gdb that asks for ranges itself, but for those marked `hooks`.  The
+number of gdb's packets shows whether a line was run through: one for the line, or one for each
+instruction.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from .test_mi import Mi
 pytestmark = pytest.mark.bare
 
 ROUNDS = 200000
-"""Stepped, they take ten minutes."""
+"""Rounds of the loop; to step them takes ten minutes."""
 
 hooks = pytest.mark.skipif(gdb_version() < (14, 0), reason="this gdb asks for ranges itself")
 
@@ -42,7 +43,7 @@ def smp() -> int:
 
 @pytest.fixture
 def gdb(boot: Callable[..., Qemu], program: Program, smp: int, tmp_path: Path) -> Iterator[Gdb]:
-    """At the loop of fixtures/bare/bench.c, with ten rounds to go."""
+    """A gdb at the loop of fixtures/bare/bench.c, with ten rounds to go."""
     with Gdb(tmp_path, door="wire", arguments=("-d", str(SOURCES))) as gdb:
         gdb.connect(boot(program, steps=False, smp=smp).target, program.elf)
         at_the_loop(gdb, 10)
@@ -196,7 +197,7 @@ def test_dap(boot: Callable[..., Qemu], program: Program) -> None:
 def test_a_hook_of_the_users_is_left_alone(
     boot: Callable[..., Qemu], program: Program, tmp_path: Path
 ) -> None:
-    """And may call ours."""
+    """The user's own hook stays; lines are then stepped, unless the hook calls ours."""
     with Gdb(tmp_path, door="wire", arguments=("-d", str(SOURCES))) as gdb:
         for command, more in (("next", ()), ("step", ("maintenance ppc-sstep step",))):
             for line in (f"define hook-{command}", f"echo before {command}\\n", *more):

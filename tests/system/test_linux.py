@@ -18,7 +18,7 @@ from tests.harness.kernel import assert_healthy, attach
 pytestmark = pytest.mark.linux
 
 SE = 0x400
-# Time goes by the guest's instructions, 64 ns each, and by the host's clock while it idles.
+# The guest's time advances by 64 ns with each instruction, and by the host's clock while it idles.
 COUNTED = ("-icount", "shift=6")
 
 
@@ -40,7 +40,7 @@ def test_steps_in_kernel_code(gdb: Gdb, start: Callable[..., Qemu], image: Linux
     assert_healthy(guest)
 
 
-# Where walks begin, in turn.  FROM_USER: where a timer interrupt in user space has come from.
+# Where walks begin, in turn.  FROM_USER: the vector of a timer interrupt that came in user space.
 # TO_USER: on the way out of a system call, shortly before its rfscv.
 FROM_USER = "*0xc000000000004900 if ($srr1 & 0x4000)"
 TO_USER = "*$rfscv - 16"
@@ -71,10 +71,10 @@ def test_many_steps_through_the_kernel(
     steps: int,
     wanted: str,
 ) -> None:
-    """20 000 one after the other, and from many places, interrupts masked and not: see follow.py.
+    """20 000 steps in a row, and steps from many places, interrupts masked and not (follow.py).
 
-    Steps take longer than the guest's timer by the host's clock, so without masking most of them
-    are in interrupt code.  With a clock that counts its instructions they go where the guest would.
+    By the host's clock a step takes longer than the guest's timer, so without masking most steps
+    are in interrupt code.  With a clock that counts instructions they go where the guest would go.
     """
     guest = start(arguments=clock)
     attach(gdb, guest, image)
@@ -119,7 +119,7 @@ def test_interrupts_wait_for_steps(
     for _ in range(5 if masked else 50):
         gdb.command("tbreak sys_openat")
         assert "emporary breakpoint" in gdb.command("continue", 60)
-        gdb.command("maint packet Z0,c000000000004900,4")  # where a decrementer interrupt comes to
+        gdb.command("maint packet Z0,c000000000004900,4")  # the decrementer interrupt's vector
         assert gdb.command("python follower.follow(500)", 60) == "followed 500\n"
         gdb.command("maint packet z0,c000000000004900,4")
         gdb.command("maint flush register-cache")
@@ -136,10 +136,10 @@ def test_interrupts_wait_for_steps(
 def test_instructions_that_the_kernel_executes(
     setting: str, gdb: Gdb, start: Callable[..., Qemu], image: LinuxImage
 ) -> None:
-    """mfpvr and a little-endian lmw, which user space may not: Linux emulates them.
+    """mfpvr and a little-endian lmw fault in user space, and Linux emulates them.
 
-    It then looks for MSR[SE] in the interrupted context (emulate_single_step): there must be none,
-    or the program gets a SIGTRAP.
+    It then looks for MSR[SE] in the interrupted context (emulate_single_step).  If it found ours,
+    the program would get a SIGTRAP.
     """
     guest = start()
     attach(gdb, guest, image)
@@ -160,7 +160,7 @@ def test_instructions_that_the_kernel_executes(
     assert gdb.value("$r30") == gdb.value("$r14")
     gdb.command("tbreak ksys_read")
     assert "emporary breakpoint" in gdb.command("continue", 60)
-    # In the kernel too: it puts right what it has done itself.
+    # In the kernel too, which emulates its own instruction.
     here, before = gdb.pc, (gdb.value("$r30"), gdb.value("$r31"))
     word = gdb.value("{unsigned int}$pc")
     wanted = gdb.value("{unsigned long}$r1")
@@ -238,15 +238,15 @@ def test_sigkill_in_mid_step(tmp_path: Path, start: Callable[..., Qemu], image: 
 def test_step_over_a_system_call_that_sleeps(
     gdb: Gdb, start: Callable[..., Qemu], image: LinuxImage
 ) -> None:
-    """It may come back on the other vCPU; the stop is then told in that thread."""
+    """The call may return on the other vCPU.  gdb then shows the stop in that thread."""
     guest = start(smp=2)
     attach(gdb, guest, image)
     gdb.command(f"add-symbol-file {image.user}")
     gdb.command("set ppc-sstep interrupts over")
     nanosleep = gdb.value("(long)&call") - 16
     for _ in range(20):
-        # Not at a breakpoint that stays: gdb would have the vCPU get off it alone, and the call may
-        # wait for the other.
+        # A temporary breakpoint: gdb would step off one that stays with this vCPU alone, and the
+        # call may wait for the other vCPU.
         gdb.command(f"tbreak *{nanosleep}")
         assert "emporary breakpoint" in gdb.command("continue", 60)
         assert gdb.value("{unsigned int}$pc") == 0x44000002

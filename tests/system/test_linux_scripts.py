@@ -21,7 +21,7 @@ SCRIPT = ROOT / "tests" / "harness" / "modules.py"
 
 
 def session(gdb: Gdb, guest: Qemu, image: LinuxImage) -> list[str]:
-    """From the guest's first instruction to a breakpoint in a module that it loads."""
+    """Run the guest from its first instruction to a breakpoint in a module that it loads."""
     gdb.connect(guest.target, image.vmlinux)
     gdb.command("set breakpoint pending on")
     gdb.command(f"source {SCRIPT}")
@@ -30,10 +30,10 @@ def session(gdb: Gdb, guest: Qemu, image: LinuxImage) -> list[str]:
     gdb.command("break do_exit")
     gdb.command("disable 2")
     said = [gdb.command("continue", 90)]
-    gdb.command("stepi")  # a call by the module's table, which has four straight instructions
+    gdb.command("stepi")  # a call by the module's table: four straight instructions lead on
     here = gdb.pc
     gdb.command("stepi 3")
-    # Of QEMU's own steps one may stay where it is (seen once), so this is not compared.
+    # One of QEMU's own steps may stay where it is (seen once), so this is not compared.
     assert gdb.name == "native" or gdb.pc == here + 12
     said += [gdb.command("info breakpoints"), gdb.command("continue", 60)]
     loaded = gdb.command("python print(loads.seen)")
@@ -43,7 +43,7 @@ def session(gdb: Gdb, guest: Qemu, image: LinuxImage) -> list[str]:
     guest.wait_console(linux.READY)
     assert int(ask(guest, "module"), 0) == int(re.sub(r"\D", "", loaded))
     assert_healthy(guest)
-    # A module may be elsewhere in the next guest.
+    # Each guest may load the module at another address.
     return [re.sub(r"0xc008[0-9a-f]{12}", "0xMODULE", one) for one in said]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is told: `info ppc-sstep` whatever there is, and lines at the moment when they matter."""
+"""Messages to the user: `info ppc-sstep` in all situations, and lines at the moment they matter."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ SETTINGS = (
     "watchpoints auto\n"
 )
 LINE = "ppc-sstep: this stub ignores step requests; stepping by the Trace interrupt.\n"
+HOW_TO_REPORT = (
+    'For a bug report: "ppc-sstep report FILE" writes one; "set debug ppc-sstep on" logs each '
+    "packet\n"
+)
 RUNNING = (
     "ppc-sstep: the guest of inferior 1 is running; interrupt it (Ctrl-C, or `interrupt`): at that "
     "stop its connection is taken if the stub ignores steps\n"
@@ -67,7 +71,7 @@ def test_info_while_the_guest_runs(gdb: Gdb, guest: Qemu, demo: Program) -> None
     assert gdb.status() == SETTINGS + (
         f"Connection 1 (remote {guest.target}): taken\n"
         "Stub steps: no (Qqemu.sstep=0x0)\n"
-        "Target: not stopped; interrupt it to see more\n"
+        "Target: not stopped; interrupt it to see more\n" + HOW_TO_REPORT
     )
 
 
@@ -77,7 +81,7 @@ def test_help_info_explains_each_line(gdb: Gdb, guest: Qemu, demo: Program) -> N
     gdb.connect(guest.target, demo.elf)
     shown = [line.partition(":")[0] for line in gdb.status().splitlines()]
     assert [re.sub(r" \d.*", "", name) for name in shown] == [
-        name for name in explained if name not in ("Target", "Problem", "Watchpoints")
+        name for name in explained if name not in ("Target", "Problem")
     ]
 
 
@@ -142,7 +146,7 @@ def test_a_debug_file_that_cannot_be_written_is_told_at_once(gdb: Gdb, tmp_path:
 def test_mi_has_it_as_one_console_record(
     connect: str, mi_async: str, guest: Qemu, demo: Program
 ) -> None:
-    """With a line feed before it: Emacs has shown its prompt at the `*stopped`."""
+    """The line begins with a line feed: at the `*stopped` Emacs has already shown its prompt."""
     first = (f"set mi-async {mi_async}", "set debuginfod enabled off", f"source {EXTENSION}")
     child = pexpect.spawn(
         GDB,
@@ -170,7 +174,7 @@ def test_mi_has_it_as_one_console_record(
 def test_loading_while_the_guest_runs_says_what_to_do(
     tmp_path: Path, guest: Qemu, demo: Program
 ) -> None:
-    """The first experience of many: plain gdb's step has let the guest run away."""
+    """As many users begin: plain gdb's step has let the guest run away."""
     with Gdb(tmp_path, extension=False) as gdb:
         gdb.connect(guest.target, demo.elf)
         gdb.command("tbreak work")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""GDB/MI as front ends speak it: the records that native stepping gives.
+"""GDB/MI as front ends speak it: the records must be those of native stepping.
 
 The sequences are modelled on what VS Code's cppdbg (MIEngine's MICommandFactory.cs and
 DebuggedProcess.cs), Eclipse CDT (DSF-GDB's FinalLaunchSequence and MIRunControl) and front ends
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.bare
 
 
 class Sequence(NamedTuple):
-    """What a front end sends before it connects, how it connects, and what it sends then."""
+    """What a front end sends before it connects, how it connects, and what it sends afterwards."""
 
     before: tuple[str, ...]
     connect: str
@@ -64,10 +64,10 @@ PLAIN = Sequence(
     ),
 )  # fmt: skip
 
-# request "launch" with miDebuggerServerAddress: it stops where the guest is, then continues.
+# Request "launch" with miDebuggerServerAddress: cppdbg stops where the guest is, then continues.
 CPPDBG = Sequence(
     (
-        # and target-async on, another name of mi-async, which is either here
+        # It also sends target-async on.  That is another name of mi-async, which the test sets.
         '-interpreter-exec console "set pagination off"',
         "-gdb-set auto-solib-add on",
     ),
@@ -178,7 +178,7 @@ RESUMES = re.compile(
 
 
 class Mi:
-    """gdb's MI interpreter on a pipe-like terminal."""
+    """gdb's MI interpreter on a terminal that behaves like a pipe."""
 
     def __init__(self, *, extension: bool, asynchronous: bool, door: str = "wire") -> None:
         command = ["-nx", "-q", "-i=mi3", "-d", str(SOURCES)]
@@ -192,7 +192,7 @@ class Mi:
         self.command(f"-gdb-set mi-async {'on' if asynchronous else 'off'}")
 
     def command(self, text: str) -> str:
-        """The records of a command, up to the stop if it resumes the target."""
+        """Send a command.  Returns its records, up to the stop if the command resumes."""
         self.child.sendline(text)
         self.child.expect(r"\^(done|running|error|connected)[^\r]*\r\n")
         records = str(self.child.before) + str(self.child.after)
@@ -200,7 +200,7 @@ class Mi:
         if "^error" not in records and RESUMES.match(text) and not stopped:
             self.child.expect(r"\*stopped[^\r]*\r\n")
             records += str(self.child.before) + str(self.child.after)
-        # Prompts come at other moments with mi-async; what follows this answer is of the next.
+        # With mi-async prompts come at other moments, so the answer to this marks the end.
         self.child.sendline("777-data-evaluate-expression 1")
         self.child.expect(r"777\^done[^\r]*\r\n\(gdb\) \r\n")
         return (records + str(self.child.before)).replace("(gdb) \r\n", "")
@@ -251,7 +251,7 @@ def test_records(
 
 
 def _normal(records: str, guest: Qemu) -> str:
-    """Without what differs from one guest to the next."""
+    """The records without what differs from one guest to the next."""
     records = records.replace(guest.target, "TARGET").replace("\r\n", "\n")
     return re.sub(r'stopped-threads="[^"]*",|,core="\d+"', "", records)
 

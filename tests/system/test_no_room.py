@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A machine that lacks something: room on its disk, /proc.  One clear line, and steps are done."""
+"""A machine without room on its disk, or without /proc: one clear line, and steps are done."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def gdb(tmp_path: Path, door: str) -> Iterator[Gdb]:
 
 
 def steps_well(gdb: Gdb) -> str:
-    """What three steps print."""
+    """Do three steps.  Returns what gdb prints."""
     here = gdb.pc
     output = gdb.command("stepi 3")
     assert gdb.pc == here + 12
@@ -52,7 +52,7 @@ def steps_well(gdb: Gdb) -> str:
 def test_the_log_cannot_be_written(
     gdb: Gdb, boot: Callable[..., Qemu], demo: Program, tmp_path: Path
 ) -> None:
-    """Neither at once, as it can be opened: the next packet finds it out.  It is told once."""
+    """The file can be opened, so only the next packet's write fails.  The user is told once."""
     gdb.connect(boot(demo, steps=False).target, demo.elf)
     gdb.command("tbreak work")
     gdb.command("continue")
@@ -68,17 +68,18 @@ def test_the_log_cannot_be_written(
 
 
 def test_the_record_is_on_no_disk(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:
-    """Nor are the words of the layer: no disk can be too full for them."""
+    """The layer's record and log are in memory, so no full disk can stop it."""
     gdb.connect(boot(demo, steps=False).target, demo.elf)
     (layer,) = layers_of(gdb)
     opened = {os.readlink(one) for one in Path(f"/proc/{layer}/fd").iterdir()}
     files = {one for one in opened if one.startswith("/") and one != "/dev/null"}
-    assert files == {f"/memfd:ppc-sstep {what} (deleted)" for what in ("log", "record")}
+    kept = ("log", "record", "last packets")
+    assert files == {f"/memfd:ppc-sstep {what} (deleted)" for what in kept}
 
 
 @pytest.fixture
 def without_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """gdb finds an empty /proc."""
+    """Have gdb run with an empty /proc."""
     for unshare in ("unshare -m", "unshare -Urm"):
         tried = [*unshare.split(), "sh", "-c", WITHOUT_PROC + " true"]
         if subprocess.run(tried, capture_output=True).returncode == 0:
@@ -95,7 +96,7 @@ def without_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_there_is_no_proc(
     without_proc: None, gdb: Gdb, door: str, boot: Callable[..., Qemu], demo: Program
 ) -> None:
-    """The connection is not to be found then: steps are done by commands, unless it must be."""
+    """Ours cannot find gdb's connection: steps are done by commands, unless the door is `wire`."""
     guest = boot(demo, steps=False)
     output = gdb.connect(guest.target, demo.elf)
     if door == "wire":

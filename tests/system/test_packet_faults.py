@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Packets between layer and stub that are dropped, late, doubled, damaged or refused, or cut off.
+"""Packets between layer and stub that are dropped, late, doubled, damaged, refused or cut off.
 
-Seeded: in the middle of random commands one packet goes wrong (see faulty.py).  After each there is
-a prompt, a line that says what happened unless it was put right, nothing of ours in the guest, and
-the next command works.  A session that fails says its seed: --seed S runs it again; --soak N makes
-N times as many.
+A seed decides: in the middle of random commands one packet goes wrong (see faulty.py).  After each
+fault there is a prompt, a line that says what happened unless the layer put it right, and nothing
+of ours in the guest, and the next command works.  A session that fails says its seed: --seed S runs
+it again, and --soak N makes N times as many.
 """
 
 from __future__ import annotations
@@ -37,14 +37,15 @@ COMMANDS = {
     **dict.fromkeys(["stepi 3", "nexti", "next 3", "finish"], 3),
     **dict.fromkeys(["until", "tbreak square", "info registers pc", "x/4i $pc"], 1),
 }
-# Only a few are dropped, as each takes as long as the layer waits.
+# Few packets are dropped: after each the layer waits as long as it waits for any reply.
 RARE = {"drop": 0.12, "delay": 0.5}
-# gdb 13 has an internal error, natively too, when the connection goes while it reads a frame.
+# gdb 13 has an internal error, natively too, if it loses the connection while it reads a frame.
 LOSSES, STEPPING = ("drop", "close"), "vCont|[pPzZ]"
 WAYS = [(way, fault) for way, faults in FAULTS.items() for fault in faults]
 
 SAID = re.compile(
     r"ppc-sstep: |[Rr]emote |Cannot |Could not |warning|Quit|SIGINT|not being run|E22"
+    r"|not meaningful in the outermost frame"
 )
 
 
@@ -55,7 +56,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 class Session:
-    """gdb on a stub behind the proxy, connected again when the connection is lost."""
+    """gdb on a stub behind the proxy; it connects again when the connection is lost."""
 
     def __init__(self, seed: int, directory: Path, faulty: Faulty, program: Program) -> None:
         self.random = random.Random(seed)
@@ -69,7 +70,7 @@ class Session:
         self.connect()
 
     def connect(self) -> None:
-        # One that waits for a guest which does not stop has the stub for some seconds more.
+        # A layer that waits for a guest which does not stop keeps the stub some seconds longer.
         end = time.monotonic() + PROMPT_WITHIN
         while any(map(is_running, self.layers)):
             assert time.monotonic() < end, "the layer does not end"
@@ -99,7 +100,7 @@ class Session:
             self.faulty.strike(way, fault, after, STEPPING if fault in LOSSES else "")
             try:
                 output = self.run(command)
-            except pexpect.EOF:  # gdb 13 may die of it (a segmentation fault, an assertion)
+            except pexpect.EOF:  # gdb 13 may die of a fault (by SIGSEGV, or an assertion)
                 self.struck["gdb died"] += 1
                 assert self.struck["gdb died"] <= 2 and self.faulty.struck, self.last
                 self.struck["all"] += 1
@@ -115,19 +116,20 @@ class Session:
             self.judge(fault, output)
             if fault == "refuse" and not SAID.search(output):
                 self.struck["refused in silence"] += 1
-                worked = self.here != before or "Breakpoint 1, " in output
+                shown = command.startswith(("x/", "info ", "tbreak ")) and "0x" in output
+                worked = shown or self.here != before or "Breakpoint 1, " in output
                 assert worked, f"{self.last}: {output}"
 
     def run(self, command: str) -> str:
-        """A command's output; one that does not end is interrupted, and given up."""
+        """Run a command, interrupting and giving up one that does not end.  Returns its output."""
         self.gdb.send(command)
         try:
             return self.gdb.finish(PROMPT_WITHIN)
         except pexpect.TIMEOUT:
-            # As natively when the stub does not take a request to run, or its stop reply is lost.
+            # So it is natively when the stub loses a request to run, or its stop reply gets lost.
             assert "drop" in self.last, self.last
             self.struck["given up by Ctrl-C"] += 1
-            # gdb passes the first one on, and gives up at another.  Two that come at once are one.
+            # gdb passes the first Ctrl-C on and gives up at the next.  Two at once count as one.
             for _ in range(int(PROMPT_WITHIN)):
                 self.gdb.child.sendintr()
                 with suppress(pexpect.TIMEOUT):
@@ -139,8 +141,8 @@ class Session:
         if "No threads" in self.gdb.command("info threads"):
             self.struck["connected again"] += 1
             assert SAID.search(output), output
-            # A new one: where gdb 13 was stepping over a breakpoint, it now fails an assertion of
-            # its own (infrun.c finish_step_over) when it connects again.
+            # A new gdb: if gdb 13 was stepping over a breakpoint and connects again, it fails an
+            # assertion of its own (infrun.c finish_step_over).
             self.gdb.close()
             self.connect()
         if fault in ("delay", "duplicate", "corrupt", "cut"):

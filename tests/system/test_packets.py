@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""How many packets the stub gets for a step or a stop: the cost that no noise touches.
+"""How many packets the stub gets for a step or a stop: the one cost that noise does not change.
 
-The cases are those of tests/bench on bare metal, with fewer steps.  A number here is changed on
-purpose only: a failure prints the table as it is counted then, to be pasted in.
+The cases are those of tests/bench on bare metal, with fewer steps.  Change a number here only on
+purpose.  A failure prints the whole table as counted, to be pasted in.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.bare_metal import Program
-from fixtures.kvm_hv import Host
+from fixtures.kvm_hv import AnyHost
 from fixtures.qemu import Guest, Qemu
 from tests.harness.benchmark import counted
 from tests.harness.cases import OURS, Case, bare
@@ -23,14 +23,17 @@ from tests.harness.results import Results
 from tests.harness.side import Side
 
 Row = tuple[float, ...]
-"""Of one step or stop: packets at the wire door, and in how many exchanges; packets at the commands
-door, where each waits for its reply."""
+"""For one step or stop: packets and exchanges at the wire door; packets at the commands door, where
+each packet waits for its reply.
+"""
 
-COUNTED_WITH = 13  # gdb's version: another one asks the stub for other things
+COUNTED_WITH = 13  # gdb's version: other versions ask the stub for other things
 
 TRIES = 3
-"""A machine so busy that gdb is silent for 20 ms has what is deferred sent early, which may be a
-packet more: so where something differs it is counted again, and the lowest numbers count."""
+"""If the machine is so busy that gdb is silent for 20 ms, the layer sends early what it has
+deferred, which may be a packet more.  So the test counts again what differs, and takes the lowest
+numbers.
+"""
 
 TCG: dict[str, Row] = {
     "stepi": (10.9, 5.2, 42.7),
@@ -85,7 +88,7 @@ def _same_gdb() -> None:
 
 
 def count(guest: Guest, elf: Path, cases: Sequence[Case], folder: Path, results: Results) -> None:
-    """Add what each case takes at each door."""
+    """Count what each case takes at each door, and add it to `results`."""
     for door in OURS:
         log = folder / f"{door}.log"
         with Relay(guest.connect) as relay, Side(door, relay.target, elf, log) as side:
@@ -95,7 +98,7 @@ def count(guest: Guest, elf: Path, cases: Sequence[Case], folder: Path, results:
 
 
 def rows(results: Results) -> dict[str, Row]:
-    """The table."""
+    """The counts as a table."""
     table = {}
     for case, by_door in results.counted.items():
         numbers = [*by_door["wire"]]
@@ -106,19 +109,19 @@ def rows(results: Results) -> dict[str, Row]:
 
 
 def same(name: str, one: Row, other: Row) -> bool:
-    """Whether two rows agree: in the wire door's packets exactly, else but for one of the case.
+    """Whether two rows agree: exactly in the wire door's packets, else within one of the case.
 
-    Where all processors are busy gdb may send the last one so late that it counts as the next
+    If all processors are busy gdb may send a case's last packet so late that it counts as the next
     case's (seen at the commands door, one of 140).
     """
-    few = 1 / PER[name] + 0.006  # they are rounded
+    few = 1 / PER[name] + 0.006  # the numbers are rounded
     if len(one) != len(other) or one[:1] != other[:1]:
         return False
     return all(abs(a - b) <= few for a, b in zip(one, other))
 
 
 def check(table: dict[str, Row], rounds: Iterator[dict[str, Row]]) -> None:
-    """The lowest numbers of some rounds are those of the table."""
+    """Fail unless the lowest counts of some rounds equal those of the table."""
     found: dict[str, Row] = {}
     names: list[str] = []
     for _, found in zip(range(TRIES), rounds):
@@ -135,7 +138,7 @@ def check(table: dict[str, Row], rounds: Iterator[dict[str, Row]]) -> None:
 
 
 def counting(guest: Callable[[int], Guest], elf: Path, folder: Path) -> Iterator[dict[str, Row]]:
-    """The table after each round; guest(smp) gives one with so many vCPUs."""
+    """The table after each round of counting; guest(smp) starts a guest with so many vCPUs."""
     results, cases = Results(), bare(few=True)
     while True:
         for smp in sorted({case.smp for case in cases}):
@@ -157,7 +160,7 @@ def test_on_a_stub_that_ignores_steps(tmp_path: Path, programs: Callable[..., Pr
 
 @pytest.mark.kvm
 @pytest.mark.timeout(1200)
-def test_under_kvm_hv(tmp_path: Path, programs: Callable[..., Program], host: Host) -> None:
+def test_under_kvm_hv(tmp_path: Path, programs: Callable[..., Program], host: AnyHost) -> None:
     program = programs("bench", opt="O1")
 
     def guest(smp: int) -> Guest:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Hundreds of random commands: native gdb's output, registers and breakpoints after each.
+"""Hundreds of random commands: after each, output, registers and breakpoints are as natively.
 
-A seed decides the program's variant and all commands; `pytest tests/system/test_random_walks.py
---seed S` runs one again, and --soak N makes N times as many.
+A seed decides the program's variant and all commands.
+`pytest tests/system/test_random_walks.py --seed S` runs a walk again; --soak N makes N times as
+many.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 class Walk:
-    """Random commands, none of which can make the guest run for ever: breakpoint 1 stays."""
+    """Random commands.  None lets the guest run for ever, because breakpoint 1 stays."""
 
     def __init__(self, seed: int, pair: Oracle) -> None:
         self._random = random.Random(seed)
@@ -79,7 +80,7 @@ class Walk:
         return self._random.choice(["on", "off"])
 
     def _number(self) -> int:
-        """A breakpoint's number, perhaps of one that is gone; not the first."""
+        """The number of a breakpoint, perhaps of a deleted one, but never of the first."""
         return self._random.randint(2, max(2, self._breakpoints))
 
     def _planted(self, form: str) -> str:
@@ -88,7 +89,7 @@ class Walk:
         return form.format(self._function(), offset, self._random.choice(CONDITIONS))
 
     def _watch(self) -> None:
-        """A watchpoint for a short time, as it is slow; in software, for test_shapes says why."""
+        """Set a software watchpoint (test_shapes says why) for a short time, because it is slow."""
         self._pair.both("set can-use-hw-watchpoints 0")
         self._pair.both(self._random.choice(["watch total", "watch round", "watch -l total"]))
         self._breakpoints = self._pair.native.value("$bpnum")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Lines that are run through instead of stepped: loops, however long, and what ends them."""
+"""Lines that are run through instead of stepped: loops of any length, and what ends the run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def program(programs: Callable[..., Program]) -> Program:
 
 @pytest.fixture
 def gdb(door: str, boot: Callable[..., Qemu], program: Program, tmp_path: Path) -> Iterator[Gdb]:
-    """At the loop of fixtures/bare/bench.c, which goes round `rounds` times."""
+    """A gdb at the loop of fixtures/bare/bench.c, which has `rounds` rounds."""
     with Gdb(tmp_path, door=door, arguments=("-d", str(SOURCES))) as gdb:
         gdb.connect(boot(program, steps=False).target, program.elf)
         gdb.command("tbreak loop")
@@ -43,7 +43,7 @@ def clean(gdb: Gdb) -> None:
 
 
 def through_the_loop(gdb: Gdb, command: str = "next") -> None:
-    """From its beginning.  Stepped, 200 000 rounds take ten minutes."""
+    """Run through the whole loop.  To step its 200 000 rounds would take ten minutes."""
     gdb.command("set var rounds = 200000")
     gdb.command("set var total = 0")
     gdb.command("next")
@@ -79,7 +79,7 @@ def test_ctrl_c_in_a_loop(gdb: Gdb) -> None:
 def test_recursion_within_a_line(
     door: str, boot: Callable[..., Qemu], program: Program, tmp_path: Path
 ) -> None:
-    """What a call or return does is shown as natively, also if it stays in the line."""
+    """A call or a return shows what it does natively, also if it stays within the line."""
     with oracle(
         tmp_path, partial(boot, program), program.elf, ["-d", str(SOURCES)], door=door
     ) as pair:
@@ -116,7 +116,7 @@ def test_counted_steps(
     programs: Callable[..., Program],
     tmp_path: Path,
 ) -> None:
-    """However many of them are done at once, breakpoints among them."""
+    """Steps with a count and breakpoints among them, however many are done at once."""
     program = programs("bench", opt=opt)
     with oracle(
         tmp_path, partial(boot, program), program.elf, ["-d", str(SOURCES)], door=door

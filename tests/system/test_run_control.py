@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""gdb's own run control on fixtures/bare/demo.c: the transcript that native stepping gives."""
+"""gdb's own run control on fixtures/bare/demo.c: transcripts must be those of native stepping."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PLAIN: list[dict[str, Any]] = [
     {"endian": "le", "opt": "O0"},
     {"endian": "be", "opt": "O0", "ail": 2},
 ]
-# What is inlined or computed by the compiler is never called: for the scripts that do not mind.
+# The compiler inlines or computes some calls: for the scripts that do not need them.
 OPTIMISED: list[dict[str, Any]] = [
     {"endian": "be", "opt": "O2"},
     {"endian": "le", "opt": "O2", "ail": 3},
@@ -323,7 +323,7 @@ def test_python_stop_that_says_false(pair: Oracle) -> None:
         gdb.command("python class Even(gdb.Breakpoint): stop = lambda self: x() % 2 == 0")
         gdb.command("python x = lambda: int(gdb.parse_and_eval('x'))")
         gdb.command("python Even('square')")
-    for value in (2, 2, 4):  # of 1 to 3, 1 to 4, 1 to 3 ...
+    for value in (2, 2, 4):  # square's arguments are 1 to 3, then 1 to 4, then 1 to 3 ...
         pair.both("continue")
         assert f"= {value}" in pair.both("print x")
 
@@ -346,7 +346,7 @@ def test_after_detach(pair: Oracle) -> None:
     pair.both("continue")
     for gdb, target in zip((pair.native, pair.ours), pair.targets):
         assert "detached" in gdb.command("detach")
-        gdb.connect(target)  # somewhere, as the guest has run meanwhile
+        gdb.connect(target)  # the guest has run meanwhile and stops anywhere
         assert "Breakpoint 1, work" in gdb.command("continue")
         gdb.command("delete")
         here = gdb.pc

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`gdb-ppc-sstep` as something to rely on: who is served, what the others are told, how it ends."""
+"""`gdb-ppc-sstep` as a reliable service: whom it serves, what it tells the others, how it ends."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SERVED = re.compile(
 
 
 def asked(sock: socket.socket, payload: bytes) -> bytes:
-    """The reply to a packet; empty if the connection is closed."""
+    """Send a packet.  Returns the reply, empty if the connection is closed."""
     sock.sendall(b"+" + frame(payload))
     data = b""
     while not re.search(rb"\$[^#]*#..", data):
@@ -45,7 +45,7 @@ def asked(sock: socket.socket, payload: bytes) -> bytes:
 
 
 def is_closed(sock: socket.socket) -> bool:
-    """Wait for the end of a connection."""
+    """Wait until the other end closes the connection.  TimeoutError: it does not."""
     try:
         while sock.recv(65536):
             pass
@@ -175,7 +175,7 @@ def test_the_try_leaves_the_guest_as_it_was(
     with service("--listen", "0", "--connect", guest.target) as process:
         address(process)
         with guest.connect() as sock:
-            # QEMU says that it has stopped a guest that ran, and says nothing of one that did not.
+            # QEMU tells a client that it has stopped a running guest, and else tells nothing.
             asked_at_once = select.select([sock], [], [], 0 if runs else 0.5)[0]
             said = asked(sock, b"qC")
             assert (b"$T02" in said) == runs and bool(asked_at_once) <= runs
@@ -239,7 +239,7 @@ def test_ready_fd_is_for_scripts(guest: Qemu) -> None:
         ) as process,
     ):
         os.close(says_ready)
-        told = line.read()  # to the end: the service has closed its own
+        told = line.read()  # it ends, because the service closes its end
         assert told == address(process) + "\n"
         with client(told.strip()) as sock:
             assert b"$QC" in asked(sock, b"qC")
@@ -275,11 +275,12 @@ def test_gdb_with_the_extension_leaves_it_alone(
         where = address(process)
         assert "ppc-sstep" not in gdb.connect(where, demo.elf)
         assert layers_of(gdb) == []
-        assert gdb.status().endswith(
+        assert (
             f"Connection 1 (remote {where}): not taken: it leads to gdb-ppc-sstep, which steps the "
             "guest and has settings of its own\n"
             "Stub steps: yes (gdb-ppc-sstep is between gdb and the stub)\n"
-        )
+            "Guest runs on: QEMU without KVM (TCG)\n"
+        ) in gdb.status(), "what the service says of itself follows"
         assert steps(gdb)
         gdb.command("ppc-sstep probe")
         assert layers_of(gdb) == []
@@ -304,7 +305,7 @@ def companion(*command: object, connect: str) -> pexpect.spawn[str]:
 def test_a_gdb_that_it_starts(
     tmp_path: Path, guest: Qemu, demo: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A folder of its own for what it leaves; a unix socket's path has 107 bytes at the most.
+    # Its own folder shows what it leaves, and is short: a unix socket's path has at most 107 bytes.
     folder = tempfile.TemporaryDirectory(prefix="companion-")
     monkeypatch.setenv("TMPDIR", folder.name)
     settings = ("set debuginfod enabled off", "set confirm off", "set width 0")
@@ -327,7 +328,7 @@ def test_a_gdb_that_it_starts(
         assert "41\t" in command("next")
         child.sendline("continue")
         time.sleep(0.5)
-        child.sendintr()  # which goes to the service as well
+        child.sendintr()  # the terminal sends the SIGINT to the service as well
         child.expect_exact(PROMPT)
         assert "SIGINT" in str(child.before)
         assert "not taken: it leads to gdb-ppc-sstep" in command("info ppc-sstep")
@@ -342,7 +343,7 @@ def test_a_gdb_that_it_starts(
 
 
 def test_its_gdb_has_ranges_from_the_start(tmp_path: Path, guest: Qemu, demo: Program) -> None:
-    """As gdb asks what the stub can do while it connects, from version 14 on."""
+    """From version 14 on gdb asks what the stub can do while it connects, so it knows of ranges."""
     commands = ("tbreak work", "continue", "next", "next", "kill")
     gdb = (GDB, "-nx", "-q", "-batch", demo.elf, *(f"-ex={one}" for one in commands))
     done = subprocess.run(

@@ -34,12 +34,12 @@ def gdb(tmp_path: Path) -> Iterator[Gdb]:
 
 
 def no_breakpoint_at(gdb: Gdb, address: int) -> bool:
-    """Whether the stub has none planted there: it refuses to remove one."""
+    """Whether the stub has no breakpoint at an address: it then refuses to remove one."""
     return 'received: "E22"' in gdb.command(f"maint packet z0,{address:x},4")
 
 
 def assert_steps(gdb: Gdb) -> None:
-    """The extension is there and one step does what it should."""
+    """Assert that the extension is loaded and that a step does what it should."""
     assert ": taken" in gdb.status()
     gdb.command("tbreak work")
     gdb.command("continue")
@@ -146,7 +146,7 @@ def test_batch(tmp_path: Path, guest: Qemu, demo: Program) -> None:
 
 
 def test_without_a_terminal(boot: Callable[..., Qemu], demo: Program) -> None:
-    """As another program starts gdb: commands come by a pipe, and there is no terminal at all."""
+    """Another program starts gdb: commands come by a pipe, and there is no terminal at all."""
     outputs = []
     for steps in (True, False):
         guest = boot(demo, steps=steps)
@@ -194,7 +194,7 @@ def test_ten_connections_leave_nothing(gdb: Gdb, guest: Qemu, demo: Program) -> 
 # -- beside other extensions
 
 
-# What extensions such as gdb-dashboard do: look around at each stop, and before each prompt.
+# What extensions such as gdb-dashboard do: they look at the guest at each stop and each prompt.
 HANDLERS = """
 python
 def look(*_):
@@ -284,7 +284,7 @@ def test_probe_asks_again(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) ->
     gdb.command("maint packet Qqemu.sstep=7")
     assert "not taken: the stub steps by itself" in gdb.command("ppc-sstep probe")
     gdb.command("stepi 10")
-    assert "Steps done: 1\n" in gdb.status()  # the rest was the stub's
+    assert "Steps done: 1\n" in gdb.status()  # the stub did the other steps
 
 
 def test_modes(gdb: Gdb, guest: Qemu, demo: Program) -> None:
@@ -325,16 +325,29 @@ def test_info(gdb: Gdb, guest: Qemu, demo: Program) -> None:
     gdb.command("tbreak work")
     gdb.command("continue")
     gdb.command("stepi 5")
-    assert gdb.status() == (
+    status, speed = re.subn(
+        r"(?m)^(Last steps:) \d+\.\d\d ms and \d+(\.\d)? packets to the stub each$",
+        r"\1",
+        gdb.status(),
+    )
+    assert speed == 1
+    assert status == (
         "Settings: mode auto, door auto, ail auto, interrupts into, mask-interrupts on, "
         "watchpoints auto\n"
         f"Connection 1 (remote {guest.target}): taken\n"
         "Stub steps: no (Qqemu.sstep=0x0)\n"
+        "Guest runs on: QEMU without KVM (TCG)\n"
+        "vCPUs: 1: p1.1 CPU#0 [running]\n"
         "Trace vector now: 0xd00 (MSR[IR] and MSR[DR] not both on)\n"
         "LPCR[AIL]: 0\n"
         "Byte order: little-endian (MSR[LE])\n"
+        "Interrupts: a step goes into one that its instruction takes; those from outside wait\n"
+        "Watchpoints: none now; by the stub if it has them, else by DAWR, else by steps\n"
         "Steps done: 5\n"
+        "Last steps:\n"
         "Outstanding: none\n"
+        'For a bug report: "ppc-sstep report FILE" writes one; "set debug ppc-sstep on" logs each '
+        "packet\n"
     )
 
 
@@ -378,11 +391,11 @@ def test_interrupts(command: str, gdb: Gdb, guest: Qemu, demo: Program) -> None:
     gdb.command("continue")
     slow = 0.0
     for number in range(15):
-        if command.startswith("until"):  # which ends with the frame: from one that does not end
+        if command.startswith("until"):  # it ends with its frame, so it needs one that stays
             gdb.command("tbreak 51")
             assert "main ()" in gdb.command("continue")
         gdb.send(command)
-        time.sleep(0.05 + 0.03 * number)  # any moment will do, and each another
+        time.sleep(0.05 + 0.03 * number)  # each Ctrl-C comes at another moment
         start = time.monotonic()
         output = gdb.interrupt(timeout=10)
         slow = max(slow, time.monotonic() - start)
@@ -412,7 +425,7 @@ def test_quit_leaves_no_process(tmp_path: Path, guest: Qemu, demo: Program) -> N
 def test_kill_ends_the_guest(gdb: Gdb, guest: Qemu, demo: Program) -> None:
     gdb.connect(guest.target, demo.elf)
     (layer,) = layers_of(gdb)
-    # QEMU 10 ends before it has answered, natively too: gdb then says that the connection is gone.
+    # QEMU 10 ends before it has answered, natively too.  gdb then says that the connection is gone.
     assert re.search("killed|closed|disconnected", gdb.command("kill"))
     wait_for(lambda: guest.process.poll() is not None, "QEMU's end", 5)
     wait_for(lambda: not is_running(layer), "the layer's end", 5)
@@ -457,7 +470,7 @@ def test_sigkill_while_the_guest_runs(tmp_path: Path, guest: Qemu, demo: Program
             rounds.append(plain.value("round"))
             plain.command("detach")
         time.sleep(0.05)
-    assert rounds[1] > rounds[0]  # the guest runs on by itself
+    assert rounds[1] > rounds[0]  # the guest runs on
 
 
 def test_dead_stub_in_mid_step(gdb: Gdb, guest: Qemu, demo: Program) -> None:
@@ -469,7 +482,7 @@ def test_dead_stub_in_mid_step(gdb: Gdb, guest: Qemu, demo: Program) -> None:
     time.sleep(0.2)
     guest.process.kill()
     output = gdb.finish(10)
-    # gdb's own words, which of the two depends on what it was about to do.
+    # gdb's own words: it says one or the other, depending on what it was about to do.
     assert "Remote connection closed" in output or "Target disconnected" in output
     assert "Traceback" not in output
     wait_for(lambda: not is_running(layer), "the layer's end", 5)

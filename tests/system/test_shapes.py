@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Every kind of breakpoint and of code, in C and C++, at -O0 to -O2: native stepping's transcript.
+"""Every kind of breakpoint and of code, in C and C++, at -O0 to -O2: transcripts as natively.
 
-The programs run round after round, so the scripts are given one after the other to one session.
+The programs run round after round, so one session does all scripts, one after another.
 """
 
 from __future__ import annotations
@@ -343,8 +343,8 @@ C_SCRIPTS = {
         delete
         set can-use-hw-watchpoints 1
     """,
-    # Reached by `continue`: after a step that hits one, QEMU's next step stays where it is, so that
-    # native stepping shows the stop one instruction earlier than after `continue`.
+    # The script gets there by `continue`.  After a native step that hits one, QEMU's next step
+    # stays where it is, so gdb shows the stop one instruction earlier than after `continue`.
     "hardware watchpoints": """
         tbreak work
         continue
@@ -513,7 +513,7 @@ def test_transcripts(program: str, door: str, pair: Oracle) -> None:
 def test_breakpoints_of_one_vcpu(
     door: str, tmp_path: Path, programs: Callable[..., Program], boot: Callable[..., Qemu]
 ) -> None:
-    """The second vCPU never starts: its breakpoints are stepped over by gdb, time and again."""
+    """The second vCPU never starts, so gdb steps over its breakpoints again and again."""
     built = programs("shapes")
     start = partial(boot, built, smp=2)
     with oracle(tmp_path, start, built.elf, ["-d", str(SOURCES)], door) as pair:

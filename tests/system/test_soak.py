@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Random commands on a Linux guest with several vCPUs that all work, for as long as one likes.
+"""Random commands on a Linux guest with several busy vCPUs, for as long as one likes.
 
 A seed decides the commands: --seed S runs others, --soak N makes N times as many.  The log of the
-guest's kernel must stay clean.  vCPUs that stand still for long, as they do while another one is
-stepped alone, look to it as if they hung, natively too: so its watchdogs are off.
+guest's kernel must stay clean.  While one vCPU is stepped alone, the others stand still for long,
+natively too.  The kernel would take them for hung, so its watchdogs are off.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WRONG = re.compile(r"Traceback|Python|internal-error|ppc-sstep: (?!this stub)")
 
 
 class Soak:
-    """One gdb on one guest."""
+    """One gdb on one guest, and its random commands."""
 
     def __init__(self, seed: int, smp: int, gdb: Gdb, guest: Qemu, image: LinuxImage) -> None:
         self.random = random.Random(seed)
@@ -68,7 +68,7 @@ class Soak:
         return self.choice("off", "step", "on", "replay")
 
     def tell(self, command: str) -> str:
-        """A command that does not resume the guest."""
+        """Give a command that does not resume the guest.  Returns the output."""
         self.last = command
         self.done[command.split()[0]] += 1
         output = self.gdb.command(command)
@@ -76,7 +76,10 @@ class Soak:
         return output
 
     def run(self, command: str) -> None:
-        """One that does; where it waits for a vCPU that stands still, Ctrl-C."""
+        """Give a command that resumes the guest.
+
+        If it does not end in 3 s, because it waits for a vCPU that stands still, press Ctrl-C.
+        """
         self.last = command
         self.done[command.split()[0]] += 1
         self.gdb.send(command)
@@ -88,11 +91,14 @@ class Soak:
         self.judge(output)
 
     def ctrl_c(self) -> str:
-        """What is printed until the prompt, or the second one if it was the prompt's."""
+        """Press Ctrl-C.  Returns what gdb prints until the prompt of the command.
+
+        If the command had ended before, Ctrl-C gives a second prompt, which is awaited too.
+        """
         self.gdb.child.sendintr()
         output = self.gdb.finish(20)
         if "SIGINT" not in output and "Quit" not in output:
-            with suppress(pexpect.TIMEOUT):  # or it came too late for this and too early for that
+            with suppress(pexpect.TIMEOUT):  # it may come between both, and give no second prompt
                 self.gdb.finish(1)
         return output
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A stub that is late, in pieces, doubled, silent or killed, and a gdb that is stopped.
 
-Each time: a prompt, one clear line or none, and nothing of ours left.  --soak 2 kills the stub at
-every packet of two steps, and not at every fourth; --soak 12 stops gdb for a minute.
+Each time there is a prompt, one clear line or none, and nothing of ours left.  --soak 2 kills the
+stub at every packet of two steps, instead of every fourth; --soak 12 stops gdb for a minute.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ SE = 0x400
 CLOSED = "Remote connection closed"
 SILENT = "ppc-sstep: the stub did not answer within 5 seconds; the connection is closed\n"
 STEPPING = "[pPzZ]"
-"""What gdb 13 survives the loss of: while it reads a frame it has an internal error, natively."""
+"""The packets whose loss gdb 13 survives.  If it loses one while it reads a frame it has an
+internal error, natively too.
+"""
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def to_work(gdb: Gdb, target: str, demo: Program) -> None:
 
 
 def all_is_well(gdb: Gdb) -> None:
-    """The guest has nothing of ours, and the next steps are done."""
+    """Assert that the guest has nothing of ours and that the next steps are done."""
     gdb.command("maint flush register-cache")
     assert gdb.value("$msr") & SE == 0
     vector = gdb.status().partition("Trace vector now: ")[2].split()[0]
@@ -81,7 +83,7 @@ def test_a_reply_is_2_seconds_late(gdb: Gdb, faulty: Faulty, demo: Program) -> N
 
 @pytest.mark.parametrize("fault", ["delay", "drop"], ids=["10 seconds late", "never"])
 def test_a_reply_is_too_late(gdb: Gdb, faulty: Faulty, demo: Program, fault: str) -> None:
-    """And what is left then is found at the next connect."""
+    """The layer ends, and what it has left is found at the next connect."""
     to_work(gdb, faulty.target, demo)
     here, layers = gdb.pc, layers_of(gdb)
     faulty.delay = 10.0
@@ -92,7 +94,7 @@ def test_a_reply_is_too_late(gdb: Gdb, faulty: Faulty, demo: Program, fault: str
     assert output.count(SILENT) == 1 and output.count(CLOSED) == 1, output
     assert len(output.splitlines()) == 2, output
     layers_end(layers)
-    if fault == "delay":  # until then the stub has time for nobody else, natively too
+    if fault == "delay":  # until the reply the stub serves nobody else, natively too
         time.sleep(max(0.0, start + faulty.delay + 0.5 - time.monotonic()))
     output = gdb.connect(faulty.target)
     assert "stepping by the Trace interrupt" in output
@@ -102,14 +104,19 @@ def test_a_reply_is_too_late(gdb: Gdb, faulty: Faulty, demo: Program, fault: str
     all_is_well(gdb)
 
 
-@pytest.mark.parametrize("how", ["in pieces of one byte", "twice"])
+@pytest.mark.parametrize(
+    "how", ["in pieces of one byte", "twice", "again, behind the next request"]
+)
 def test_all_replies_are_odd(gdb: Gdb, faulty: Faulty, demo: Program, how: str) -> None:
     to_work(gdb, faulty.target, demo)
 
     def mangle(_number: int, data: bytes) -> list[bytes]:
         return [data, data] if how == "twice" else [bytes([one]) for one in data]
 
-    faulty.mangle = mangle
+    if how.startswith("again"):
+        faulty.repeats = True
+    else:
+        faulty.mangle = mangle
     here = gdb.pc
     outputs = [gdb.command(one) for one in ("stepi 3", "nexti 2", "next", "finish")]
     assert "ppc-sstep" not in "".join(outputs) and "warning" not in "".join(outputs), outputs
@@ -126,7 +133,7 @@ def test_the_stub_is_killed_in_each_phase(
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> None:
-    """Before or after it has obeyed whichever packet of two steps."""
+    """The stub is killed before or after it has obeyed a packet, for each packet of two steps."""
     every = 1 if request.config.getoption("soak") > 1 else 4
     for way in ("request", "reply"):
         for number in range(0, 100, every):
@@ -153,7 +160,7 @@ def test_the_stub_is_killed_in_each_phase(
 
 
 def cpu_time(pid: int) -> float:
-    """Seconds of CPU time that a process has had."""
+    """The seconds of CPU time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -177,7 +184,7 @@ def test_stopped_in_mid_step(
     command: str,
     request: pytest.FixtureRequest,
 ) -> None:
-    """By SIGSTOP, and later continued: the command goes on, and Ctrl-C ends it."""
+    """SIGSTOP in the middle of a step, then SIGCONT: the command goes on, and Ctrl-C ends it."""
     seconds = min(60, 5 * request.config.getoption("soak"))
     to_work(gdb, boot(demo, steps=False).target, demo)
     layers = layers_of(gdb)

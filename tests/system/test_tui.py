@@ -24,7 +24,7 @@ COMMANDS = (
 
 
 def screen(socket: Path, target: str, elf: Path, *, extension: bool) -> Screen:
-    """gdb connected to a guest, in its text user interface."""
+    """Start a gdb in its text user interface, connected to a guest."""
     settings = [f"-iex={one}" for one in (*SETTINGS, "set tui active-border-mode normal")]
     if extension:
         settings.append(f"-iex=source {EXTENSION}")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Watchpoints under KVM HV: by the guest's own DAWR, which an emulated POWER10 host has.
+"""Watchpoints under KVM HV: by the guest's own DAWR, which an emulated POWER10 host has on.
 
-What the oracle is, and how it differs: see test_watch_steps.
+test_watch_steps says what the oracle is, and how it differs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from fixtures.bare_metal import Program
-from fixtures.kvm_hv import Host
+from fixtures.kvm_hv import AnyHost
 from fixtures.qemu import Guest, Qemu
 from tests.harness.driver import Gdb, layers_of
 from tests.harness.floor import Floor
@@ -43,7 +43,7 @@ from tests.system.test_watch_steps import (
     values,
 )
 
-pytestmark = [pytest.mark.kvm, pytest.mark.timeout(600), pytest.mark.cpu("POWER10")]
+pytestmark = [pytest.mark.kvm, pytest.mark.timeout(600), pytest.mark.dawr(True)]
 
 gdb = test_kvm.gdb
 guests = test_kvm.guests
@@ -55,11 +55,11 @@ SLOW = "watching by steps, which is slow"
 
 
 @pytest.fixture
-def kvm_boot(host: Host, boot: Callable[..., Qemu]) -> Iterator[Callable[..., Guest]]:
-    """kvm_boot(program, steps=...): a guest of TCG for the oracle, else one of KVM HV.
+def kvm_boot(host: AnyHost, boot: Callable[..., Qemu]) -> Iterator[Callable[..., Guest]]:
+    """kvm_boot(program, steps=...): with steps=True a TCG guest for the oracle, else a KVM HV one.
 
-    The oracle is this machine's own QEMU on every row: in the stops of 10.0's stub no watchpoint is
-    named, and gdb says SIGTRAP.
+    On every row the oracle is this machine's own QEMU.  QEMU 10.0's stub names no watchpoint in its
+    stops, and gdb shows SIGTRAP.
     """
     guests: list[Guest] = []
 
@@ -81,7 +81,7 @@ def pair(
     programs: Callable[..., Program],
     kvm_boot: Callable[..., Guest],
 ) -> Iterator[Oracle]:
-    """Both sides at the start of a program, in a variant; the test has them as parameters."""
+    """Both sides at the start of a program, in a variant; both are the test's parameters."""
     name, variant = request.param
     program = programs(name, **variant)
     with started(tmp_path, partial(kvm_boot, program), program.elf) as pair:
@@ -96,7 +96,7 @@ def test_every_access(pair: Oracle) -> None:
 
 @on("watch")
 def test_an_atomic_word(pair: Oracle) -> None:
-    """A write is hit at the store; what the stop has cost is the reservation, so it runs again."""
+    """A write is hit at the store.  The stop loses the reservation, so the sequence runs again."""
     at_the_first_round(pair)
     ours = pair.ours
     for gdb in (pair.native, ours):
@@ -106,7 +106,7 @@ def test_an_atomic_word(pair: Oracle) -> None:
         assert values(pair, "continue") == [line.format(n, n + 1) for line in OLD_AND_NEW]
         assert ours.pc == ours.value("(long)&x_line")
     assert hit_counts(ours) == hit_counts(pair.native) == ["already hit 4 times"]
-    # A read is hit at the larx; natively at the stdcx. as well, by which the emulator compares.
+    # A read is hit at the larx; natively also at the stdcx., because the emulator reads there.
     ours.command("delete")
     for command, shown in (("rwatch", ["Value = {1}"]), ("awatch", OLD_AND_NEW)):
         ours.command(f"{command} *(long *)&counter")
@@ -120,7 +120,7 @@ def test_an_atomic_word(pair: Oracle) -> None:
 
 @on("watch", {"endian": "be"})
 def test_several_at_once(pair: Oracle) -> None:
-    """In one doubleword, of which one byte is not watched; each is told from the others."""
+    """Three watchpoints in one doubleword with a byte that is not watched; hits are told apart."""
     at_the_first_round(pair)
     ours = pair.ours
     for command in ("watch *(char *)&byte", "rwatch *(short *)&half", "awatch *(int *)&word"):
@@ -160,7 +160,7 @@ def test_conditions_commands_and_threads(pair: Oracle) -> None:
 
 @on_scripts
 def test_run_control(pair: Oracle, name: str) -> None:
-    """As natively, but that it is seen two instructions earlier."""
+    """As natively, but the stop is two instructions earlier."""
     assert same_shown(pair, SCRIPTS[name])
     if "scope" in name:
         assert pair.ours.pc == pair.native.pc
@@ -168,7 +168,7 @@ def test_run_control(pair: Oracle, name: str) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=variant_name)
 def test_hbreak(
-    variant: dict[str, Any], host: Host, gdb: Gdb, programs: Callable[..., Program]
+    variant: dict[str, Any], host: AnyHost, gdb: Gdb, programs: Callable[..., Program]
 ) -> None:
     program = programs("demo", **variant)
     with host.bare(program.image) as guest:
@@ -186,10 +186,10 @@ def test_hbreak(
 
 
 class Client(Floor):
-    """A client of the layer's that says what gdb would, and looks before it goes on."""
+    """A client of the layer that sends what gdb would, and looks at the guest before it goes on."""
 
     def watched(self, kind: int, address: int, length: int) -> tuple[int, int]:
-        """Run to a hit; the address that it tells, and pc."""
+        """Run to a watchpoint's hit.  Returns the address in the stop reply, and pc."""
         self._must(b"Z%d,%x,%x" % (kind, address, length), b"OK")
         reply = self._ask(b"vCont;c:p1.-1")
         found = re.match(rb"T05(watch|rwatch|awatch):([0-9a-f]+);thread:p1\.0?1;", reply)
@@ -198,18 +198,18 @@ class Client(Floor):
         return int(found[2], 16), self.read("pc")
 
     def go(self, address: int) -> None:
-        """Run to a place."""
+        """Run to an address."""
         self.insert(address)
         self._must(b"vCont;c:p1.-1", b"T05")
         self.remove(address)
 
     def step(self, before: int = 0) -> int:
-        """Over the access; pc."""
+        """Step over the access.  Returns pc."""
         self._must(b"vCont;s:p1.1", b"T05")
         return self.read("pc")
 
     def memory(self, address: int, length: int) -> bytes:
-        """Memory of the guest."""
+        """Read memory of the guest."""
         return bytes.fromhex(self._ask(b"m%x,%x" % (address, length)).decode())
 
 
@@ -217,9 +217,9 @@ KINDS = {2: "watch", 3: "rwatch", 4: "awatch"}
 
 
 def test_stop_is_before_the_access(
-    host: Host, tmp_path: Path, programs: Callable[..., Program]
+    host: AnyHost, tmp_path: Path, programs: Callable[..., Program]
 ) -> None:
-    """pc at the instruction, neither memory nor register changed; a step changes just them."""
+    """pc is at the instruction, which has changed nothing yet; a step then changes memory."""
     program = programs("watch", endian="le", ail=3)
     with Gdb(tmp_path, name="symbols", extension=False) as symbols:
         symbols.command(f"file {program.elf}")
@@ -250,7 +250,7 @@ def test_stop_is_before_the_access(
 
 @on("watch", LITTLE)
 def test_by_steps(pair: Oracle) -> None:
-    """What was asked for, and what falls to it: two that do not fit into one window."""
+    """By steps because it was set so, and because two watchpoints do not fit into one window."""
     ours, native = pair.ours, pair.native
     for gdb in (native, ours):
         gdb.command("tbreak round if *(long *)&rounds == 1")
@@ -277,8 +277,8 @@ def test_by_steps(pair: Oracle) -> None:
     assert hit_counts(ours) == hit_counts(native)
 
 
-def test_off_and_dawr(host: Host, gdb: Gdb, programs: Callable[..., Program]) -> None:
-    """Without ours gdb's own error; and with DAWR alone what does not fit is an error."""
+def test_off_and_dawr(host: AnyHost, gdb: Gdb, programs: Callable[..., Program]) -> None:
+    """With `off` gdb's own error; with `dawr` what does not fit into the window is an error."""
     program = programs("watch", **LITTLE)
     with host.bare(program.image) as guest:
         gdb.connect(guest.target, program.elf)
@@ -299,9 +299,11 @@ def test_off_and_dawr(host: Host, gdb: Gdb, programs: Callable[..., Program]) ->
         assert "New value" in gdb.command("continue")
 
 
-@pytest.mark.cpu("POWER9")
-def test_a_host_whose_dawr_is_off(host: Host, gdb: Gdb, programs: Callable[..., Program]) -> None:
-    """It says so, once, and watches by steps."""
+@pytest.mark.dawr(False)
+def test_a_host_whose_dawr_is_off(
+    host: AnyHost, gdb: Gdb, programs: Callable[..., Program]
+) -> None:
+    """The user is told once that the host does not honour DAWR, and watchpoints work by steps."""
     program = programs("watch", **BIG)
     with host.bare(program.image) as guest:
         gdb.connect(guest.target, program.elf)
@@ -333,7 +335,10 @@ end"""
 
 
 class Hit(NamedTuple):
-    """What gdb has shown of it: values before and after it (of a read the same), behind it."""
+    """A hit as gdb has shown it.
+
+    old, new: the values before and after it, equal for a read.  pc: behind the access.
+    """
 
     old: int
     new: int
@@ -356,7 +361,7 @@ def hits(gdb: Gdb, count: int) -> list[Hit]:
 
 
 def assert_each_one_higher(found: list[Hit]) -> None:
-    """None is missed, and none is seen twice."""
+    """Assert that each hit adds 1: none is missed, and none is shown twice."""
     first = found[0].old
     assert [(one.old - first, one.new - first) for one in found] == [
         (n, n + 1) for n in range(len(found))
@@ -364,7 +369,7 @@ def assert_each_one_higher(found: list[Hit]) -> None:
 
 
 def dawrx(linux: Linux, tmp_path: Path) -> int:
-    """DAWRX0 of the first vCPU, as a gdb without ours sees it; the guest runs after it."""
+    """DAWRX0 of the first vCPU, as a gdb without ours shows it; the guest runs afterwards."""
     with Gdb(tmp_path, name="plain", extension=False, timeout=LONG) as plain:
         plain.connect(linux.guest.target, linux.image.vmlinux)
         found = plain.value("$dawrx0")
@@ -390,7 +395,7 @@ def test_a_condition_that_is_false_100_times(linux: Linux, gdb: Gdb) -> None:
 
 
 def test_a_word_of_a_program_and_the_kernels_copy(linux: Linux, gdb: Gdb) -> None:
-    """linux-user.S stores what it sleeps, and the kernel copies that; nobody else is shown."""
+    """linux-user.S stores how long it sleeps, and the kernel copies that; only these are hit."""
     enter_user_space(linux, gdb)
     gdb.command("awatch -location *(long *)($r1 + 8)")
     start, end = gdb.value("(long)&round"), gdb.value("(long)&call")
@@ -404,7 +409,7 @@ def test_a_word_of_a_program_and_the_kernels_copy(linux: Linux, gdb: Gdb) -> Non
     assert places == [0, 0xC, 0, 0xC]
     linux.stop_at(gdb, "*&called")
     gdb.command("delete")
-    # Stored, added to by ldarx and stdcx., stored again.
+    # The program stores the word, adds to it by ldarx and stdcx., and stores it again.
     gdb.command("watch -location *(long *)($r1 + 16)")
     count = gdb.value("$r14")
     assert [(one.old, one.new) for one in hits(gdb, 5)][1:] == [
@@ -416,14 +421,14 @@ def test_a_word_of_a_program_and_the_kernels_copy(linux: Linux, gdb: Gdb) -> Non
 
 
 def test_another_process_with_the_same_address(linux: Linux, gdb: Gdb) -> None:
-    """A child stores to where its parent's counter is: in its own page, and nobody watches that."""
+    """A child stores to its own page at the address of its parent's counter, and is not hit."""
     linux.guest.enter("stepper")
     gdb.command(f"add-symbol-file {linux.image.stepper}")
     linux.stop_at(gdb, "sys_ptrace")
     linux.stop_at(gdb, "*&counted")
     gdb.command("watch *(long *)&steps")
     found = hits(gdb, 3)
-    gdb.command("tbreak *&s0")  # the second one that the child is stepped to by its parent
+    gdb.command("tbreak *&s0")  # the second instruction that the parent steps in its child
     while "emporary breakpoint" not in (output := gdb.command("continue")):
         old, new = map(int, re.findall("value = ([0-9]+)", output))
         found.append(Hit(old, new, 0, 1))
@@ -439,7 +444,7 @@ def test_another_process_with_the_same_address(linux: Linux, gdb: Gdb) -> None:
 
 
 def test_fork_storm(linux: Linux, gdb: Gdb) -> None:
-    """Armed and never hit: forks, with all their system calls and page faults, go on as without."""
+    """With an armed watchpoint that is never hit, the guest's forks and page faults go on."""
     forks = []
     for armed in (False, True):
         if armed:
@@ -449,7 +454,7 @@ def test_fork_storm(linux: Linux, gdb: Gdb) -> None:
         time.sleep(6)
         output = gdb.interrupt(60)
         assert "SIGINT" in output or "Quit" in output, output
-        linux.stop_at(gdb, "sys_openat")  # from user space gdb cannot read what is the kernel's
+        linux.stop_at(gdb, "sys_openat")  # in user space gdb could not read the kernel's memory
         forks.append(gdb.value("*(long *)&total_forks") - before)
     print(f"forks in 6 s: {forks[0]} without, {forks[1]} armed")
     assert forks[1] > 0
@@ -465,7 +470,7 @@ def test_ctrl_c_while_armed(linux: Linux, gdb: Gdb) -> None:
         assert "SIGINT" in output or "Quit" in output, output
     gdb.command("delete")
     gdb.command("watch *(long *)&jiffies_64 if *(long *)&jiffies_64 == 0")
-    for _ in range(3):  # in the middle of hits
+    for _ in range(3):  # interrupt in the middle of hits
         gdb.send("continue")
         time.sleep(1.5)
         output = gdb.interrupt(60)
@@ -486,7 +491,7 @@ def test_detaching_while_armed(linux: Linux, gdb: Gdb, tmp_path: Path) -> None:
 
 
 def test_killed_while_armed(linux: Linux, gdb: Gdb, tmp_path: Path) -> None:
-    """SIGKILL of the layer while the guest runs with a window; the next session cleans."""
+    """The layer is killed while the guest runs with a window; the next session clears it."""
     gdb.command("watch *(long *)&linux_banner")
     gdb.send("continue")
     time.sleep(2)
@@ -518,7 +523,7 @@ def test_forks_on_both_vcpus(linux: Linux, gdb: Gdb) -> None:
 
 @on_two
 def test_a_lock(linux: Linux, gdb: Gdb) -> None:
-    """lwarx and stwcx. on both vCPUs."""
+    """Both vCPUs take a lock by lwarx and stwcx."""
     gdb.command("watch *(int *)&tasklist_lock")
     found = hits(gdb, 20)
     assert all(one.old != one.new for one in found)

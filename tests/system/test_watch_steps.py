@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Watchpoints that are seen by steps, and those that the stub has itself.
+"""Watchpoints that ours sees by steps, and those of a stub that has its own.
 
-The oracle is QEMU's TCG, whose stub has watchpoints.  It stops behind an access, and gdb steps
-once more before it compares; the Power ISA's way, which is ours, is to stop before it.  So the
-values and the numbers of hits have to be the same, and where a hit is shown has not.
+The oracle is QEMU's TCG, whose stub has watchpoints.  It stops behind an access, and gdb steps once
+more before it compares.  Ours stops before the access, as the Power ISA does.  So values and
+numbers of hits must be equal, and the places where gdb shows the hits differ.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OLD_AND_NEW = ["Old value = {0}", "New value = {1}"]
 
 
 class Cell(NamedTuple):
-    """What fixtures/bare/watch.S accesses once a round, and there: labels of the accesses."""
+    """What fixtures/bare/watch.S accesses once a round, and the labels of these accesses."""
 
     what: str
     stores: tuple[str, ...]
@@ -62,7 +62,7 @@ CELLS = [
 
 
 def values(pair: Oracle, command: str) -> list[str]:
-    """Give both sides a command; the values that a watchpoint's hit shows, which are the same."""
+    """Give both sides a command.  Returns the values that a hit shows, equal on both sides."""
     for gdb in (pair.native, pair.ours):
         gdb.send(command)
     native, ours = (gdb.finish(60) for gdb in (pair.native, pair.ours))
@@ -71,7 +71,7 @@ def values(pair: Oracle, command: str) -> list[str]:
 
 
 def at_the_first_round(pair: Oracle) -> None:
-    """Let both sides run to where all cells are 0."""
+    """Let both sides run to the first round, where all cells are 0."""
     for gdb in (pair.native, pair.ours):
         gdb.command("tbreak round")
         gdb.command("continue")
@@ -148,7 +148,7 @@ SCRIPTS = {
 
 
 def same_shown(pair: Oracle, script: str) -> list[str]:
-    """Give both sides the commands of a script; what their watchpoints show, which is the same."""
+    """Give both sides a script.  Returns what its watchpoints show, equal on both sides."""
     shown: list[list[str]] = []
     for gdb in (pair.native, pair.ours):
         lines = [line.strip() for line in script.splitlines() if line.strip()]
@@ -159,9 +159,9 @@ def same_shown(pair: Oracle, script: str) -> list[str]:
 
 
 def every_access(pair: Oracle) -> None:
-    """Each kind of watchpoint at every other cell, in either byte order at the others.
+    """Watch every other cell with each kind of watchpoint; the other byte order takes the rest.
 
-    The hit is shown behind the very instruction.
+    gdb shows the hit just behind the instruction.
     """
     ours = pair.ours
     cells = CELLS["little" in ours.command("show endian") :: 2]
@@ -172,7 +172,7 @@ def every_access(pair: Oracle) -> None:
                 continue
             for gdb in (pair.native, ours):
                 assert "atchpoint" in gdb.command(f"{command} {what}")
-            # Accesses of a round are in the order of their addresses.
+            # A round accesses its cells in the order of the instructions' addresses.
             pc, places = ours.pc, sorted(ours.value(f"(long)&{label}") for label in labels)
             first = sum(place < pc for place in places)
             for place in (*places[first:], *places[:first], places[first % len(places)]):
@@ -191,7 +191,7 @@ def pair(
     programs: Callable[..., Program],
     boot: Callable[..., Qemu],
 ) -> Iterator[Oracle]:
-    """Both sides on a program, in a variant; the test has them as parameters."""
+    """Both sides on a program, in a variant; both are the test's parameters."""
     name, variant = request.param
     program = programs(name, **variant)
     with oracle(tmp_path, partial(boot, program), program.elf) as pair:
@@ -200,7 +200,7 @@ def pair(
 
 
 def on(name: str, *variants: dict[str, Any]) -> pytest.MarkDecorator:
-    """Such a program in these variants, in both of VARIANTS if none is given."""
+    """A mark that runs a test on a program in these variants; in all of VARIANTS if none given."""
     cases = [(name, variant) for variant in variants or VARIANTS]
     ids = [variant_name(variant) for _, variant in cases]
     return pytest.mark.parametrize("pair", cases, ids=ids, indirect=True)
@@ -222,7 +222,7 @@ def test_every_access(pair: Oracle) -> None:
 
 @on("watch")
 def test_an_atomic_word(pair: Oracle) -> None:
-    """It is stepped as a unit, and the hit is before it."""
+    """The engine steps the sequence as a unit, and a hit in it shows the right values."""
     at_the_first_round(pair)
     for gdb in (pair.native, pair.ours):
         gdb.command("watch *(long *)&counter")
@@ -239,7 +239,7 @@ def test_run_control(pair: Oracle, name: str) -> None:
 
 @on("watch", {"endian": "le"})
 def test_auto_and_off_leave_it_to_this_stub(pair: Oracle) -> None:
-    """It has watchpoints, and so they are seen as without ours, behind the access."""
+    """The stub has watchpoints, so gdb shows hits behind the access, as without ours."""
     ours = pair.ours
     at_the_first_round(pair)
     for setting in ("auto", "off"):
@@ -255,7 +255,7 @@ def test_auto_and_off_leave_it_to_this_stub(pair: Oracle) -> None:
 
 @on("watch", {"endian": "le"})
 def test_dawr_where_there_is_none(pair: Oracle) -> None:
-    """TCG's guests have none (QEMU 7.2): that is said, and nothing runs."""
+    """A TCG guest has no DAWR (QEMU 7.2): the user is told so, and the guest does not run."""
     at_the_first_round(pair)
     ours = pair.ours
     ours.command("set ppc-sstep watchpoints dawr")

@@ -1,2 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Tests without gdb and QEMU: folders as those of the product, and `machine`, a simulated guest."""
+"""Tests without gdb and QEMU: a folder for each folder of the product, and a simulated guest.
+
+`machine` is that guest.
+"""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A failed assertion in a helper shows its values, as one in a test does."""
+"""Have a failed assertion in a helper show its values, as pytest does for one in a test."""
 
 import pytest
 

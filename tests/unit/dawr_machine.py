@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""A machine under KVM HV with a Data Address Watchpoint Register, and the memory that it watches.
+"""A machine under KVM HV with a DAWR, and the memory that the DAWR watches.
 
-Written from the Power ISA, Linux's arch/powerpc/kvm and what was seen of QEMU 7.2 on an emulated
-POWER10 host.  As `machine`, it shares nothing with the product.  QEMU's TCG, which reads the length
-of the window from the wrong bits of DAWRX0, is not imitated: this is what silicon does.
+It is written from the Power ISA, Linux's arch/powerpc/kvm and what QEMU 7.2 was seen to do on an
+emulated POWER10 host.  Like `machine` it shares nothing with the product.  It does what silicon
+does: QEMU's TCG reads the length of the window from the wrong bits of DAWRX0.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from .machine import ALL, DR, LE, PR, SF, TEXT, VIRTUAL, Machine, Registers, hin
 
 POWER10 = 0x00800200
 
-# DAWRX0.
+# Fields of DAWRX0.
 USER, KERNEL, HYP = 1, 2, 4
 WTI, WT = 8, 0x10
 LOADS, STORES = 0x20, 0x40
 
-# DSISR.
+# Bits of DSISR.
 NO_TRANSLATION, STORE, MATCH = 0x40000000, 0x02000000, 0x00400000
 
 H_SET_MODE = 0x31C
-SET_CIABR, SET_DAWR0, SET_DAWR1 = 1, 2, 5  # its resources, in r5
-H_FUNCTION, H_P2, H_P4, H_FLAGS = -2, -55, -57, -256  # results, in r3
+SET_CIABR, SET_DAWR0, SET_DAWR1 = 1, 2, 5  # the resource, in r5
+H_FUNCTION, H_P2, H_P4, H_FLAGS = -2, -55, -57, -256  # the results, in r3
 
-LINE = 128  # bytes that dcbz clears and that a reservation is for
+LINE = 128  # bytes that dcbz clears, and that a reservation covers
 
-# By the opcode, and for opcode 31 by the extended one, where the address is RA + RB.
+# Bytes accessed, by the opcode; X_ by the extended opcode of 31, where the address is RA + RB.
 D_LOADS = {34: 1, 35: 1, 40: 2, 41: 2, 32: 4, 33: 4}
 D_STORES = {38: 1, 39: 1, 44: 2, 45: 2, 36: 4, 37: 4}
 X_LOADS = {21: 8, 20: 4, 84: 8}
@@ -40,7 +40,7 @@ RESERVING, CONDITIONAL, DCBZ = (20, 84), (150, 214), 1014
 
 
 class Storage:
-    """What an instruction accesses.
+    """The bytes that an instruction accesses.
 
     update: the register that gets the address.  rt: the first register of the data.
     """
@@ -51,31 +51,30 @@ class Storage:
 
     @property
     def reach(self) -> range:
-        """The addresses of its bytes."""
+        """The addresses of the bytes."""
         return range(self.address, self.address + self.size)
 
 
 class DawrMachine(Machine):
-    """A `Machine` whose loads and stores access memory, watched by DAWR0 of each vCPU.
+    """A `Machine` whose loads and stores access memory, which DAWR0 of each vCPU watches.
 
-    It is a guest of KVM HV from the beginning, with SPRs on the first vCPU only, as in QEMU 7.2;
-    with `first_only` False it is as in QEMU >= 8.  Bytes of memory that nobody has written are
-    0x5A for the guest, and the stub refuses them.
+    It is a guest of KVM HV from the beginning, and the stub shows the SPRs of the first vCPU only,
+    as in QEMU 7.2; with `first_only` False it is as in QEMU >= 8.  Bytes that nobody has written
+    are 0x5A for the guest, and the stub refuses to read them.
 
-    Set by a test before it runs:
+    A test sets these before the machine runs:
       honours: whether the host has DAWR on.  Else the registers read back as they are written,
-        nothing ever matches, and H_SET_MODE says H_P2.
-      tells_stores: DSISR of a match says that it is a store, as the Power ISA has it for every
-        data storage interrupt.  QEMU's TCG was seen to say nothing but 0x400000.
-      dawr1: H_SET_MODE takes DAWR1 as well (QEMU 10 with cap-dawr1); it is not simulated.
-      faults: data addresses whose first access is an ordinary data storage interrupt.
-      zeros: addresses, as in real mode, whose words are 0 where nothing else is: the stub gives
-        them, and to execute them is a program interrupt.
+        nothing ever matches, and H_SET_MODE returns H_P2.
+      tells_stores: whether DSISR of a match says that the access is a store, as the Power ISA has
+        it for every data storage interrupt.  QEMU's TCG was seen to set nothing but 0x400000.
+      dawr1: whether H_SET_MODE takes DAWR1 too (QEMU 10 with cap-dawr1); DAWR1 is not simulated.
+      faults: data addresses whose first access takes an ordinary data storage interrupt.
+      zeros: ranges of addresses, as in real mode, whose words are 0 unless written.  The stub
+        reads them; a vCPU that executes them takes a Program interrupt.
       patience: the turns after which a resume without a stop is a `Runaway`.
-    Told to a test:
-      reservations: the address of each vCPU's, as long as it has one.  Each stop and each interrupt
-        takes it away.
-      matches: how many there have been.
+    A test reads these:
+      reservations: by vCPU the address of its reservation.  Each stop and each interrupt ends it.
+      matches: how many matches there have been.
     """
 
     def __init__(
@@ -102,7 +101,7 @@ class DawrMachine(Machine):
     # -- for tests
 
     def value(self, address: int, size: int = 8, order: Literal["little", "big"] = "little") -> int:
-        """A number in memory."""
+        """The number at an address."""
         return int.from_bytes(self._bytes(address, size), order)
 
     def put_value(
@@ -118,7 +117,7 @@ class DawrMachine(Machine):
         return self.memory.get(place & ~3, zero)
 
     def window(self, n: int = 0) -> range:
-        """The addresses that a vCPU's DAWR0 has a match for, whatever the other bits say."""
+        """The addresses that a vCPU's DAWR0 watches, whatever its other bits say."""
         cpu = self.vcpus[n]
         start, doublewords = cpu["dawr0"] & ~7, (cpu["dawrx0"] >> 10 & 63) + 1
         return range(start, start + 8 * doublewords)
@@ -135,7 +134,7 @@ class DawrMachine(Machine):
         """See `Machine`."""
         self.reservations.clear()
         for cpu in self.vcpus:
-            cpu["dawrx0"] &= ~HYP  # KVM takes it away when QEMU writes the registers
+            cpu["dawrx0"] &= ~HYP  # KVM clears it when QEMU writes the registers
         return super().run(running, limit, spinning)
 
     # -- the CPU
@@ -166,7 +165,7 @@ class DawrMachine(Machine):
 
     @staticmethod
     def _storage(cpu: Registers, word: int) -> Storage | None:
-        """What a word accesses; None if it is no load or store."""
+        """What the instruction accesses; None if it is no load or store."""
         opcode, extended = word >> 26, word >> 1 & 0x3FF
         rt, ra, rb = word >> 21 & 31, word >> 16 & 31, word >> 11 & 31
         base = cpu[f"r{ra}"] if ra else 0
@@ -190,9 +189,10 @@ class DawrMachine(Machine):
         return None
 
     def _access(self, n: int, cpu: Registers, word: int, storage: Storage) -> bool:
+        """Execute a load or a store, unless it takes an interrupt; as `_completes`."""
         extended = word >> 1 & 0x3FF if word >> 26 == 31 else None
         if extended in CONDITIONAL and self.reservations.get(n) != storage.address:
-            # QEMU's TCG does not touch memory then, so there is no match.
+            # Without the reservation QEMU's TCG does not access memory, so there is no match.
             self._record(cpu, 0)
             self.reservations.pop(n, None)
             cpu["pc"] += 4
@@ -226,14 +226,14 @@ class DawrMachine(Machine):
         return True
 
     def _lose(self, n: int, storage: Storage) -> None:
-        """Another vCPU's reservation is lost by a store into its line."""
+        """A store into a reservation's line takes the reservation from the other vCPUs."""
         lines = {place // LINE for place in (storage.reach[0], storage.reach[-1])}
         for other, address in list(self.reservations.items()):
             if other != n and address // LINE in lines:
                 del self.reservations[other]
 
     def _denied(self, n: int, cpu: Registers, storage: Storage) -> bool:
-        """Whether an access is an interrupt instead, which is taken."""
+        """Whether an access takes a data storage interrupt instead.  If so, the vCPU takes it."""
         faulting = sorted(self.faults.intersection(storage.reach))
         if faulting:
             self.faults.remove(faulting[0])
@@ -248,6 +248,7 @@ class DawrMachine(Machine):
         return True
 
     def _matches(self, n: int, cpu: Registers, storage: Storage) -> bool:
+        """Whether an access matches a vCPU's DAWR0."""
         control, msr, window = cpu["dawrx0"], cpu["msr"], self.window(n)
         if not self.honours or not control & (STORES if storage.store else LOADS):
             return False
@@ -262,6 +263,7 @@ class DawrMachine(Machine):
     # -- hypercalls
 
     def _hypercall(self, n: int, cpu: Registers) -> bool:
+        """Execute `sc 1`; as `_completes`."""
         pc, msr = cpu["pc"], cpu["msr"]
         if msr & PR:
             self.interrupt(n, 0x700, pc, 0x40000)
@@ -269,7 +271,7 @@ class DawrMachine(Machine):
         self.reservations.pop(n, None)
         cpu["r3"] = self._set_mode(cpu) & ALL
         cpu["srr0"], cpu["srr1"] = pc + 4, msr
-        # What the hypervisor may leave there: the PAPR calls these volatile.
+        # The PAPR calls these registers volatile: the hypervisor may leave anything in them.
         for number in (0, *range(4, 13)):
             cpu[f"r{number}"] = 0xDEAD000000000000 | number
         cpu["ctr"], cpu["xer"] = 0xDEAD0000DEAD0000, 0
@@ -278,7 +280,7 @@ class DawrMachine(Machine):
         return False
 
     def _set_mode(self, cpu: Registers) -> int:
-        """The result of the one hypercall there is (Linux kvmppc_h_set_mode)."""
+        """The result of H_SET_MODE, the one hypercall there is (Linux kvmppc_h_set_mode)."""
         if cpu["r3"] != H_SET_MODE:
             return H_FUNCTION
         if cpu["r5"] not in (SET_DAWR0, SET_DAWR1) or not self.honours:
@@ -305,7 +307,7 @@ class DawrMachine(Machine):
         self._record(cpu, 8 if value < other else 4 if value > other else 2)
 
     def _computes(self, cpu: Registers, word: int) -> bool:
-        """Execute a word that changes registers alone, or branches; False if it is another."""
+        """Execute an instruction that only changes registers, or branches; False: it is another."""
         pc = cpu["pc"]
         opcode, extended = word >> 26, word >> 1 & 0x3FF
         rt, ra, rb = word >> 21 & 31, word >> 16 & 31, word >> 11 & 31
@@ -339,10 +341,11 @@ class DawrMachine(Machine):
 
 
 def bare(*code: int, vcpus: int = 1, state: int = m.KERNEL, honours: bool = True) -> DawrMachine:
-    """A machine without a kernel, each vCPU at code at TEXT that ends in a loop.
+    """A machine without a kernel; each vCPU is at `code`, at TEXT, which ends in a loop.
 
-    Its handler of data storage interrupts counts in r20, which is 0, and returns.  TEXT's page is
-    there and has an `ld` at its end, as any code has one somewhere, and so has the vectors' page.
+    Its handler of data storage interrupts counts in r20, which begins with 0, and returns.  TEXT's
+    page has an `ld` at its end, because any real code has one somewhere.  So has the page of the
+    vectors.
     """
     order = "little" if state & LE else "big"
     machine = DawrMachine(

@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: MIT
-"""A small kernel in a `DawrMachine`, of the shape that Linux 6.1 has where watchpoints meet it.
+"""A small kernel in a `DawrMachine`, shaped like Linux 6.1 where Linux deals with watchpoints.
 
-Its interrupts save everything in a pt_regs on the kernel's stack and return as Linux does: SRR0 and
-SRR1 are loaded again only where the byte `srr_valid` of the paca says that they are no longer what
-the context to return to had put there.  So who undoes a data storage interrupt and leaves that byte
-alone sends an outer interrupt's return to a wrong place, here as there.
+Its interrupts save everything in a pt_regs on the kernel's stack, and return as Linux does.  The
+return loads SRR0 and SRR1 from pt_regs only where the byte `srr_valid` of the paca is 0.  A 1 says
+that both still hold what the interrupt has put there.  A debugger that undoes a data storage
+interrupt and does not restore that byte sends the return of an outer interrupt to a wrong place, as
+it would in Linux.
 
-  vectors 0x300 and 0x4300  to COMMON, by way of `ori r10,r10,IMM; mtctr r10; bctr`
+  vectors 0x300 and 0x4300  lead to COMMON, by `ori r10,r10,IMM; mtctr r10; bctr`
   FILTER                    reads DSISR of pt_regs, and calls do_page_fault or, at SITE, do_break
   DO_PAGE_FAULT             counts
   DO_BREAK                  counts, and sets DAWR0 and DAWRX0 to Linux's null watchpoint
-  DO_EITHER                 calls one of these instead, in a kernel without FILTER
+  DO_EITHER                 calls one of these two, in a kernel without FILTER
   HCALL                     plpar_hcall_norets_notrace, with `sc 1` at SC1
-  OWN_WATCH                 sets the guest's own watchpoint: DAWR0 and DAWRX0 are r6 and r7
+  OWN_WATCH                 sets the guest's own watchpoint: DAWR0 from r6, DAWRX0 from r7
   vector 0x4c00             a system call: calls SERVICE with RI=1 and srr_valid=1, on the stack of
                             the kernel
-  SERVICE                   adds 1 to the doubleword at COUNTER, at STORE; tests may put other words
-                            there
+  SERVICE                   adds 1 to the doubleword at COUNTER, by the store at STORE; tests may
+                            put other words there
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ RETURN = BASE | 0x9400
 SERVICE = BASE | 0x9800
 SC1 = HCALL + 0x14
 COUNTER = BASE | 0x00E80000
-PROGRAM = 0x10000000  # where a program in problem state is; its page is there
+PROGRAM = 0x10000000  # the page of a program in problem state
 
-# A frame on the stack: pt_regs from PT on.
+# A frame on the stack has pt_regs from PT on; offsets in pt_regs follow.
 PT = 112
 FRAME = 752
 GPR, NIP, MSR, CTR, LINK, XER, CCR = 0, 256, 264, 280, 288, 296, 304
@@ -56,12 +57,12 @@ Order = Literal["little", "big"]
 
 
 def paca(n: int = 0) -> int:
-    """Where the paca of a vCPU is: r13 in the kernel."""
+    """The address of a vCPU's paca, which the kernel has in r13."""
     return BASE | 0x00E00000 + 0x1000 * n
 
 
 def stack(n: int = 0) -> int:
-    """Where interrupts from problem state have the stack of a vCPU: r1 of their frame."""
+    """The r1 of the frame that an interrupt from problem state makes on a vCPU's kernel stack."""
     return BASE | 0x00D0F000 + 0x10000 * n
 
 
@@ -88,12 +89,12 @@ def _vector(target: int) -> list[int]:
 
 
 def _at(offset: int) -> int:
-    """Where something of pt_regs is, seen from r1."""
+    """The offset from r1 of something in pt_regs."""
     return PT + offset
 
 
 def _moved(register: int, source: int, offset: int) -> list[int]:
-    """What is in the paca goes to pt_regs."""
+    """Copy a doubleword from the paca to pt_regs."""
     return [w.ld(register, 13, source), w.std(register, 1, _at(offset))]
 
 
@@ -141,7 +142,7 @@ _FILTER = [
     m.b(RETURN - (SITE + 4)),
 ]
 
-# The same where the kernel's C code looks at DSISR.
+# A kernel without FILTER, whose C code looks at DSISR.
 _CALL = [
     m.NOP,
     m.addi(3, 1, PT),
@@ -158,7 +159,7 @@ _DO_EITHER = [
 
 
 def _srrs(scratch: int) -> list[int]:
-    """SRR0 and SRR1 from `struct pt_regs`, where the kernel does not know that they are right."""
+    """Load SRR0 and SRR1 from pt_regs, unless srr_valid says that they are right."""
     return [
         w.ld(11, 1, _at(NIP)),
         w.ld(12, 1, _at(MSR)),
@@ -199,9 +200,9 @@ def _counts(offset: int) -> list[int]:
 
 
 def _set_mode(branch_from: int, link: bool) -> list[int]:
-    """H_SET_MODE of DAWR0 with r6 and r7.
+    """Do H_SET_MODE of DAWR0, with r6 and r7.
 
-    branch_from: where the branch to HCALL is, the last word.  link: whether it is a call.
+    branch_from: the address of the last word, the branch to HCALL.  link: whether it is a call.
     """
     return [
         m.addi(3, 0, H_SET_MODE),
@@ -216,7 +217,7 @@ _DO_BREAK = [
     w.std(0, 1, 16),
     *_counts(BREAKS),
     m.addi(6, 0, 0),
-    w.ori(7, 6, 63 << 10),  # what Linux's null watchpoint comes to
+    w.ori(7, 6, 63 << 10),  # DAWRX0 of Linux's null watchpoint
     *_set_mode(DO_BREAK + 4 * 10, True),
     w.ld(0, 1, 16),
     m.mtspr("lr", 0),
@@ -269,10 +270,10 @@ def booted(
     honours: bool = True,
     filters: bool = True,
 ) -> DawrMachine:
-    """A machine with the kernel, each vCPU at code at TEXT that ends in a loop.
+    """A machine with the kernel; each vCPU is at `code`, at TEXT, which ends in a loop.
 
-    The page has an `ld` at its end, as any code has one somewhere; so has that of a program.
-    honours: see `DawrMachine`.  filters: see `install`.
+    The page has an `ld` at its end, because any real code has one somewhere.  So has the page of a
+    program.  honours: see `DawrMachine`.  filters: see `install`.
     """
     lpcr = 3 << m.AIL_SHIFT | (m.ILE if order == "little" else 0)
     machine = DawrMachine(vcpus, lpcr=lpcr, honours=honours)
@@ -283,7 +284,7 @@ def booted(
 
 
 def in_program(machine: DawrMachine, *code: int, n: int = 0, order: Order = "little") -> None:
-    """A vCPU is in problem state, at code at PROGRAM that ends in a loop."""
+    """Put a vCPU into problem state, at `code`, at PROGRAM, which ends in a loop."""
     cpu = machine.vcpus[n]
     machine.put(PROGRAM, *code, m.SELF, order=order)
     machine.put(PROGRAM + 0xFF8, w.ld(3, 4), m.SELF, order=order)
@@ -292,11 +293,11 @@ def in_program(machine: DawrMachine, *code: int, n: int = 0, order: Order = "lit
 
 
 def install(machine: DawrMachine, order: Order = "little", *, filters: bool = True) -> None:
-    """Put the kernel into memory; each vCPU is in it, with its paca in r13 and a stack in r1.
+    """Put the kernel into memory.  Each vCPU is in it, with its paca in r13 and a stack in r1.
 
-    The stack is below where interrupts from problem state have theirs.  COUNTER is 0.
-    filters: as in Linux 6.1 there is a FILTER; else it is a kernel of another shape, in which no
-    place is come to by matches alone before do_break itself.
+    That stack is below the frame of interrupts from problem state.  COUNTER is 0.  filters: whether
+    the kernel has a FILTER, like Linux 6.1.  Else it has another shape: before do_break itself
+    there is no place to which only matches come.
     """
 
     code: dict[int, list[int]] = {
@@ -335,15 +336,15 @@ def install(machine: DawrMachine, order: Order = "little", *, filters: bool = Tr
 
 
 def page_faults(machine: DawrMachine, n: int = 0, order: Order = "little") -> int:
-    """How many a vCPU's kernel has had."""
+    """How many page faults a vCPU's kernel has had."""
     return machine.value(paca(n) + PAGE_FAULTS, order=order)
 
 
 def breaks(machine: DawrMachine, n: int = 0, order: Order = "little") -> int:
-    """How often a vCPU's do_break ran: by a match that nobody has kept from the guest."""
+    """How often a vCPU's do_break ran, each time by a match that nobody kept from the guest."""
     return machine.value(paca(n) + BREAKS, order=order)
 
 
 def srr_valid(machine: DawrMachine, n: int = 0) -> int:
-    """Whether a vCPU's kernel relies on SRR0 and SRR1."""
+    """The byte srr_valid: whether a vCPU's kernel takes SRR0 and SRR1 as right."""
     return machine.value(paca(n) + SRR_VALID, size=1)

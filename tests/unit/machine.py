@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """A tiny ppc64 machine behind a stub that ignores step requests, for unit tests.
 
-Written from the ISA and from what was seen of QEMU's stub, and sharing nothing with the product:
-its own masks, its own rules of interrupts.  It knows the few instructions that the tests assemble
-by the functions below; any other word stops the test.
+It is written from the ISA and from what QEMU's stub was seen to do.  It shares nothing with the
+product: it has its own masks and its own rules of interrupts.  It knows only the instructions that
+the functions below assemble.  At any other word the test fails.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from gdb_ppc_sstep.rsp.description import Register
 
 SF, HV, TM = 1 << 63, 1 << 60, 1 << 32
 EE, PR, ME, SE, BE, IR, DR, RI, LE = 0x8000, 0x4000, 0x1000, 0x400, 0x200, 0x20, 0x10, 2, 1
-STATUS = 0x783F0000  # of SRR1
-AIL_SHIFT, ILE = 23, 1 << 25  # of LPCR
+STATUS = 0x783F0000  # the bits of SRR1 that tell of the interrupt
+AIL_SHIFT, ILE = 23, 1 << 25  # fields of LPCR
 ALL = (1 << 64) - 1
 POWER9 = 0x004E1202
 
-KERNEL = SF | EE | ME | IR | DR | RI | LE  # 0x8000000000009033, as of a Linux guest
+KERNEL = SF | EE | ME | IR | DR | RI | LE  # 0x8000000000009033, the MSR of a Linux kernel
 USER = KERNEL | PR
 REAL = SF | ME | RI | LE
 
@@ -44,7 +44,7 @@ NUMBERS = {f"r{n}": n for n in range(32)} | {
     "sprg3": 0xC3,
     "pvr": 0xD1,
     "lpcr": 0xE3,
-    # Those that only `dawr_machine` shows, with the numbers that POWER9 has in QEMU 7.2.
+    # Only `dawr_machine` shows these; the numbers are those of a POWER9 in QEMU 7.2.
     "dsisr": 0xAF,
     "dar": 0xB0,
     "dawr0": 0xC4,
@@ -67,12 +67,12 @@ BLR = 0x4E800020
 
 
 def addi(rt: int, ra: int, value: int) -> int:
-    """addi; with ra=0 it is li."""
+    """addi rt,ra,value; with ra=0 it is li."""
     return 14 << 26 | rt << 21 | ra << 16 | value & 0xFFFF
 
 
 def lbz(rt: int, ra: int, offset: int = 0) -> int:
-    """lbz rt,offset(ra); an offset other than 0 is known to `dawr_machine` only."""
+    """lbz rt,offset(ra); only `dawr_machine` knows an offset other than 0."""
     return 34 << 26 | rt << 21 | ra << 16 | offset & 0xFFFF
 
 
@@ -87,7 +87,7 @@ def bdnz(offset: int) -> int:
 
 
 def hint(r: int) -> int:
-    """or r,r,r, after which QEMU's TCG takes no Trace interrupt."""
+    """or r,r,r: QEMU's TCG takes no Trace interrupt after it."""
     return 31 << 26 | r << 21 | r << 16 | r << 11 | 444 << 1
 
 
@@ -96,22 +96,22 @@ def _spr(name: str) -> int:
 
 
 def mtspr(name: str, rs: int) -> int:
-    """mtspr."""
+    """mtspr name,rs."""
     return 31 << 26 | rs << 21 | _spr(name) | 467 << 1
 
 
 def mfspr(rt: int, name: str) -> int:
-    """mfspr."""
+    """mfspr rt,name."""
     return 31 << 26 | rt << 21 | _spr(name) | 339 << 1
 
 
 def mfmsr(rt: int) -> int:
-    """mfmsr."""
+    """mfmsr rt."""
     return 31 << 26 | rt << 21 | 83 << 1
 
 
 def mtmsrd(rs: int, level: int = 0) -> int:
-    """mtmsrd."""
+    """mtmsrd rs,level."""
     return 31 << 26 | rs << 21 | level << 16 | 178 << 1
 
 
@@ -119,26 +119,27 @@ Registers = dict[str, int]
 
 
 class Runaway(AssertionError):
-    """The guest runs and nothing will stop it."""
+    """The guest runs, and nothing will stop it."""
 
 
 class Machine:
     """Some vCPUs, their memory and the stub; all vCPUs stand at `TEXT` in `KERNEL`.
 
-    Set by a test before it runs:
+    A test sets these before the machine runs:
       stop_at: a stop reply for a vCPU that is about to execute an address (once).
-      interrupt_at: the offset of an interrupt that is taken there instead (once).
-      pending: the offset of an interrupt from outside, taken once MSR[EE] is 1, by vCPU.
-      faults: data addresses whose first access is a data storage interrupt.
-      frozen: vCPUs that do not get on while they run.
-      turns: which vCPU executes an instruction next, again and again.
-      reply: replies by the beginning of a packet, instead of doing what it asks for.
-      first_only: SPRs are there on the first vCPU only, as in QEMU 7.2.
-      kvm: the stub is QEMU's with KVM.  `p` and `P` know only what `g` or `m` has fetched since
-        the last stop, and addresses are translated by the MSR that was written last.
-      deaf: with kvm, vCPUs whose last exit to QEMU was a hypercall with a result other than 0:
-        their breakpoints are hit for ever, in silence, unless a step request resumed them.
-      se_after: for mtmsrd the new MSR[SE] decides about a Trace interrupt, not the old one.
+      interrupt_at: the offset of an interrupt that a vCPU takes at an address, instead (once).
+      pending: by vCPU the offset of an external interrupt, which it takes once MSR[EE] is 1.
+      faults: data addresses whose first access takes a data storage interrupt.
+      frozen: vCPUs that execute nothing while they run.
+      turns: the order, repeated, in which vCPUs execute an instruction each.
+      reply: the beginning of a packet -> the reply; the stub then does not do what the packet asks.
+      refuses: whether the stub refuses a packet; asked each time that one comes.
+      first_only: the stub shows the SPRs of the first vCPU only, as in QEMU 7.2.
+      kvm: the stub is QEMU's with KVM.  `p` and `P` work on registers that only `g` and `m` fetch
+        after a stop.  The stub translates addresses by the MSR that it has written last.
+      deaf: with kvm, vCPUs whose last exit to QEMU was a hypercall with a result other than 0.
+        They hit a breakpoint for ever, in silence, unless a step request has resumed them.
+      se_after: for mtmsrd the new MSR[SE], and not the old one, decides about a Trace interrupt.
     """
 
     def __init__(self, vcpus: int = 1, *, lpcr: int = 3 << AIL_SHIFT | ILE) -> None:
@@ -151,7 +152,7 @@ class Machine:
         self.memory: dict[int, bytes] = {}
         self.breakpoints: Counter[int] = Counter()
         self.selected = 0
-        self.resumed = 0  # the vCPU of the last stop or `Hc`: KVM's breakpoints come by it
+        self.resumed = 0  # the vCPU of the last stop or `Hc`: KVM's stub plants breakpoints by it
         self.packets: list[bytes] = []
         self.resumes: list[bytes] = []
         self.executed = 0
@@ -163,57 +164,61 @@ class Machine:
         self.turns = list(range(vcpus))
         self._turn = 0
         self.reply: dict[bytes, bytes] = {}
+        self.refuses: Callable[[bytes], bool] = lambda _packet: False
         self.first_only = False
         self.kvm = False
         self.deaf: set[int] = set()
         self._stale: dict[int, Registers] = {}
         self._translating: dict[int, int] = {}
         self.se_after = False
-        # The first as in QEMU 7.2; it is not simulated.
+        # cfar is absent in QEMU 7.2 as well; nothing here simulates it.
         self.absent: set[str] = {"cfar", *OF_WATCHPOINTS}
 
     # -- for tests
 
     @property
     def cpu(self) -> Registers:
-        """The first vCPU's registers."""
+        """The registers of the first vCPU."""
         return self.vcpus[0]
 
     @property
     def planted(self) -> dict[int, int]:
-        """How often a breakpoint is planted, by its address."""
+        """By address, how often a breakpoint is planted there."""
         return {address: count for address, count in self.breakpoints.items() if count}
 
     def put(self, address: int, *words: int, order: str = "little") -> None:
-        """Instructions from an address on, in a byte order."""
+        """Put instructions into memory from an address on, in a byte order."""
         for n, word in enumerate(words):
             raw = word.to_bytes(4, "little" if order == "little" else "big")
             self.memory[self._physical(address + 4 * n)] = raw
 
     def put_bytes(self, address: int, raw: bytes) -> None:
-        """Data from an address on; what is not yet there of its words is 0x5A, as lbz reads it."""
+        """Put data into memory from an address on.
+
+        The other bytes of a word that was not there yet are 0x5A, the value that lbz loads.
+        """
         for place, byte in enumerate(raw, address):
             word = bytearray(self.word_at(place) or b"ZZZZ")
             word[place & 3] = byte
             self.memory[self._physical(place) & ~3] = bytes(word)
 
     def word_at(self, address: int) -> bytes | None:
-        """The 4 bytes that an address is in, None if nothing is there."""
+        """The 4 bytes of the word that contains an address, None if nothing is there."""
         return self.memory.get(self._physical(address) & ~3)
 
     def state(self) -> list[Registers]:
-        """A copy of all registers."""
+        """A copy of all registers of all vCPUs."""
         return copy.deepcopy(self.vcpus)
 
     def native(self, vcpu: int = 0, steps: int = 1) -> list[Registers]:
-        """All registers after native steps of a vCPU; the machine itself stays as it is."""
+        """All registers after native steps of a vCPU; this machine does not change."""
         other = copy.deepcopy(self)
         for _ in range(steps):
             other.execute(vcpu)
         return other.vcpus
 
     def changed(self, since: list[Registers]) -> dict[str, tuple[str, str]]:
-        """Which registers are not what they were in a copy, as (then, now) by vCPU and name."""
+        """The registers that differ from a copy, as (then, now) by vCPU and name."""
         return {
             f"{n + 1}.{name}": (hex(then[name]), hex(now[name]))
             for n, (then, now) in enumerate(zip(since, self.vcpus))
@@ -222,7 +227,7 @@ class Machine:
         }
 
     def description(self) -> str:
-        """The target description."""
+        """The target description, as the stub sends it."""
         return (
             '<?xml version="1.0"?><!DOCTYPE target SYSTEM "gdb-target.dtd"><target>'
             "<architecture>powerpc:common64</architecture>"
@@ -235,7 +240,7 @@ class Machine:
         )
 
     def registers(self) -> Mapping[str, Register]:
-        """What the target description says, without the registers in `absent`."""
+        """The registers in the target description: all but those in `absent`."""
         return {
             name: Register(number, self._size(name))
             for name, number in NUMBERS.items()
@@ -245,11 +250,13 @@ class Machine:
     # -- the stub
 
     def call(self, payload: bytes) -> bytes:
-        """The reply to a packet that does not resume the guest."""
+        """Send the stub a packet that does not resume the guest.  Returns the reply."""
         self.packets.append(payload)
         for start, reply in self.reply.items():
             if payload.startswith(start):
                 return reply
+        if self.refuses(payload):
+            return b"E22"
         kind, rest = payload[:1], payload[1:]
         if kind in (b"g", b"G", b"m", b"M"):
             self._stale.pop(self.selected, None)
@@ -260,8 +267,8 @@ class Machine:
         if payload.startswith(b"Hcp"):
             self.resumed = self._vcpu(payload[2:])
             return b"OK"
-        if payload == b"qC":
-            return b"QCp01.%02x" % (self.selected + 1)
+        if payload == b"qC":  # always the first (QEMU gdbstub handle_query_curr_tid)
+            return b"QCp01.01"
         if payload == b"qfThreadInfo":
             return b"m" + b",".join(b"p01.%02x" % (n + 1) for n in range(len(self.vcpus)))
         if payload == b"qsThreadInfo":
@@ -278,13 +285,16 @@ class Machine:
             place, _, data = rest.partition(b":")
             return self._put_memory(int(place.split(b",")[0], 16), bytes.fromhex(data.decode()))
         if kind in (b"Z", b"z") and payload[1:2] in (b"1", b"2", b"3", b"4") and self.kvm:
-            return b"E22"  # KVM HV has none of these
+            return b"E22"  # KVM HV has only breakpoints in memory
         if payload[:3] in (b"Z0,", b"z0,"):
             return self._breakpoint(payload[:1] == b"Z", int(payload.split(b",")[1], 16))
         return b""
 
     def resume(self, payload: bytes, limit: int = 5000) -> bytes:
-        """The stop reply of a packet that resumes.  Runaway if there is none."""
+        """Send the stub a packet that resumes the guest.  Returns the stop reply.
+
+        Runaway: none comes.
+        """
         self.packets.append(payload)
         self.resumes.append(payload)
         spinning = self.deaf - self.running(payload, b"sSr") if self.kvm else set()
@@ -294,7 +304,7 @@ class Machine:
         return stop
 
     def running(self, payload: bytes, verbs: bytes = b"cCsSr") -> set[int]:
-        """The vCPUs that a resume packet lets run.  Steps are continued, as KVM HV does."""
+        """The vCPUs that a resume packet lets run by `verbs`.  Steps continue, as under KVM HV."""
         if not payload.startswith(b"vCont;"):
             assert payload[:1] in (b"c", b"C", b"s", b"S"), payload
             return set(range(len(self.vcpus))) if payload[:1] in verbs else set()
@@ -313,9 +323,9 @@ class Machine:
     def run(
         self, running: Iterable[int], limit: int, spinning: Collection[int] = ()
     ) -> bytes | None:
-        """Let vCPUs run; the stop reply, None if there is none within so many turns.
+        """Let vCPUs run.  Returns the stop reply, None if no stop comes within `limit` turns.
 
-        spinning: those whose breakpoints are not reported.
+        spinning: vCPUs whose breakpoints are not reported.
         """
         running = set(running)
         if self.kvm:
@@ -346,6 +356,7 @@ class Machine:
         return int(number, 16) - 1
 
     def _select(self, thread: bytes) -> bytes:
+        """Hg: select a vCPU."""
         if thread in (b"0", b"p0.0"):
             return b"OK"
         n = self._vcpu(thread)
@@ -366,20 +377,21 @@ class Machine:
         return self.first_only and self.selected > 0 and name in FIRST_ONLY
 
     def _known(self) -> Registers:
-        """The selected vCPU's registers, as far as the stub knows them."""
+        """The selected vCPU's registers, as far as the stub has fetched them."""
         return self._stale.get(self.selected, self.vcpus[self.selected])
 
     def _order(self) -> Literal["little", "big"]:
         return "little" if self._known()["msr"] & LE else "big"
 
     def _translates(self, address: int, vcpu: int) -> bool:
-        """Whether KVM's stub finds an address: with the MSR that was last written through it."""
+        """Whether KVM's stub finds an address for a vCPU, by the MSR that it has written last."""
         state = self._translating.get(vcpu, 0)
         if not self.kvm or not (state & IR and state & DR):
             return True
         return (address >> 60 == 0xC) != bool(state & PR)
 
     def _read(self, number: int) -> bytes:
+        """p: the value of a register of the selected vCPU."""
         name = self._named(number)
         if name is None or self._hidden(name):
             return b"E14"
@@ -387,6 +399,7 @@ class Machine:
         return value.to_bytes(self._size(name), self._order()).hex().encode()
 
     def _write(self, number: int, raw: bytes) -> bytes:
+        """P: write a register of the selected vCPU."""
         name = self._named(number)
         if name is None:
             return b"E14"
@@ -394,9 +407,9 @@ class Machine:
         value = int.from_bytes(raw, self._order())
         cpu = self.vcpus[self.selected]
         if self._hidden(name):
-            return b"OK"  # and nothing is done
+            return b"OK"  # QEMU 7.2 says OK and writes nothing
         if self.selected in self._stale:
-            return b"OK"  # and it is lost
+            return b"OK"  # the value is lost: the next `g` fetches the old one
         if name == "msr":  # the stub cannot write HV
             self._translating[self.selected] = value
             value = value & ~HV | cpu["msr"] & HV
@@ -404,6 +417,7 @@ class Machine:
         return b"OK"
 
     def _memory(self, address: int, length: int) -> bytes:
+        """m: read memory."""
         raw = b""
         if not self._translates(address, self.selected):
             return b"E14"
@@ -414,11 +428,12 @@ class Machine:
                 return b"E14"
             if self.kvm and self.breakpoints[place & ~3]:
                 little = self._order() == "little"
-                piece = bytes.fromhex("00dddd00")[:: -1 if little else 1]  # what QEMU writes there
+                piece = bytes.fromhex("00dddd00")[:: -1 if little else 1]  # QEMU's breakpoint word
             raw += piece[place & 3 :]
         return raw[:length].hex().encode()
 
     def _put_memory(self, address: int, raw: bytes) -> bytes:
+        """M: write memory."""
         if not self._translates(address, self.selected):
             return b"E14"
         places = range(address, address + len(raw))
@@ -429,6 +444,7 @@ class Machine:
         return b"OK"
 
     def _breakpoint(self, insert: bool, address: int) -> bytes:
+        """Z0 and z0: insert or remove a breakpoint."""
         if not self._translates(address, self.resumed):
             return b"E22"
         if insert:
@@ -443,7 +459,7 @@ class Machine:
 
     @staticmethod
     def _physical(address: int) -> int:
-        """The kernel's linear mapping, and real mode."""
+        """The place in memory: of the kernel's linear mapping or of real mode."""
         return address & 0x0FFFFFFFFFFFFFFF
 
     def interrupt(self, n: int, offset: int, srr0: int, status: int = 0) -> None:
@@ -459,7 +475,7 @@ class Machine:
         cpu["pc"], cpu["msr"] = offset, new
 
     def execute(self, n: int) -> None:
-        """One instruction of a vCPU, or the interrupt that it takes instead."""
+        """A vCPU executes one instruction, or takes an interrupt instead."""
         self.executed += 1
         cpu = self.vcpus[n]
         pc, old = cpu["pc"], cpu["msr"]
@@ -477,7 +493,7 @@ class Machine:
         if not self._completes(n, cpu, word):
             return
         deciding = cpu["msr"] if self.se_after else old
-        # TCG's translator leaves the real-mode vectors out.
+        # Like TCG's translator: no Trace interrupt where pc + 4 is among the real-mode vectors.
         if deciding & SE and not 0x100 < pc + 4 <= 0xF00:
             self.interrupt(n, 0xD00, cpu["pc"], 0x40000000)
 
@@ -557,7 +573,7 @@ class Machine:
 
 
 class FakeLink:
-    """The `Link` to a machine.  hook: called with each packet before it is sent."""
+    """The product's `Link` to a machine.  hook: called with each packet before it is sent."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Strategies for `test_malformed.py`: packets as gdb sends them, and what may become of them."""
+"""Hypothesis strategies for `test_malformed.py`: gdb's packets, and what accidents make of them."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ _FIELDS = re.compile(rb"([,:;=.+])")
 
 @st.composite
 def mutated(draw: st.DrawFn, packets: Sequence[bytes] = PACKETS) -> bytes:
-    """A real packet after a few accidents."""
+    """One of gdb's packets after up to three accidents."""
     packet = draw(st.sampled_from(packets))
     for _ in range(draw(st.integers(0, 3))):
         start = draw(st.integers(0, len(packet)))
@@ -127,7 +127,7 @@ def mutated(draw: st.DrawFn, packets: Sequence[bytes] = PACKETS) -> bytes:
 
 
 def replies(true: Sequence[bytes] = ()) -> st.SearchStrategy[bytes]:
-    """Payloads that a stub may answer with, of any kind."""
+    """Payloads of replies that a stub may send, right and wrong ones."""
     thread = st.sampled_from([b"p01.01", b"p1.2", b"p1.7f", b"0", b"-1", b"pzz.1", b"", b"p1.-1"])
     stop = st.builds(
         b"%s%s%s;".__mod__,
@@ -149,7 +149,7 @@ def replies(true: Sequence[bytes] = ()) -> st.SearchStrategy[bytes]:
 
 
 def vcpus(machine: m.Machine) -> list[str]:
-    """What of a step is left in vCPUs: armed, or interrupted by Trace and not collected."""
+    """What a step has left in vCPUs: an armed MSR[SE], or a Trace interrupt not collected."""
     return [
         f"{what} of vCPU {n} is {cpu[name]:#x}"
         for n, cpu in enumerate(machine.vcpus, 1)

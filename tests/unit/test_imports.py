@@ -16,21 +16,22 @@ PACKAGE = Path(__file__).parents[2] / "gdb_ppc_sstep"
 
 BELOW = {
     "errors": (),
+    "version": (),
     "options": ("errors",),
     "ppc": ("errors", "options"),
     "rsp": ("errors", "options"),
     "stub": ("ppc", "rsp", "errors", "options"),
-    "engine": ("stub", "ppc", "rsp", "errors", "options"),
-    "wire": ("engine", "stub", "ppc", "rsp", "errors", "options"),
+    "engine": ("stub", "ppc", "rsp", "errors", "options", "version"),
+    "wire": ("engine", "stub", "ppc", "rsp", "errors", "options", "version"),
     "commands": ("engine", "stub", "ppc", "rsp", "errors", "options"),
-    "session": ("commands", "engine", "stub", "ppc", "rsp", "errors", "options"),
+    "session": ("commands", "engine", "stub", "ppc", "rsp", "errors", "options", "version"),
 }
 """What each wing may import besides itself.  session starts the wire as a process."""
 
 ENTRIES = {"": (), "load": ("session",), "__main__": ("wire",)}
 """The top level, which nobody imports but Python and gdb; and `load` is imported there."""
 
-PURE = ("errors", "options", "ppc", "rsp")
+PURE = ("errors", "options", "version", "ppc", "rsp")
 PURE_IMPORTS = {"__future__", "collections.abc", "enum", "functools", "re", "typing"}
 IMPORT_GDB = ("", "session", "commands")
 OPEN_SOCKETS = ("wire", "session.takeover")
@@ -185,7 +186,9 @@ def test_a_long_file_says_why() -> None:
     assert long(sources()) == set(LONGER)
 
 
-@pytest.mark.parametrize("name", [name for name in BELOW if name not in ("errors", "options")])
+@pytest.mark.parametrize(
+    "name", [name for name in BELOW if name not in ("errors", "options", "version")]
+)
 def test_a_folder_begins_with_its_rule(name: str) -> None:
     assert begins_with_rule(sources()[name])
 

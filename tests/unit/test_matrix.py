@@ -14,11 +14,18 @@ REPORT = """<?xml version="1.0"?>
 <testsuites><testsuite name="pytest" tests="4">
 <testcase classname="tests.system.test_kvm" name="test_a"/>
 <testcase classname="tests.system.test_kvm" name="test_row">
-  <properties><property name="host" value="POWER9, Linux 6.1"/></properties></testcase>
-<testcase classname="tests.system.test_kvm" name="test_b[2]"><failure message="no"/></testcase>
-<testcase classname="tests.system.test_kvm" name="test_b[2]"><error message="no"/></testcase>
+  <properties><property name="tier" value="kvm"/>
+    <property name="host" value="POWER9, Linux 6.1"/></properties></testcase>
+<testcase classname="tests.system.test_kvm" name="test_b[2]">
+  <failure message="no">one line</failure></testcase>
+<testcase classname="tests.system.test_kvm" name="test_b[2]">
+  <error message="no">and another</error></testcase>
 <testcase classname="tests.system.test_watch_kvm" name="test_c">
-  <skipped message="POWER10 hosts only"/></testcase>
+  <skipped message="DAWR on only"/></testcase>
+<testcase classname="tests.system.test_watch_kvm" name="test_d[1]">
+  <skipped message="DAWR on only, row power9 has it off"/></testcase>
+<testcase classname="tests.system.test_watch_kvm" name="test_d[2]">
+  <skipped message="DAWR on only, row power9 has it off"/></testcase>
 </testsuite></testsuites>
 """
 
@@ -27,21 +34,26 @@ def test_a_report_is_read(tmp_path: Path) -> None:
     report = tmp_path / "report.xml"
     report.write_text(REPORT, "utf-8")
     result = matrix.read("power9", report)
-    assert result.passed == 2
+    assert result.passed == ["test_kvm::test_a", "test_kvm::test_row"]
     assert result.failed == ["test_kvm::test_b[2]"]
-    assert result.skipped == ["test_watch_kvm::test_c (POWER10 hosts only)"]
+    assert result.outputs == {"test_kvm::test_b[2]": "one line\nand another"}
+    assert result.skipped[:2] == [
+        "test_watch_kvm::test_c (DAWR on only)",
+        "test_watch_kvm::test_d[1] (DAWR on only, row power9 has it off)",
+    ]
     assert result.versions == {"host": "POWER9, Linux 6.1"}
     assert not result.good
-    assert result.line("2026-11-28", "13.1") == (
+    result.gdb = "13.1"
+    assert result.line("2026-11-28") == (
         "| `power9` | POWER9, Linux 6.1 | ? | ? | 13.1 | 2026-11-28 | 3 | 2 |"
-        " failed: test_kvm::test_b[2]; skipped: test_watch_kvm::test_c (POWER10 hosts only) |"
+        " failed: test_kvm::test_b[2]; skipped: test_watch_kvm test_c, test_d (DAWR on only) |"
     )
 
 
 def test_a_row_that_was_not_run_is_no_success() -> None:
     result = matrix.Result("power9", reason="not run: no mirror")
     assert not result.good
-    assert "| 0 | 0 | not run: no mirror |" in result.line("today", "13.1")
+    assert "| 0 | 0 | not run: no mirror |" in result.line("today")
     assert "not run: no mirror" in matrix.table([result])
     assert not matrix.Result("power9", skipped=["all"]).good, "a row that has skipped everything"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""More instructions, for `dawr_machine`: those that access memory, and what a kernel is made of."""
+"""More instructions, for `dawr_machine`: those that access memory, and those of a kernel."""
 
 from __future__ import annotations
 
@@ -71,72 +71,72 @@ def stq(rsp: int, ra: int, offset: int = 0) -> int:
 
 
 def ldx(rt: int, ra: int, rb: int) -> int:
-    """ldx."""
+    """ldx rt,ra,rb."""
     return _x(21, rt, ra, rb)
 
 
 def stdx(rs: int, ra: int, rb: int) -> int:
-    """stdx."""
+    """stdx rs,ra,rb."""
     return _x(149, rs, ra, rb)
 
 
 def lwarx(rt: int, ra: int, rb: int) -> int:
-    """lwarx."""
+    """lwarx rt,ra,rb."""
     return _x(20, rt, ra, rb)
 
 
 def ldarx(rt: int, ra: int, rb: int) -> int:
-    """ldarx."""
+    """ldarx rt,ra,rb."""
     return _x(84, rt, ra, rb)
 
 
 def stwcx(rs: int, ra: int, rb: int) -> int:
-    """stwcx. (with its record bit)."""
+    """stwcx.  rs,ra,rb (it always records)."""
     return _x(150, rs, ra, rb, 1)
 
 
 def stdcx(rs: int, ra: int, rb: int) -> int:
-    """stdcx. (with its record bit)."""
+    """stdcx.  rs,ra,rb (it always records)."""
     return _x(214, rs, ra, rb, 1)
 
 
 def dcbz(ra: int, rb: int) -> int:
-    """dcbz."""
+    """dcbz ra,rb."""
     return _x(1014, 0, ra, rb)
 
 
 def mr(ra: int, rs: int) -> int:
-    """or ra,rs,rs."""
+    """mr ra,rs: or ra,rs,rs."""
     return _x(444, rs, ra, rs)
 
 
 def mfcr(rt: int) -> int:
-    """mfcr."""
+    """mfcr rt."""
     return _x(19, rt, 0, 0)
 
 
 def mtcr(rs: int) -> int:
-    """mtcrf 0xff,rs."""
+    """mtcr rs: mtcrf 0xff,rs."""
     return _x(144, rs, 0, 0) | 0xFF << 12
 
 
 def addis(rt: int, ra: int, value: int) -> int:
-    """addis; with ra=0 it is lis."""
+    """addis rt,ra,value; with ra=0 it is lis."""
     return _d(15, rt, ra, value)
 
 
 def ori(ra: int, rs: int, value: int) -> int:
-    """ori."""
+    """ori ra,rs,value."""
     return _d(24, rs, ra, value)
 
 
 def andi(ra: int, rs: int, value: int) -> int:
-    """andi. (it always records)."""
+    """andi.  ra,rs,value (it always records)."""
     return _d(28, rs, ra, value)
 
 
 def andis(ra: int, rs: int, value: int) -> int:
-    """andis. (it always records)."""
+    """andis.  ra,rs,value (it always records)."""
     return _d(29, rs, ra, value)
 
 

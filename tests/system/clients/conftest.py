@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Clients that others wrote.  One that cannot be had is skipped, and tests/run says its name."""
+"""Clients that others wrote.  A test of a client that is missing is skipped; tests/run names it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 
 from fixtures import registry
 from fixtures.bare_metal import Program
+from fixtures.debian import FixtureError
 from fixtures.qemu import Qemu
 from tests.harness.driver import EXTENSION
 from tests.harness.service import address, service
@@ -21,22 +22,22 @@ NPM = Path(__file__).parent / "npm" / "package-lock.json"
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """All tests of this folder are of the tier `clients`."""
+    """Put all tests of this folder into the tier `clients`."""
     if Path(__file__).parent in item.path.parents:
         item.add_marker("clients")
 
 
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
-    """The folder of the packages that `NPM` names."""
+    """The folder of the packages in `NPM`; the test is skipped if they cannot be fetched."""
     try:
         return registry.node_packages("cdt-gdb-adapter", NPM)
-    except registry.FixtureError as error:
+    except FixtureError as error:
         pytest.skip(f"cdt-gdb-adapter: {error}")
 
 
 def program_of(package: str, name: str) -> str:
-    """The path of a program of a Debian package."""
+    """The path of a program of a Debian package; the test is skipped if it is not installed."""
     found = shutil.which(name)
     if found is None:
         pytest.skip(f"{name}: Debian's package {package} is not installed")
@@ -44,7 +45,7 @@ def program_of(package: str, name: str) -> str:
 
 
 class Side(NamedTuple):
-    """What a client is given: a guest, what gdb connects to, and gdb's arguments for ours."""
+    """A client's guest, the target of its gdb, and arguments by which that gdb loads ours."""
 
     guest: Qemu
     target: str
@@ -55,10 +56,10 @@ class Side(NamedTuple):
 def side(
     boot: Callable[..., Qemu], demo: Program, tmp_path: Path
 ) -> Callable[[str], AbstractContextManager[Side]]:
-    """side(how): a new guest that runs the demo.
+    """side(how): start a guest that runs the demo.
 
-    how: "native", where the stub steps; "extension", ours in gdb; "service", where gdb is plain and
-    its target is `gdb-ppc-sstep`.
+    how: "native": the stub steps.  "extension": gdb loads our extension.  "service": gdb is plain,
+    and connects to `gdb-ppc-sstep`.
     """
 
     @contextmanager

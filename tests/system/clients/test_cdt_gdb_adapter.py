@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Eclipse's cdt-gdb-adapter, by the requests that VS Code sends it."""
+"""Eclipse's cdt-gdb-adapter, driven by the requests that VS Code sends it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ RESUMES: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 def resume(dap: Dap, command: str, **arguments: Any) -> list[str]:
-    """Where a request leads: it, the reason of the stop, and the frames."""
+    """Send a request that resumes.  Returns the request, the reason of the stop, and the frames."""
     dap.ask(command, threadId=1, **arguments)
     return [command, *dap.where()]
 
@@ -55,7 +55,7 @@ def variables(dap: Dap) -> list[str]:
 
 
 def session(dap: Dap, side: Side, program: Program) -> list[list[str]]:
-    """What the client sees, stop by stop."""
+    """What the client shows at each stop of a session."""
     dap.ask(
         "initialize",
         adapterID="gdbtarget",
@@ -93,7 +93,7 @@ def session(dap: Dap, side: Side, program: Program) -> list[list[str]]:
 
 
 def pauses(dap: Dap, breakpoints: list[dict[str, Any]]) -> list[str]:
-    """The reasons of pauses while the guest runs past breakpoints, and of a step."""
+    """Pause while the guest runs past breakpoints, and step.  Returns the reasons of the stops."""
     dap.ask("setBreakpoints", source=DEMO, breakpoints=breakpoints)
     reasons = []
     for _ in range(3):
@@ -105,7 +105,7 @@ def pauses(dap: Dap, breakpoints: list[dict[str, Any]]) -> list[str]:
 
 
 def leave(dap: Dap) -> None:
-    """Disconnect; gdb ends (the adapter itself waits for its client to end it)."""
+    """Disconnect, which ends gdb (the adapter itself waits for its client to end it)."""
     children = Path(f"/proc/{dap.process.pid}/task/{dap.process.pid}/children")
     assert children.read_text().split()
     dap.ask("disconnect")

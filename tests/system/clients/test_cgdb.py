@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""cgdb: after each command its screen, source window and gdb window, is that of native stepping."""
+"""cgdb: after each command its screen, source and gdb window, is that of native stepping."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMMANDS = (
 
 
 def cgdb(directory: Path, name: str, side: Side, program: Program) -> Screen:
-    """cgdb with a gdb that is connected to a side's target."""
+    """Start cgdb with a gdb that is connected to a side's target."""
     settings = [f"-iex={one}" for one in SETTINGS]
     command = [
         *("env", f"HOME={directory}", program_of("cgdb", "cgdb"), "-d", GDB, "--"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Emacs' gdb-mi, in batch: its buffers after each stop, and the text of the session."""
+"""Emacs' gdb-mi, in batch mode: its buffers after each stop, and the text of the session."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SETTINGS = ("set confirm off", "set pagination off", "set width 0", "set debugin
 
 
 def emacs(side: Side, program: Program, directory: Path) -> list[str]:
-    """What a session shows, without our own lines."""
+    """The lines that a session shows, without our own ones."""
     options = directory / "options.gdb"  # Emacs splits a command at each space
     options.write_text("\n".join([*SETTINGS, *(one.partition("=")[2] for one in side.arguments)]))
     environment = {

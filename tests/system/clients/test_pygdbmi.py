@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""pygdbmi, as scripts drive gdb by it: the records that it makes of gdb's output."""
+"""pygdbmi, the library by which scripts drive gdb: the records that it makes of gdb's output."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 
 from fixtures import registry
 from fixtures.bare_metal import SOURCES, Program
+from fixtures.debian import FixtureError
 from tests.harness.driver import GDB
 
 from .conftest import Side
@@ -50,10 +51,10 @@ COMMANDS = (
 
 @pytest.fixture(scope="session")
 def controller() -> Any:
-    """pygdbmi's class that runs a gdb."""
+    """The class of pygdbmi that runs a gdb."""
     try:
         folder = registry.python_packages(PACKAGE, (f"{PACKAGE}=={VERSION}",))
-    except registry.FixtureError as error:
+    except FixtureError as error:
         pytest.skip(f"pygdbmi: {error}")
     with pytest.MonkeyPatch.context() as patched:
         patched.syspath_prepend(str(folder))
@@ -61,13 +62,13 @@ def controller() -> Any:
 
 
 class Client:
-    """A script's gdb, connected."""
+    """A script's gdb, connected to a stub."""
 
     def __init__(self, mi: Any, side: Side) -> None:
         self._mi, self._side = mi, side
 
     def command(self, text: str) -> list[str]:
-        """Records until the result, and where that is `running` until the stop."""
+        """Send a command.  Returns the records until its result, after `running` until the stop."""
         self._mi.write(text, read_response=False)
         records = self._until("result")
         if any((one["type"], one["message"]) == ("result", "running") for one in records):
@@ -75,7 +76,7 @@ class Client:
         return [_normal(record, self._side) for record in records if _counts(record)]
 
     def interrupted(self) -> list[str]:
-        """Records of a `continue` that is interrupted by a signal to gdb, as scripts do it."""
+        """The records of a `continue` that a signal to gdb interrupts, as scripts do it."""
         self._mi.write("-exec-continue", read_response=False)
         self._until("running")
         time.sleep(0.3)
@@ -83,7 +84,7 @@ class Client:
         return [_normal(record, self._side) for record in self._until("stopped")]
 
     def _until(self, wanted: str) -> list[Any]:
-        """Records until one of this type or message has come."""
+        """The records until one of this type or message comes."""
         records: list[Any] = []
         end = time.monotonic() + TIMEOUT
         while not _tells(records, wanted):
@@ -97,7 +98,7 @@ def _tells(records: list[Any], what: str) -> bool:
 
 
 def _counts(record: Any) -> bool:
-    """Not a line of ours, nor one that tells of gdb's own prompt."""
+    """Whether a record counts: not a line of ours, nor one about gdb's own prompt."""
     return "ppc-sstep" not in str(record["payload"]) and record["message"] != "library-loaded"
 
 
@@ -109,7 +110,7 @@ def _normal(record: Any, side: Side) -> str:
 
 @contextmanager
 def client(controller: Any, side: Side, program: Program) -> Iterator[Client]:
-    """A gdb of pygdbmi's, connected to a side's target."""
+    """A gdb of pygdbmi, connected to a side's target."""
     mi = controller([GDB, "--interpreter=mi3", "-nx", "-q", "-d", str(SOURCES), *side.arguments])
     try:
         one = Client(mi, side)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""The commands door, as far as it works without gdb."""
+"""Tests of the commands door, as far as it works without gdb."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""An engine on the simulated machine, and the machines that several files here start from."""
+"""An engine on the simulated machine, and the machines that several test files start from."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ CTRL_C = b"T02thread:p01.01;"
 
 
 class Bench:
-    """An engine and what it works on.
+    """An engine, and the machine, link and stub that it works on.
 
-    records: of what is in the guest, one after another, as the engine tells its journal.
-    told: the lines for the user.
+    records: what the engine has told its journal, one record after another.  told: the lines that
+    it has printed for the user.
     """
 
     def __init__(self, machine: Machine, *, hv: bool = False) -> None:
@@ -51,7 +51,10 @@ class Bench:
         self.set()
 
     def set(self, *, undo: Undo = Undo.AT_ONCE, **options: Any) -> None:
-        """Begin again with an engine that steps so.  options: some of `Options`."""
+        """Begin again with a new engine.
+
+        undo: when the engine undoes a step.  options: fields of `Options` to change.
+        """
         self.options = self.options._replace(**options)
         self.engine = Engine(
             self.stub,
@@ -64,13 +67,16 @@ class Bench:
         self.engine.apply(self.options)
 
     def gdb_plants(self, *addresses: int) -> None:
-        """gdb has breakpoints here, and nowhere else, that the engine is to know of."""
+        """Have the engine know that gdb has breakpoints at these addresses, and nowhere else."""
         self.breakpoints.clear()
         for address in addresses:
             self.breakpoints.insert(Breakpoint(0, address, 4))
 
     def resume(self, payload: bytes) -> StopReply:
-        """What a resume packet from gdb ends with."""
+        """Send the engine a resume packet of gdb.  Returns the stop.
+
+        The journal has to be up to date then.
+        """
         request = parse_resume(payload)
         assert request is not None
         gone = False
@@ -83,19 +89,19 @@ class Bench:
             assert gone or self.records[-1] == record.written(self.engine.snapshot)
 
     def step(self, payload: bytes = STEP) -> StopReply:
-        """A step that ends as one does."""
+        """Send the engine a step request, which must end as a step does.  Returns the stop."""
         stop = self.resume(payload)
         assert stop.signal == 5
         return stop
 
     def ahead(self, arm: bool) -> None:
-        """What comes before the next step."""
+        """Have the engine prepare the next step, as the layer does.  arm: arm it ahead."""
         request = parse_resume(STEP)
         assert request is not None
         self.engine.prepare(request, arm=arm)
 
     def clean(self, breakpoints: Collection[int] = ()) -> None:
-        """Nothing of ours is left in the guest, and gdb's breakpoints are where they were."""
+        """Assert that nothing of ours is left in the guest, and gdb's breakpoints are in place."""
         assert self.machine.planted == dict.fromkeys(breakpoints, 1)
         assert self.engine.outstanding == []
         assert self.records[-1] == ""
@@ -105,7 +111,7 @@ class Bench:
 
 
 def bench(machine: Machine, *, hv: bool = False) -> Bench:
-    """An engine on a machine, after what a door does first."""
+    """An engine on a machine, as a door starts it."""
     return Bench(machine, hv=hv)
 
 
@@ -138,7 +144,7 @@ MODES = {
 
 
 def unchanged(on: Bench, payload: bytes = STEP, error: type[SstepError] = StubRefused) -> str:
-    """The line of the error that a step ends with, which leaves the guest as it was."""
+    """Assert that a step fails and leaves the guest as it was.  Returns the line of the error."""
     before = on.machine.state()
     planted = on.machine.planted
     with pytest.raises(error) as raised:
@@ -155,7 +161,10 @@ OVER = Interrupts.OVER
 
 
 def faulting(vcpus: int = 1, *, handler: tuple[int, ...] = ()) -> Machine:
-    """lbz at TEXT faults once; the handler counts in r20 and returns.  r21 counts behind TEXT."""
+    """The lbz at TEXT faults once; the handler counts in r20 and returns.
+
+    The code after the lbz counts in r21.
+    """
     machine = program(m.lbz(5, 6), m.addi(21, 21, 1), m.NOP, vcpus=vcpus)
     machine.put(DSI, m.addi(20, 20, 1), *handler, m.NOP, m.RFID)
     machine.cpu.update(r6=0x1234, r20=0, r21=0)
@@ -164,7 +173,7 @@ def faulting(vcpus: int = 1, *, handler: tuple[int, ...] = ()) -> Machine:
 
 
 def interrupted_in_handler(machine: Machine) -> Bench:
-    """A step that was interrupted at the second instruction of the handler."""
+    """Make a step that a Ctrl-C interrupts at the second instruction of the handler."""
     machine.stop_at[0, DSI + 4] = CTRL_C
     on = bench(machine)
     on.set(interrupts=OVER)
@@ -179,7 +188,7 @@ OTHER = TEXT + 0x1000
 
 
 def two_vcpus(*words: int) -> Machine:
-    """The first vCPU at `words` in TEXT, the second at OTHER: a loop that counts in r21."""
+    """The first vCPU is at `words`, at TEXT; the second is in a loop at OTHER and counts in r21."""
     machine = program(*words, vcpus=2)
     machine.put(OTHER, m.addi(21, 21, 1), m.b(-4))
     machine.vcpus[1]["pc"] = OTHER
@@ -187,16 +196,17 @@ def two_vcpus(*words: int) -> Machine:
 
 
 def trace_handler(machine: Machine) -> None:
-    """The guest's own handler of Trace interrupts: counts in r22 and returns."""
+    """Give the guest its own handler of Trace interrupts, which counts in r22 and returns."""
     machine.put(TRACE, m.addi(22, 22, 1), m.NOP, m.RFID)
     for cpu in machine.vcpus:
         cpu["r22"] = 0
 
 
 def own_trace(machine: Machine, vcpu: int, state: int) -> None:
-    """A vCPU is about to return to a context that the guest itself traces: one loop at OTHER.
+    """A vCPU is about to return to a loop at OTHER, which the guest itself traces.
 
-    Its handler, if it runs, returns with SE again, so each instruction counts once in r22.
+    If the guest's Trace handler runs, it returns with SE set again, so each instruction counts once
+    in r22.
     """
     machine.put(OTHER + 0x100, m.RFID)
     machine.vcpus[vcpu].update(pc=OTHER + 0x100, srr0=OTHER, srr1=state | SE, msr=KERNEL, r21=0)
@@ -206,7 +216,7 @@ STACK = 0xC000000000F00000
 
 
 def guest(*words: int, vcpus: int = 1, state: int = KERNEL) -> Machine:
-    """Each vCPU with a stack of its own."""
+    """A machine like `program`, each vCPU with a stack of its own."""
     machine = program(*words, vcpus=vcpus, state=state)
     for number, cpu in enumerate(machine.vcpus):
         cpu["r1"] = STACK + 0x10000 * number

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A stub that fails at a packet of the test's choice, and the steps to fail in."""
+"""A stub that fails at a packet of the test's choice, and the steps in which it fails."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ COMPLETING = [
     pytest.param(words, state, id=f"{name}, {mode}")
     for name, words in FAILING.items()
     for mode, state in (("kernel", KERNEL), ("real mode", REAL), ("user", USER))
-    if state != USER or name not in ("mfmsr", "mtsrr0")  # these are privileged
+    if state != USER or name not in ("mfmsr", "mtsrr0")  # both are privileged
 ]
 
 
 def at_home(machine: Machine, kvm: bool) -> int:
-    """Where the words at TEXT are stepped: with KVM the stub finds them in problem state only where
-    the kernel is not.
+    """Put pc where the stub can step the words at TEXT.  Returns pc.
+
+    With KVM the stub finds them in problem state only at an address that is not the kernel's.
     """
     machine.kvm = kvm
     if kvm and machine.cpu["msr"] & m.PR:
@@ -42,7 +43,10 @@ def at_home(machine: Machine, kvm: bool) -> int:
 
 
 def failing_at(machine: Machine, number: int, failure: Callable[[], bytes]) -> list[bytes]:
-    """Have one packet of those that do not resume fail; it is put into the list."""
+    """Have the packet with this number fail.  Returns a list that gets the packet.
+
+    Only packets that do not resume count.
+    """
     call, failed, seen = machine.call, list[bytes](), 0
 
     def fails(payload: bytes) -> bytes:
@@ -58,10 +62,11 @@ def failing_at(machine: Machine, number: int, failure: Callable[[], bytes]) -> l
 
 
 def dead_from(link: FakeLink, number: int) -> list[bytes]:
-    """Have the connection end at one packet of those that do not resume; it is put into the list.
+    """Have the connection end at the packet with this number.  Returns a list that gets a packet.
 
-    What is sent with it, in one write, still arrives.  From then on nothing reaches the stub,
-    whoever still tries.
+    The list gets the first packet of the same write.  Only packets that do not resume count.  If
+    the write has several packets, they still arrive.  After that nothing reaches the stub, whoever
+    sends it.
     """
     call, resume, failed = link.call, link.resume, list[bytes]()
     seen = 0
@@ -98,7 +103,7 @@ def cut_off() -> bytes:
 
 
 def two_steps(on: Bench, ahead: bool) -> int:
-    """That are undone later, as far as the stub lets them; how many have ended."""
+    """Do two steps that are undone later, as far as the stub allows.  Returns how many ended."""
     on.set(undo=Undo.DEFER)
     done = 0
     with suppress(StubRefused, StubGone):
@@ -110,5 +115,5 @@ def two_steps(on: Bench, ahead: bool) -> int:
 
 
 def reached(machine: Machine, after: list[list[dict[str, int]]]) -> int:
-    """After how many native steps pc is where it is now."""
+    """How many native steps lead to where pc is now."""
     return [cpus[0]["pc"] for cpus in after].index(machine.cpu["pc"])

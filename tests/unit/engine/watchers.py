@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Watchpoints as gdb drives them, and the guests in which they are watched."""
+"""Watchpoints as gdb uses them, and the guests in which they are watched."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ COUNT = (w.ld(5, 6), m.addi(5, 5, 1), w.std(5, 6), m.b(-12))
 LOAD, STORE = m.TEXT, m.TEXT + 8
 
 LOST = {"dar", "dsisr", "dawr0", "dawrx0", "sprg2"}
-"""Registers that a match changes: nobody but an interrupt's entry reads them."""
+"""Registers that a match changes: only the entry of an interrupt reads them."""
 SRRS = {"srr0", "srr1"}
 
 
 class Watcher(Bench):
-    """gdb with watchpoints, of a CPU that reports before the access."""
+    """gdb with watchpoints, on a CPU that reports an access before it happens."""
 
     def __init__(self, machine: DawrMachine, *, undo: Undo = Undo.AT_ONCE, **options: Any) -> None:
         super().__init__(machine, hv=True)
@@ -39,31 +39,31 @@ class Watcher(Bench):
         self.set(undo=undo, **options)
 
     def watch(self, address: int = DATA, length: int = 8, kind: int = WATCH) -> Breakpoint:
-        """gdb inserts one."""
+        """gdb inserts a watchpoint."""
         one = Breakpoint(kind, address, length)
         assert self.asked(one, inserts=True) == b"OK"
         self.breakpoints.insert(one)
         return one
 
     def asked(self, one: Breakpoint, *, inserts: bool) -> bytes:
-        """The reply to gdb's packet."""
+        """Send the engine gdb's packet that inserts or removes a watchpoint.  Returns the reply."""
         payload = b"%s%d,%x,%x" % (b"Z" if inserts else b"z", *one)
         return self.engine.watch(payload, one, inserts=inserts)
 
     def unwatch(self, one: Breakpoint) -> None:
-        """gdb removes one."""
+        """gdb removes a watchpoint."""
         self.breakpoints.remove(one)
         assert self.asked(one, inserts=False) == b"OK"
 
     def hit(self, payload: bytes = CONTINUE) -> StopReply:
-        """A resume that ends at an access; the stop."""
+        """gdb resumes, and the guest must stop at an access.  Returns the stop."""
         stop = self.resume(payload)
         assert stop.payload[3:].startswith(tuple(NAMES.values())), (stop.payload, self.log)
         assert stop.payload[:3] == b"T05"
         return stop
 
     def steps(self, payload: bytes = STEP) -> None:
-        """A step that ends as one does, at no access."""
+        """gdb steps, and the step must end without a hit."""
         stop = self.resume(payload).payload
         assert stop.startswith(b"T05thread:"), (stop, self.log)
 
@@ -77,7 +77,7 @@ class Watcher(Bench):
             self.watch(one.address, one.length, one.kind)
 
     def to(self, address: int) -> StopReply:
-        """gdb continues to a breakpoint of its own, which is removed again."""
+        """gdb continues to a breakpoint of its own, and removes it again."""
         self.machine.breakpoints[address] += 1
         self.gdb_knows(Breakpoint(0, address, 4))
         try:
@@ -93,30 +93,30 @@ class Watcher(Bench):
         assert self.resume(CONTINUE).signal == 2
 
     def gdb_knows(self, one: Breakpoint) -> None:
-        """gdb has inserted a breakpoint, of which the stub has told us all that there is."""
+        """gdb has inserted a breakpoint; what the stub had told before does not count any more."""
         self.breakpoints.insert(one)
         self.stub.forget()
 
     def let_go(self) -> None:
-        """gdb removes all, and goes."""
+        """gdb removes all watchpoints and detaches; nothing of ours may be left."""
         for one in self.breakpoints.watched:
             self.unwatch(one)
         assert self.engine.release(lambda: True)
         self.nothing_left()
 
     def nothing_left(self) -> None:
-        """No DAWR of ours, no breakpoint, no step."""
+        """Assert that no DAWR of ours, no breakpoint and no step is left in the guest."""
         assert [cpu["dawrx0"] for cpu in self.machine.vcpus if cpu["dawrx0"] & 0x60] == []
         self.clean()
 
 
 def named(kind: int, address: int, thread: int = 1) -> bytes:
-    """The stop that gdb is told at an access."""
+    """The stop that the engine tells gdb at an access."""
     return b"T05%s:%x;thread:p1.%x;" % (NAMES[kind], address, thread)
 
 
 class Native:
-    """The same guest without a debugger, which follows one vCPU."""
+    """A copy of a guest that runs without a debugger; it follows one vCPU."""
 
     def __init__(self, machine: DawrMachine, n: int = 0) -> None:
         self.machine = copy.deepcopy(machine)
@@ -124,7 +124,7 @@ class Native:
         assert not any(cpu["dawrx0"] & 0x60 for cpu in machine.vcpus)
 
     def until(self, pc: int) -> None:
-        """The vCPU runs to there."""
+        """Run the vCPU until it is at `pc`."""
         for _ in range(5000):
             if self.machine.vcpus[self.n]["pc"] == pc:
                 return
@@ -132,7 +132,7 @@ class Native:
         raise AssertionError(f"{pc:#x} is not reached")
 
     def step(self) -> None:
-        """The vCPU executes an instruction."""
+        """Have the vCPU execute one instruction."""
         self.machine.execute(self.n)
 
     def equals(
@@ -143,9 +143,9 @@ class Native:
         spared: tuple[range, ...] = (),
         why: object = None,
     ) -> None:
-        """The vCPU and the memory are the same.
+        """Assert that the vCPU's registers and the memory equal those of another machine.
 
-        but: registers that need not be.  spared: memory that need not be.
+        but: registers that may differ.  spared: memory that may differ.
         """
         then, now = self.machine.vcpus[self.n], other.vcpus[self.n]
         registers = {
@@ -166,8 +166,8 @@ class Native:
 class Guest(NamedTuple):
     """A guest whose vCPU is at COUNT.
 
-    machine, n: the vCPU.  data: what it counts in.  code: where COUNT is.  spared: memory in which
-    its kernel keeps what it interrupts.
+    machine, n: the vCPU.  data: the address that it counts in.  code: the address of COUNT.
+    spared: memory in which its kernel saves the context that an interrupt has interrupted.
     """
 
     machine: DawrMachine
@@ -178,10 +178,10 @@ class Guest(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """Of a guest.
+    """A kind of guest.
 
-    what: "B": a kernel like Linux, in which matches alone come to a place; "A": a kernel of another
-    shape; "bare": no kernel.
+    what: "B": a kernel like Linux, with a place to which only matches come; "A": a kernel of
+    another shape; "bare": no kernel.
     """
 
     what: str = "B"
@@ -194,7 +194,7 @@ class Kind(NamedTuple):
 
     @property
     def name(self) -> str:
-        """For the tests' names."""
+        """The name that pytest shows."""
         kernel = {"B": "Linux", "A": "other kernel", "bare": "bare metal"}[self.what]
         return ", ".join(
             [
@@ -209,7 +209,7 @@ class Kind(NamedTuple):
         )
 
     def guest(self, *code: int) -> Guest:
-        """One of this kind.  code: instead of COUNT."""
+        """Make a guest of this kind.  code: what its vCPU executes instead of COUNT."""
         code = code or COUNT
         order = self.order
         state = m.KERNEL if self.little else m.KERNEL & ~m.LE
@@ -249,7 +249,7 @@ class Kind(NamedTuple):
 
     @property
     def order(self) -> Any:
-        """Its byte order."""
+        """The byte order."""
         return "little" if self.little else "big"
 
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""What a word and an MSR tell: pure, so against binutils and against words by hand."""
+"""Tests of what words and MSRs tell: pure, against binutils and against words made by hand."""

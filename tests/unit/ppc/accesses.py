@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Loads and stores of every mnemonic, and what is none: assembler texts, their words, the access.
+"""Loads and stores of every mnemonic, and instructions that are neither, with their words.
 
 tests/system/test_access.py assembles the texts again and compares the words.
 """
@@ -16,13 +16,13 @@ REGISTERS = {
     "r4": 0x1000,
     "r5": 0x2FF,
     "r6": 5 << 56,  # five bytes for lxvl
-    "r7": 0xFF << 56 | 1,  # as many as there are
+    "r7": 0xFF << 56 | 1,  # all 16 bytes for lxvl
     "xer": 0xA000000B,  # eleven bytes for lswx
 }
 
 
 class Case(NamedTuple):
-    """What an instruction at PC accesses with REGISTERS; code: its words in hexadecimal."""
+    """What an instruction at PC accesses with REGISTERS.  code: its words in hexadecimal."""
 
     text: str
     code: str
@@ -37,7 +37,7 @@ class Case(NamedTuple):
 
 
 def words(code: str) -> tuple[int, int]:
-    """The same of a code alone."""
+    """The word of a code, and the suffix of a prefixed one, else 0."""
     first, _, suffix = code.partition(" ")
     return int(first, 16), int(suffix or "0", 16)
 
@@ -279,7 +279,7 @@ CASES = [
     )
 ]
 
-# What accesses no storage, or no data in it.
+# Instructions that access no storage, or no data in it.
 NOTHING = [
     ("nop", "60000000"),
     ("addi 3,4,5", "38640005"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Words to plan for, and plans as the tests of the strategies write them."""
+"""Words to plan for, and plans as the tests of `strategy` write them."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ def ail3(offset: int, state: int) -> int:
 def planned(
     word: int, state: int = KERNEL, pc: int = PC, *, traceable: bool = True, **registers: int
 ) -> Plan:
-    """The plan where only the registers given may be read.
+    """The plan for a word, where only the given registers may be read.
 
-    Without what `taken`, `faults` and `registers` say, which have tests of their own.
+    It lacks `taken`, `faults` and `registers`, which have tests of their own.
     """
     whole = plan(isa.decode(word), pc, state, registers.__getitem__, ail3, traceable=traceable)
     return Plan(whole.stops, whole.trace, state=whole.state)
 
 
 def traced(*more: int, vector: int = VIRTUAL | 0xD00) -> Plan:
-    """The plan of a Trace-interrupt step that may also stop elsewhere."""
+    """The plan of a step by the Trace interrupt that may also stop at other addresses."""
     return Plan((vector, *more), trace=vector)
 
 
 class Unreadable(Exception):
-    """What a reader raises here."""
+    """Raised by `refuse`, a reader that reads no register."""
 
 
 def refuse(name: str) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Assembler sources: instructions of every kind, with what decoding is to find in them."""
+"""Assembler sources of instructions of every kind, and what the decoder must find in each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from gdb_ppc_sstep.ppc.isa import Kind
 
 ALWAYS, EITHER = True, False
 
-# What goes to a place that is in the instruction; `.` is the instruction's own address.
+# Branches to a target in the instruction; `.` is the instruction's own address.
 DIRECT = [
     ("b .+0x20", ALWAYS),
     ("b .-0x20", ALWAYS),
@@ -49,7 +49,7 @@ DIRECT = [
     ("bc 8,0,.+0x10", EITHER),
 ]
 
-# What goes to a place that is in a register.
+# Branches to a target in a register.
 INDIRECT = [
     ("blr", "lr", ALWAYS),
     ("blrl", "lr", ALWAYS),

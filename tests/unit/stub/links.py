@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A link that tells what was sent from what was waited for."""
+"""A link that tells apart the packets that were sent and those whose replies were waited for."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ..machine import FakeLink, Machine
 
 
 class SlowLink(FakeLink):
-    """Replies come when they are waited for.
+    """A link whose replies come when they are waited for.
 
-    bursts: what was sent at once, one after another.  waited: the number of bursts whose replies
-    were waited for.
+    bursts: the packets of each burst, in the order sent.  waited: the number of bursts whose
+    replies were waited for.
     """
 
     def __init__(self, machine: Machine) -> None:

@@ -304,7 +304,7 @@ def test_hardware_breakpoint_is_a_word_in_memory() -> None:
     assert stub.breakpoint(b"Z" + hardware) == b"OK"
     assert machine.planted == {TEXT: 1}
     stub.remove_later(b"z" + hardware, lambda error: False)
-    assert stub.keeps_breakpoint(b"z" + hardware)
+    assert stub.cancel_removal(b"z" + hardware)
     assert machine.planted == {TEXT: 1}
     assert stub.breakpoint(b"z" + hardware) == b"OK"
     assert machine.planted == {}

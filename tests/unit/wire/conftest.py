@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the tests of the layer start from: a whole rig, or a wire by itself."""
+"""What the tests of the layer start from: a whole rig, or a wire alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from .rig import TIMEOUT, Rig, Start, StubServer
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Starts a rig whose layer has greeted the stub; all is ended with the test."""
+    """start(machine, ...): start a rig, whose layer greets the stub unless ready=False.
+
+    All rigs end with the test.
+    """
     rigs: list[Rig] = []
     monkeypatch.setattr(ending, "RELEASE_TIME", 0.2)
 
@@ -48,7 +51,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 
 @pytest.fixture
 def wire() -> Iterator[tuple[WireLink, socket.socket, socket.socket]]:
-    """A wire, gdb's and the stub's sockets."""
+    """A `WireLink`, and the sockets of gdb and of the stub at its ends."""
     gdb, layer_gdb = socket.socketpair()
     stub, layer_stub = socket.socketpair()
     with gdb, layer_gdb, stub, layer_stub:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""A gdb that a test plays, the step layer, and a simulated stub, over real sockets.
+"""A gdb that the test plays, the layer, and a simulated stub, over real sockets.
 
-Nothing sleeps: every wait is for something that is bound to come, and ends after TIMEOUT.
+Nothing sleeps.  Every wait is for something that must come, and fails after TIMEOUT.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .. import machine as m
 from ..machine import TEXT, VIRTUAL, Machine
 
 TIMEOUT = 5.0
-CHUNK, CHUNKS = 100, 40  # instructions after which the stub looks for 0x03; when it waits for it
+CHUNK, CHUNKS = 100, 40  # after CHUNK instructions the stub looks for 0x03, after CHUNKS it waits
 STEP = b"vCont;s:p1.1;c:p1.-1"
 INFO_KVM = b"qRcmd," + b"info kvm".hex().encode()
 CONTINUE = b"vCont;c:p1.-1"
@@ -39,15 +39,15 @@ def framed(payload: bytes, start: bytes = b"$") -> bytes:
 class StubServer:
     """The simulated machine's stub on a socket, in a thread.
 
-    Set by a test before the packet in question:
-      extra: replies to packets that the machine does not know.
-      quiet: beginnings of packets that are never answered.
-      lost: beginnings of packets one of which does not arrive.
-      slow: beginnings of packets that are answered with the next one, or a moment later.
+    A test sets these before the packet in question:
+      extra: the beginning of a packet that the machine does not know -> the reply.
+      quiet: beginnings of packets that the stub never answers.
+      lost: beginnings of packets; the next one with each does not arrive.
+      slow: beginnings of packets that the stub answers with the next one, or a moment later.
       garbled: beginnings of packets whose reply comes with a bad checksum first.
-      missed: beginnings of packets that are NAKed first.
-      before_stop: what is sent before the next stop reply.
-      leaving_after: the beginning of the packet after whose reply the connection is closed.
+      missed: beginnings of packets that the stub NAKs first.
+      before_stop: bytes that the stub sends before the next stop reply.
+      leaving_after: the beginning of the packet after whose reply the stub closes the connection.
     """
 
     def __init__(self, machine: Machine, sock: socket.socket, *, acks: bool) -> None:
@@ -68,7 +68,7 @@ class StubServer:
         self.before_stop = b""
         self.leaving_after: bytes | None = None
         self.running = threading.Event()
-        self.left = threading.Event()  # detached: the guest runs on, nobody may send any more
+        self.left = threading.Event()  # gdb has detached: the guest runs, nobody may send packets
         self.error: BaseException | None = None
         self._sock = sock
         self._buffer = b""
@@ -91,7 +91,7 @@ class StubServer:
 
     @property
     def sent(self) -> list[bytes]:
-        """What came but for the questions of `greet`."""
+        """The packets that have come, without the questions of `greet`."""
         asked = (b"qXfer:features", INFO_KVM)
         return [packet for packet in self.packets if not packet.startswith(asked)]
 
@@ -113,7 +113,7 @@ class StubServer:
         return bool(data)
 
     def _more(self) -> bool:
-        """Take one thing from the socket; False at its end."""
+        """Take one thing from the socket; False at the socket's end."""
         if not self._buffer and not self._read():
             return False
         first = self._buffer[:1]
@@ -148,9 +148,10 @@ class StubServer:
         return self._answer(payload)
 
     def _answer(self, payload: bytes) -> bool:
+        """Obey a packet and answer it; False if the connection is to end."""
         leaving = self.leaving_after is not None and payload.startswith(self.leaving_after)
         if leaving:
-            self._sock.shutdown(socket.SHUT_RD)  # so that what is sent from now on fails
+            self._sock.shutdown(socket.SHUT_RD)  # so that the layer's next write fails
         if payload.startswith(tuple(self.quiet)):
             return not leaving
         reply = self._reply(payload)
@@ -178,11 +179,12 @@ class StubServer:
         self._put(self._last[:-2] + b"zz" if garbled else self._last)
 
     def _put(self, data: bytes) -> None:
-        # When the layer is gone, what it sent before is still to be read.
+        # When the layer has gone, the packets that it sent before still have to be read.
         with contextlib.suppress(BrokenPipeError):
             self._sock.sendall(data)
 
     def _reply(self, payload: bytes) -> bytes | None:
+        """The reply to a packet; None if the layer has gone while the guest ran."""
         features = b"qXfer:features:read:"
         if payload == INFO_KVM and self.qemu:
             self._send(b"O" + b"kvm support: disabled\r\n".hex().encode())
@@ -201,7 +203,10 @@ class StubServer:
         return self.machine.call(payload)
 
     def _run(self, payload: bytes) -> bytes | None:
-        """Run until there is a stop or 0x03 comes, which is waited for if nothing else happens."""
+        """Run until there is a stop or a 0x03.
+
+        If the guest gets nowhere, wait for the 0x03.
+        """
         self.machine.packets.append(payload)
         self.machine.resumes.append(payload)
         running = self.machine.running(payload)
@@ -229,7 +234,7 @@ class StubServer:
 
 
 class Gdb:
-    """gdb's end of the connection."""
+    """gdb's end of the connection, which the test plays."""
 
     def __init__(self, sock: socket.socket, *, acks: bool) -> None:
         self.sock = sock
@@ -238,7 +243,7 @@ class Gdb:
         self._buffer = b""
 
     def raw(self, size: int) -> bytes:
-        """So many bytes as they came."""
+        """The next `size` bytes, as they come."""
         while len(self._buffer) < size:
             data = self.sock.recv(65536)
             assert data, f"the layer closed the connection after {self._buffer!r}"
@@ -247,13 +252,13 @@ class Gdb:
         return data
 
     def send(self, payload: bytes) -> None:
-        """Send a packet, and see it acknowledged."""
+        """Send a packet, and assert that the layer acknowledges it."""
         self.sock.sendall(framed(payload))
         if self.acks:
             assert self.raw(1) == b"+"
 
     def receive(self) -> bytes:
-        """The next packet, acknowledged."""
+        """Receive the next packet, and acknowledge it."""
         assert self.raw(1) == b"$"
         payload = b""
         while (byte := self.raw(1)) != b"#":
@@ -264,12 +269,15 @@ class Gdb:
         return payload
 
     def ask(self, payload: bytes) -> bytes:
-        """The reply to a packet."""
+        """Send a packet.  Returns the reply."""
         self.send(payload)
         return self.receive()
 
     def stop(self, payload: bytes | None = None) -> bytes:
-        """The stop that comes, or that a packet ends with, without the registers in it."""
+        """The next stop reply, or that to a packet, without its registers.
+
+        The registers in it must have the values that the layer gives to `p`.
+        """
         reply = self.receive() if payload is None else self.ask(payload)
         found = re.fullmatch(rb"(.*?;)((?:[0-9a-f]+:[0-9a-f]{16};)*)", reply)
         assert found is not None, reply
@@ -279,14 +287,14 @@ class Gdb:
         return found[1]
 
     def rest(self) -> bytes:
-        """What comes until the connection is closed."""
+        """All that comes until the layer closes the connection."""
         data, self._buffer = self._buffer, b""
         while more := self.sock.recv(65536):
             data += more
         return data
 
     def close(self) -> None:
-        """As the kernel does when gdb ends or dies."""
+        """Close the connection, as the kernel does when gdb ends or dies."""
         self.sock.close()
 
 
@@ -302,8 +310,9 @@ class Rig:
         qemu: bool = True,
         server: type[StubServer] = StubServer,
         record: int | None = None,
+        last: int | None = None,
     ) -> None:
-        """record: see `main`; the test closes it."""
+        """record, last: the descriptors for `main`; the test closes them."""
         gdb, layer_gdb = socket.socketpair()
         layer_stub, stub = socket.socketpair()
         ready, says_ready = os.pipe()
@@ -317,16 +326,16 @@ class Rig:
         self._ready = ready
         self._log_fd = log_fd
         fds = (layer_gdb.detach(), layer_stub.detach(), says_ready, log_fd)
-        self.thread = threading.Thread(target=self._main, args=(*fds, record), daemon=True)
+        self.thread = threading.Thread(target=self._main, args=(*fds, record, last), daemon=True)
 
-    def _main(self, gdb: int, stub: int, ready: int, log: int, record: int | None) -> None:
+    def _main(self, gdb: int, stub: int, ready: int, log: int, *kept: int | None) -> None:
         try:
-            main(gdb, stub, ready, log, record)
+            main(gdb, stub, ready, log, *kept)
         except BaseException as error:
             self.error = error
 
     def start(self) -> str:
-        """What the layer says when it has looked at the stub."""
+        """Start the layer.  Returns what it says when it has looked at the stub."""
         self.thread.start()
         assert select.select([self._ready], [], [], TIMEOUT)[0], "the layer says nothing"
         return os.read(self._ready, 65536).decode()
@@ -337,11 +346,11 @@ class Rig:
         assert self.server.running.wait(TIMEOUT)
 
     def settle(self) -> None:
-        """See to it that the layer has done what it may leave for later."""
+        """Have the layer do what it may leave for later: it does so before it tells its status."""
         assert self.gdb.ask(b"qppc-sstep.status")
 
     def ended(self) -> None:
-        """The layer returned, without an error."""
+        """Assert that the layer has returned without an error."""
         self.thread.join(TIMEOUT)
         if self.thread.is_alive():
             self.server.hang_up()
@@ -356,7 +365,7 @@ class Rig:
         return self._log.read_text()
 
     def close(self) -> None:
-        """End all of it."""
+        """End gdb, the layer and the stub."""
         self.gdb.close()
         self.thread.join(TIMEOUT)
         self.server.thread.join(TIMEOUT)
@@ -378,7 +387,7 @@ def program(*words: int, vcpus: int = 1) -> Machine:
 
 
 def in_handler(handler: tuple[int, ...] = (m.NOP, m.SELF), *, vcpus: int = 1) -> Machine:
-    """A machine whose first step is interrupted, for a handler that never returns."""
+    """A machine whose first step an interrupt takes to a handler that never returns."""
     machine = program(m.addi(5, 0, 0x5A), m.NOP, vcpus=vcpus)
     machine.put(HANDLER, *handler)
     machine.interrupt_at[0, TEXT] = HANDLER & 0xFFF
@@ -390,6 +399,7 @@ def number(hexadecimal: bytes) -> int:
 
 
 def two_vcpus() -> Machine:
+    """Two vCPUs that differ in r8 and r9."""
     machine = program(m.addi(4, 4, 1), m.addi(4, 4, 1), vcpus=2)
     for cpu, value in zip(machine.vcpus, (0x1001, 0x1002)):
         cpu["r8"] = cpu["r9"] = value

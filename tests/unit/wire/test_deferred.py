@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from ..machine import KERNEL, SE, TEXT, TRACE
+from .. import machine as m
+from ..machine import EE, KERNEL, SE, TEXT, TRACE, Machine
 from .rig import CONTINUE, MSR, NOPS, PC, STEP, TIMEOUT, Start, number, program
 
 
@@ -123,3 +124,44 @@ def test_a_step_that_cannot_be_undone_later_is_told_of_and_tried_again(
     assert machine.planted == {}
     assert machine.changed(native) == {}
     assert number(rig.gdb.ask(PC)) == TEXT + 4
+
+
+@pytest.mark.parametrize("state", [KERNEL, KERNEL & ~EE], ids=["EE", "no EE"])
+@pytest.mark.parametrize("then", [b"vCont;r%x,%x:p1.1;c:p1.-1", b"vCont;s:p1.1;c:p1.-1"])
+def test_no_instruction_is_executed_twice_when_a_write_is_refused(
+    start: Start, then: bytes, state: int
+) -> None:
+    """Each packet of a step and of what follows is refused once: gdb is told, or nothing is lost.
+
+    Registers tell how often an instruction was executed.
+    """
+    then = then.replace(b"%x,%x", b"%x,%x" % (TEXT, TEXT + 16))
+    refusals = 0
+    for count in range(60):
+        machine = program(*[m.addi(3, 3, 1)] * 64)
+        machine.cpu["msr"] = state
+        rig = start(machine)
+        first = machine.cpu["r3"]
+        place = len(machine.packets) + 1 + count
+
+        def refuses(packet: bytes, machine: Machine = machine, place: int = place) -> bool:
+            return len(machine.packets) == place and packet[:1] in b"PZz"
+
+        machine.refuses = refuses
+        for _ in range(2):
+            rig.gdb.ask(STEP)
+            rig.gdb.ask(then)
+        rig.settle()
+        if len(machine.packets) < place:
+            break
+        refused = machine.packets[place - 1]
+        for _ in range(3):  # what was refused is done again with the next packets
+            pc = number(rig.gdb.ask(PC))
+        assert number(rig.gdb.ask(MSR)) == state, refused
+        assert machine.cpu["r3"] - first == (pc - TEXT) // 4, refused
+        assert b'"outstanding": []' in bytes.fromhex(rig.gdb.ask(b"qppc-sstep.status").decode())
+        rig.settle()
+        assert machine.planted == {}, refused
+        refusals += refused[:1] in b"PZz"
+        rig.gdb.ask(b"D")
+    assert refusals > 15

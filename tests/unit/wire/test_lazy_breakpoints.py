@@ -77,6 +77,37 @@ def test_one_that_is_not_there_is_the_stubs_to_refuse(start: Start) -> None:
     assert rig.gdb.ask(b"z0,%x,4" % TEXT) == b"E22"
 
 
+def test_one_whose_removal_is_refused_once_is_removed(start: Start) -> None:
+    """gdb steps off it, and it is hit no more often than it should be."""
+    machine = program(*NOPS)
+    removal = b"z0,%x,4" % TEXT
+    rig = start(machine)
+    ask_all(rig, b"Z", [TEXT])
+    machine.refuses = lambda packet: packet == removal and machine.packets.count(removal) == 1
+    ask_all(rig, b"z", [TEXT])
+    assert rig.gdb.stop(STEP) == b"T05thread:p01.01;"
+    assert number(rig.gdb.ask(PC)) == TEXT + 4
+    assert TEXT not in machine.planted and machine.packets.count(removal) == 2
+
+
+def test_one_that_stays_is_not_planted_again(start: Start) -> None:
+    """A stub counts: as natively, it goes once the stub removes it."""
+    machine = program(*NOPS)
+    removal = b"z0,%x,4" % (TEXT + 16)
+    rig = start(machine)
+    ask_all(rig, b"Z", [TEXT + 16])
+    machine.reply[removal] = b"E22"
+    for _ in range(3):
+        ask_all(rig, b"z", [TEXT + 16])
+        rig.gdb.ask(STEP)
+        ask_all(rig, b"Z", [TEXT + 16])
+    assert machine.planted[TEXT + 16] == 1
+    del machine.reply[removal]
+    ask_all(rig, b"z", [TEXT + 16])
+    rig.settle()
+    assert machine.planted == {}
+
+
 def test_one_that_the_stub_does_not_remove_ends_nothing(start: Start) -> None:
     """gdb has been told that it is gone.  The guest may have overwritten it."""
     machine = program(*NOPS)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from gdb_ppc_sstep.rsp.framing import LONGEST, Byte, Packet
+from gdb_ppc_sstep.stub.recent import LONGEST as KEPT
 from gdb_ppc_sstep.wire.peer import GdbGone, Peer
 
 from .rig import TIMEOUT, framed
@@ -24,6 +25,20 @@ def pair() -> Iterator[tuple[Peer, socket.socket]]:
     theirs.settimeout(TIMEOUT)
     with ours, theirs:
         yield Peer(ours, "peer", GdbGone()), theirs
+
+
+def test_of_a_long_packet_only_the_beginning_is_kept(
+    pair: tuple[Peer, socket.socket],
+) -> None:
+    """In both directions: a client cannot fill our memory."""
+    peer, other = pair
+    peer.send(b"s" * (KEPT + 1))
+    other.sendall(framed(b"r" * (KEPT + 1)) + framed(b"OK"))
+    while len(peer.items) < 2:
+        peer.fill()
+    kept = peer.recent.texts()
+    assert kept == ["peer <- " + "s" * KEPT, "peer -> " + "r" * KEPT, "peer -> OK"]
+    assert peer.items[0] == Packet(b"r" * (KEPT + 1)), "what is done with it is done with all of it"
 
 
 def test_peer_waits_for_the_second_half(pair: tuple[Peer, socket.socket]) -> None:
@@ -77,6 +92,24 @@ def test_peer_takes_an_answer_that_is_sent_again_once() -> None:
         theirs.sendall(b"+$T05#b9")
         peer.fill()
         assert list(peer.items)[3:] == [Packet(b"T05")]
+
+
+def test_peer_sends_nothing_behind_a_request_for_what_came_again() -> None:
+    """A server that runs the guest by now, as QEMU, would take a `+` for an interrupt."""
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(TIMEOUT)
+    with ours, theirs:
+        peer = Peer(ours, "stub", GdbGone(), is_server=True)
+        peer.send(b"P1=0")
+        theirs.sendall(b"+$OK#9a")
+        peer.fill()
+        peer.send(b"vCont;c")
+        assert theirs.recv(100) == framed(b"P1=0") + b"+" + framed(b"vCont;c")
+        theirs.sendall(b"$OK#9a")
+        peer.fill()
+        peer.acknowledge()
+        assert not select.select([theirs], [], [], 0)[0]
+        assert list(peer.items) == [Packet(b"OK")]
 
 
 def test_peer_answers_a_bad_checksum(pair: tuple[Peer, socket.socket]) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import signal
@@ -17,23 +18,25 @@ from pathlib import Path
 import pytest
 
 from gdb_ppc_sstep.options import Interrupts, Options
+from gdb_ppc_sstep.version import VERSION
 from gdb_ppc_sstep.wire import link as link_module
 from gdb_ppc_sstep.wire import service as service_module
 from gdb_ppc_sstep.wire.service import Service
-from gdb_ppc_sstep.wire.standalone import VERSION, main, parsed
+from gdb_ppc_sstep.wire.standalone import main, parsed
 
 from .. import machine as m
 from ..machine import TEXT, Machine
 from .rig import STEP, TIMEOUT, Gdb, StubServer, framed, program
 
 ENDING = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
+HANDLED = (*ENDING, signal.SIGUSR1)
 HELD = "whoever can reach this address controls the guest; give --listen-anywhere if that is meant"
 
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     """Those of signals are as before after each test."""
-    kept = {number: signal.getsignal(number) for number in ENDING}
+    kept = {number: signal.getsignal(number) for number in HANDLED}
     yield
     for number, handler in kept.items():
         signal.signal(number, handler)
@@ -233,6 +236,35 @@ def test_a_stub_that_will_not_do(stub: Stub, capsys: pytest.CaptureFixture[str])
     why = "the stub's target description has no register srr0"
     assert capsys.readouterr().err == f"gdb-ppc-sstep: the stub at {stub.path}: {why}\n"
     assert stub.first().packets[-1] == b"D", "its guest runs on all the same"
+
+
+def test_a_report_at_a_signal(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of a client's session, which goes on."""
+    reports: list[str] = []
+    # Not capsys: it loses what another thread prints while it is read.
+    errors = io.StringIO()
+    monkeypatch.setattr("sys.stderr", errors)
+
+    def report(file: Path) -> str:
+        before, end = errors.tell(), time.monotonic() + TIMEOUT
+        os.kill(os.getpid(), signal.SIGUSR1)
+        while "written" not in (said := errors.getvalue()[before:]):  # told once it is closed
+            assert time.monotonic() < end, said
+            time.sleep(0.001)
+        return file.read_text() if file.is_file() else said
+
+    def asks(where: str) -> None:
+        gdb = connect(where)
+        assert gdb.stop(STEP) == b"T05thread:p01.01;"
+        reports.append(report(tmp_path / "report"))
+        assert gdb.stop(STEP) == b"T05thread:p01.01;"
+
+    assert run(stub, asks, "--report", str(tmp_path / "report"), "--interrupts", "over") == 0
+    (text,) = reports
+    assert "\ninterrupts over\n" in text and f"\n== Stub\n{stub.path}\n" in text
+    assert "\nSteps done: 1\n" in text and "gdb  -> vCont;s" in text
+    assert run(stub, lambda where: reports.append(report(tmp_path)), "--report", "/no/file") == 0
+    assert reports[1] == "gdb-ppc-sstep: /no/file cannot be written: No such file or directory\n"
 
 
 def test_once(stub: Stub, capsys: pytest.CaptureFixture[str]) -> None:

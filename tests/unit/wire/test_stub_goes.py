@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import json
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +15,7 @@ from gdb_ppc_sstep.wire.link import WireLink
 
 from .. import machine as m
 from ..machine import TEXT
-from .rig import CONTINUE, NOPS, PC, STEP, Start, framed, program
+from .rig import CONTINUE, NOPS, PC, STEP, Rig, Start, framed, program
 
 
 def test_stub_gone_while_stopped_closes_gdbs_end(start: Start) -> None:
@@ -160,3 +162,24 @@ def test_guest_that_does_not_stop_for_a_gdb_that_is_gone_ends_it(
     rig.gdb.close()
     rig.ended()
     assert rig.log == "ppc-sstep: the guest did not stop; the connection is closed\n"
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_the_last_packets_are_left_for_a_report(full: bool, tmp_path: Path) -> None:
+    """In a file of whoever has started the layer; a disk that is full is no error."""
+    where = Path("/dev/full") if full else tmp_path / "last"
+    with where.open("wb") as last:
+        rig = Rig(program(m.NOP), tmp_path / "log", last=last.fileno())
+        try:
+            assert rig.start() == "ok"
+            assert rig.gdb.stop(STEP) == b"T05thread:p01.01;"
+            rig.server.hang_up()
+            rig.gdb.rest()
+            rig.ended()
+        finally:
+            rig.close()
+    if not full:
+        told = json.loads(where.read_text())
+        assert told["status"]["steps"] == 1
+        assert any(line.startswith("stub -> T05thread") for line in told["packets"])
+        assert told["host"][0].startswith("gdb_ppc_sstep ")
