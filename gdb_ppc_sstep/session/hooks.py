@@ -33,7 +33,7 @@ def actions(find: Find) -> dict[str, Callable[[], None]]:
             door.guard(returning=caller.pc())
 
     def before_until() -> None:
-        """Refuse `until` without a place, which needs gdb's own steps; else guard as above.
+        """Refuse `until` without a place, which needs gdb's steps; else guard the return.
 
         A hook does not learn the arguments; the last line of the history is what the user typed.
         """

@@ -150,7 +150,7 @@ def argument_parser() -> argparse.ArgumentParser:
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
     """Parse the arguments, and check that they fit together.
 
-    SystemExit: they are wrong, and the user has been told.
+    SystemExit: they are wrong, and the user was told why; or they ask for help or the version.
     """
     parser = argument_parser()
     options = parser.parse_args(arguments)

@@ -109,7 +109,7 @@ class Wire:
             self.gdb.acknowledge()
 
     def to_gdb(self, payload: bytes, start: bytes = b"$") -> None:
-        """Send gdb a packet, or (with start `%`) a notification; it may have gone."""
+        """Send gdb a packet, or (with start `%`) a notification; or set `gdb_gone`."""
         try:
             self.gdb.send(payload, start)
         except GdbGone:
