@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What comes before a command of gdb's on a connection that is stepped by commands."""
+"""What we do before some commands of gdb's, where a connection is stepped by commands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .doors import Door
 
 Find = Callable[[], "Door | None"]
-"""The door of the selected inferior's connection, if that is stepped by commands and at rest."""
+"""Finds the commands door of the selected inferior's connection, if it is in use and at rest."""
 
 _WATCHPOINTS = (
     gdb.BP_WATCHPOINT,
@@ -23,19 +23,19 @@ _WATCHPOINTS = (
 
 
 def actions(find: Find) -> dict[str, Callable[[], None]]:
-    """What to do before commands of gdb's, by their names."""
+    """What we do before commands of gdb's, by the command's name."""
 
     def before_return() -> None:
-        """It will wait for the function of the selected frame to return."""
+        """The command waits until the function of the selected frame returns: guard that place."""
         door = find()
         caller = gdb.selected_frame().older() if door is not None else None
         if door is not None and caller is not None:
             door.guard(returning=caller.pc())
 
     def before_until() -> None:
-        """`until` to a place waits for a return as well; without one it needs steps of gdb's own.
+        """Refuse `until` without a place, which needs gdb's steps; else guard the return.
 
-        A hook does not learn the arguments; the last line of the history is what was typed.
+        A hook does not learn the arguments; the last line of the history is what the user typed.
         """
         typed = gdb.execute("show commands", to_string=True).rpartition("\n  ")[2].split()[1:]
         if find() is not None and len(typed) == 1 and "until".startswith(typed[0]):
@@ -45,7 +45,7 @@ def actions(find: Find) -> dict[str, Callable[[], None]]:
         before_return()
 
     def before_leaving() -> None:
-        """The guest is about to be let go."""
+        """The command lets the guest go."""
         door = find()
         if door is not None:
             door.leaving()
@@ -58,7 +58,7 @@ def actions(find: Find) -> dict[str, Callable[[], None]]:
 
 
 def warn_of(breakpoint: gdb.Breakpoint, find: Find) -> None:
-    """Say that a new breakpoint is one that the commands door cannot do."""
+    """Warn if a new breakpoint is a watchpoint, which the commands door cannot do."""
     if breakpoint.type in _WATCHPOINTS and find() is not None:
         gdb.write(
             "ppc-sstep: for a watchpoint gdb makes steps of its own, which this stub ignores; "
