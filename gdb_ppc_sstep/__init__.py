@@ -2,9 +2,9 @@
 """Single-stepping for ppc64 guests behind a gdbstub that cannot step (POWER KVM HV).
 
 In gdb: `source .../gdb_ppc_sstep/__init__.py`, or `python import gdb_ppc_sstep` with the folder
-above on sys.path.  Outside gdb only the pure modules are of use, and nothing is done here.
+above on sys.path.  Outside gdb importing this does nothing, and only rooms without gdb can be used.
 
-This file must be readable by the Python of gdbs that are too old for the rest.
+The Python of a gdb that is too old for the rest must still be able to read this file.
 """
 
 
@@ -27,7 +27,7 @@ def _enter():
         )
         return
     if __name__ == "__main__":  # `source`
-        # Not __file__: sourced from a Python script, that is the script's.
+        # Not __file__: if a Python script has gdb source this file, it names the script.
         here = _enter.__code__.co_filename
         folder = os.path.dirname(os.path.dirname(os.path.realpath(here)))
         if folder not in sys.path:

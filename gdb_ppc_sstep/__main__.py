@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`python3 -m gdb_ppc_sstep`: the step layer alone, as `gdb-ppc-sstep`."""
+"""`python3 -m gdb_ppc_sstep`: runs the step layer alone, as `gdb-ppc-sstep` does."""
 
 import sys
 

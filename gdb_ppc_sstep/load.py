@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What loading does in a gdb that is new enough: settings and commands, then events."""
+"""Loads the extension in a gdb that is new enough: registers settings and commands, then events."""
 
 from .session import controls, events, sessions, settings
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""How the user wants steps to be done, and the one spelling of it.  Pure.
+"""The options: how the user wants steps to be done, and how each option is spelt.  Pure.
 
-The same names and values are used by `set ppc-sstep NAME VALUE`, by the options of `gdb-ppc-sstep`
-and by the packets that carry them to the layer.
+`set ppc-sstep NAME VALUE`, the options of `gdb-ppc-sstep`, and the packets that carry options to
+the layer all use the same names and values.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ class Interrupts(enum.Enum):
     """What a step shows of an interrupt that its instruction takes instead of completing."""
 
     INTO = "into"  # the first instruction of the handler, as native stepping does
-    OVER = "over"  # what the handler returns to
+    OVER = "over"  # the place that the handler returns to
 
 
 class Watchpoints(enum.Enum):
-    """How watchpoints are seen."""
+    """How a watchpoint is seen to be hit."""
 
     AUTO = "auto"  # by the stub where it can, else by DAWR, else by steps
     DAWR = "dawr"  # by the guest's own DAWR, or not at all
@@ -30,7 +30,7 @@ class Watchpoints(enum.Enum):
 
 
 AIL = {"auto": None, "0": 0, "2": 2, "3": 3}
-"""The values of LPCR[AIL] that can be set by hand; None: as LPCR says."""
+"""The values that the user can set for LPCR[AIL]; None: it is read from LPCR."""
 
 SWITCH = {"off": False, "on": True}
 
@@ -38,8 +38,9 @@ SWITCH = {"off": False, "on": True}
 class Options(NamedTuple):
     """How the engine steps.
 
-    ail: LPCR[AIL] as the user has set it (0, 2 or 3), None where LPCR says it.  mask_interrupts:
-    whether MSR[EE] is cleared for a step, so that no interrupt from outside comes first.
+    ail: LPCR[AIL] as the user has set it (0, 2 or 3), None where it is read from LPCR.
+    mask_interrupts: whether MSR[EE] is cleared for a step, so that no interrupt from outside comes
+    first.
     """
 
     ail: int | None = None
@@ -48,7 +49,7 @@ class Options(NamedTuple):
     watchpoints: Watchpoints = Watchpoints.AUTO
 
     def to_text(self) -> dict[str, str]:
-        """Every option by its name, as text."""
+        """All options as text, by name."""
         return {
             "ail": "auto" if self.ail is None else str(self.ail),
             "interrupts": self.interrupts.value,
@@ -57,7 +58,7 @@ class Options(NamedTuple):
         }
 
     def with_text(self, name: str, value: str) -> Options:
-        """The same with one option set from text.  BadPacket: there is no such name or value."""
+        """These options with one of them set from text.  BadPacket: no such name or value."""
         try:
             if name == "ail":
                 return self._replace(ail=AIL[value])

@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: MIT
-"""The version, said once: for pyproject.toml, `gdb-ppc-sstep --version` and reports."""
+"""The version, written only here: for pyproject.toml, `gdb-ppc-sstep --version` and bug reports."""
 
 VERSION = "0.1.0"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What this process is of and runs on, for a report of a bug."""
+"""The versions of this process and its host, for a bug report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..version import VERSION
 
 
 def lines() -> Iterator[str]:
-    """Our version, that of Python, and the operating system."""
+    """Our version, Python's, the kernel, and the distribution if /etc/os-release has it."""
     yield f"gdb_ppc_sstep {VERSION}"
     yield f"Python {sys.version.split()[0]}"
     uname = os.uname()

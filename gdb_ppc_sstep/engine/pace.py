@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How fast the last steps were: what each has cost in time, and in packets to the stub."""
+"""The pace: how long the last steps took, and how many packets to the stub each needed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 LAST = 100
-"""Requests to step that are remembered."""
+"""The number of requests to step that are remembered."""
 
 
 class Speed(NamedTuple):
-    """Medians of one step.  requests: how many they are of."""
+    """The medians of one step.  requests: the number of requests that they are taken of."""
 
     milliseconds: float
     packets: float
@@ -21,10 +21,10 @@ class Speed(NamedTuple):
 
 
 class Pace:
-    """Of one connection.  A request to step may do several steps, as one through a range does.
+    """The pace of one connection.  A request to step may do several steps, such as one for a range.
 
-    The time is from the request to its stop.  The packets are all up to the next request, for what
-    a step changes may be undone after its stop.
+    The time is from the request to its stop.  The packets are all those up to the next request, as
+    the writes that undo a step may be sent after its stop.
     """
 
     def __init__(self) -> None:
@@ -33,18 +33,21 @@ class Pace:
         self._steps = self._packets = self._done = 0
 
     def begin(self, steps: int, packets: int) -> None:
-        """A request to step has come.  steps, packets: how many there were on this connection."""
+        """A request to step has come.
+
+        steps: the steps done on this connection so far.  packets: those sent to the stub so far.
+        """
         self.close(packets)
         self._steps, self._packets = steps, packets
         self._began = time.perf_counter()
 
     def end(self, steps: int) -> None:
-        """Its stop is there."""
+        """The stop of that request has come.  steps: as in `begin`."""
         self._took = time.perf_counter() - self._began
         self._done = steps - self._steps
 
     def close(self, packets: int) -> None:
-        """What is sent from now on is not for that request."""
+        """Packets from now on do not belong to that request.  packets: as in `begin`."""
         if self._done > 0:
             cost = self._took / self._done, (packets - self._packets) / self._done
             self._costs.append(cost)
@@ -60,6 +63,6 @@ class Pace:
 
 
 def _median(values: Iterable[float]) -> float:
-    """The one in the middle, the higher one of two."""
+    """The value in the middle; of two, the higher one."""
     ordered = sorted(values)
     return ordered[len(ordered) // 2]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the engine tells gdb's side, as data that goes into JSON."""
+"""The engine as data for gdb's side, which JSON can carry: status, bug report, leftovers."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from .engine import Engine
 from .pace import Pace
 
 _ASKED = 32
-"""vCPUs that the stub is asked about: one packet each."""
+"""The number of vCPUs that the stub is asked about; each needs a packet."""
 
 
 def leftovers(engine: Engine, known: str, *, clean: bool) -> list[dict[str, object]]:
-    """What a killed session has left in the guest (see `Engine.leftovers`); `clean` undoes it.
+    """What a killed session has left in the guest (see `Engine.leftovers`).
 
-    known: the session's record, or empty.  BadPacket: the record cannot be read.
+    known: the record of that session, or empty.  clean: also undo it.  BadPacket: the record cannot
+    be read.
     """
     lost = record.read(known)
     found = engine.clean(lost) if clean else engine.leftovers(lost)
@@ -31,16 +32,16 @@ def leftovers(engine: Engine, known: str, *, clean: bool) -> list[dict[str, obje
 
 
 class Teller:
-    """Tells of one connection.
+    """Tells the state of one connection, and measures its pace.
 
-    Its door says when a request to step comes (`begin`) and has stopped (`end`), and when the guest
+    The door says when a request to step comes (`begin`) and has stopped (`end`), and when the guest
     is resumed for something else (`other`).
     """
 
     def __init__(
         self, engine: Engine, stub: Stub, recent: RecentPackets, sent: Callable[[], int]
     ) -> None:
-        """recent: the last packets.  sent: how many there were to the stub so far."""
+        """recent: the last packets.  sent: gives the number of packets sent to the stub so far."""
         self._engine = engine
         self._stub = stub
         self._recent = recent
@@ -49,7 +50,7 @@ class Teller:
         self._pace = Pace()
 
     def apply(self, options: Options) -> None:
-        """How the user wants steps to be done from now on."""
+        """Show these options from now on, as the user has set them."""
         self._options = options
 
     def begin(self) -> None:
@@ -57,7 +58,7 @@ class Teller:
         self._pace.begin(self._engine.steps, self._sent())
 
     def end(self) -> None:
-        """It has stopped."""
+        """The request to step has stopped."""
         self._pace.end(self._engine.steps)
 
     def other(self) -> None:
@@ -66,17 +67,21 @@ class Teller:
 
     @contextmanager
     def paced(self) -> Iterator[None]:
-        """Within is a request to step."""
+        """A context for one request to step: `begin`, and `end` if nothing is raised."""
         self.begin()
         yield
         self.end()
 
     def without_asking(self) -> dict[str, Any]:
-        """What `report` tells, but of the status only what is known while nothing can be asked."""
+        """What `report` tells, but of the status only what is known without asking the stub."""
         return self._reported(self._known())
 
     def report(self, *, active: bool) -> dict[str, Any]:
-        """The `status`, `host` (see there), and the last `packets` before those that this needs."""
+        """The data of a bug report: `status`, `host` and the last `packets`.
+
+        host: lines about this process, see `host.lines`.  packets: those before the ones that the
+        status needs.
+        """
         told = self._reported({})
         return {**told, "status": self.status(active=active)}
 
@@ -85,9 +90,10 @@ class Teller:
         return {"status": status, "host": list(host.lines()), "packets": packets}
 
     def status(self, *, active: bool) -> dict[str, Any]:
-        """What `info ppc-sstep` shows; `problem` where the stub does not say enough.
+        """What `info ppc-sstep` shows; `problem` says what the stub does not give.
 
-        It asks the stub for a few registers, and for what it says of each vCPU.
+        active: whether the connection is stepped.  It asks the stub for a few registers, and for
+        what it says of each vCPU.
         """
         engine, stub = self._engine, self._stub
         status = {"active": active, **self._known()}
@@ -104,7 +110,7 @@ class Teller:
                 for n, one in enumerate(stub.threads())
             ]
         except SstepError:
-            status["vcpus"] = []  # as of a stub that does not name them
+            status["vcpus"] = []  # the same as for a stub that does not name its vCPUs
         return status
 
     def _known(self) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The lines of `info ppc-sstep` about a connection, and the text of a report.  No I/O."""
+"""The lines of `info ppc-sstep` about a connection, and the text of a bug report.  No I/O."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HOW_TO_REPORT = (
 )
 
 _SHOWN = 16
-"""vCPUs that are named one by one."""
+"""The number of vCPUs that are named one by one."""
 
 _DOES = {
     Interrupts.INTO.value: "a step goes into one that its instruction takes",
@@ -27,7 +27,10 @@ _FROM_OUTSIDE = {"on": "those from outside wait", "off": "those from outside com
 
 
 def lines(status: Mapping[str, Any]) -> Iterator[str]:
-    """What there is to say of a connection that is stepped.  status: see `report.status`."""
+    """The lines of `info ppc-sstep` for a connection that is stepped.
+
+    status: what `report.Teller` tells as its status.
+    """
     options = status["options"]
     yield f"Guest runs on: {status['runs_on']}"
     if status.get("vcpus"):
@@ -72,7 +75,10 @@ but those that these packets carry.  Read it before you give it to anybody.
 
 
 def report(when: float, sections: Mapping[str, Iterable[str]]) -> str:
-    """The text of a report.  when: as of `time.time`.  sections: lines, by their title."""
+    """The text of a bug report.
+
+    when: the time, as of `time.time`.  sections: the lines of each section, by its title.
+    """
     now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(when))
     text = _HEAD.format(when=now, most=MOST)
     for title, found in sections.items():
@@ -82,7 +88,7 @@ def report(when: float, sections: Mapping[str, Iterable[str]]) -> str:
 
 
 def described(parts: Mapping[str, str]) -> Iterator[str]:
-    """The lines of a target description.  parts: its text, by the name of each part."""
+    """The lines that show a target description.  parts: the text of each part, by its name."""
     for name, text in parts.items():
         yield f"-- {name}"
         yield from text.splitlines()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whether a connection is a ppc64 stub that ignores step requests.  Asks, and changes nothing."""
+"""Whether a connection is to a ppc64 stub that ignores step requests.  Changes nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .verdict import Finding
 
 
 def send(connection: gdb.RemoteTargetConnection, packet: str) -> bytes | None:
-    """The reply to a packet, None where the stub does not know it.  gdb.error as gdb raises it."""
+    """The stub's reply to a packet, None if the stub does not know it.  It may raise gdb.error."""
     # The stubs of the types package say bytes; gdb/python/py-connection.c returns None as well.
     reply: bytes | None = connection.send_packet(packet)
     return reply
@@ -25,11 +25,11 @@ def is_ppc64(inferior: gdb.Inferior) -> bool:
 
 
 def stub_steps(connection: gdb.RemoteTargetConnection, *, ours: bool) -> Finding:
-    """Ask a stub whether it steps.  ours: it is asked through a layer of this gdb's.
+    """Ask a stub whether it steps.  ours: a layer of this gdb's is between gdb and the stub.
 
-    QEMU tells how it treats step requests (`qqemu.sstep`, docs/system/gdb.rst), but not that KVM
-    HV ignores them; its monitor tells whether the accelerator is KVM.  KVM PR, which does step,
-    is not told apart from KVM HV: there the Trace interrupt works as well.
+    QEMU tells how it treats step requests (`qqemu.sstep`, docs/system/gdb.rst), but not that KVM HV
+    ignores them.  Its monitor tells whether the accelerator is KVM.  KVM PR, which does step, is
+    not told apart from KVM HV: the Trace interrupt works there as well.
     """
     if not ours and send(connection, private.LAYER) == b"OK":
         return Finding(True, "gdb-ppc-sstep is between gdb and the stub", served=True)
@@ -47,15 +47,15 @@ def stub_steps(connection: gdb.RemoteTargetConnection, *, ours: bool) -> Finding
 
 
 def kvm() -> bool | None:
-    """Whether the selected inferior's stub is QEMU's with KVM, None if it does not say."""
+    """Whether the selected inferior's stub is QEMU's with KVM, None if it does not tell."""
     told = monitor("info kvm")
     return "enabled" in told if "kvm support" in told else None
 
 
 def monitor(command: str) -> str:
-    """What QEMU's monitor prints, empty for a stub without one."""
+    """The text that QEMU's monitor prints for a command, empty for a stub without a monitor."""
     try:
-        # Through gdb, as the answer comes in several packets.
+        # By gdb's own command, as the answer comes in several packets.
         return gdb.execute(f"monitor {command}", to_string=True)
     except gdb.error:
         return ""

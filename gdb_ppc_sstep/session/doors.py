@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How a connection is stepped: the interface of a door, and the one by the wire.
+"""The doors: the interface that each has, and the wire door.
 
 The other one, `commands.door.CommandsDoor`, is loaded only when it is needed.
 """
@@ -20,9 +20,9 @@ from . import detect, takeover
 
 
 class Door(Protocol):
-    """What steps one connection.  SstepError, gdb.error: it cannot do what is asked.
+    """Steps the guest of one connection.  SstepError, gdb.error: it cannot do what is asked.
 
-    steps_by_commands: gdb must not ask the stub for steps itself.
+    steps_by_commands: it is the commands door; gdb must not ask the stub for steps itself.
     """
 
     steps_by_commands: bool
@@ -32,25 +32,28 @@ class Door(Protocol):
         """Whether the guest is being moved behind gdb's back."""
 
     def activate(self, active: bool) -> None:
-        """Step from now on, or let gdb's step requests pass as they are."""
+        """Step from now on, or (not active) let gdb's step requests reach the stub."""
 
     def apply(self, options: Options, *, debug: bool, debug_file: str) -> None:
-        """Step as the user has set it.  debug_file: where the log goes, empty for gdb's own."""
+        """Step as the user has set it.
+
+        debug: whether to log.  debug_file: the file for the log, empty for gdb's own log.
+        """
 
     def status(self, *, active: bool) -> dict[str, Any]:
-        """See `engine.report.Teller`; the guest is at rest."""
+        """What `info ppc-sstep` shows, with the guest at rest: `engine.report.Teller.status`."""
 
     def report(self, *, active: bool) -> dict[str, Any]:
-        """See `engine.report.Teller`; the guest is at rest."""
+        """What a bug report has, with the guest at rest: see `engine.report.Teller.report`."""
 
     def log_end(self) -> str:
-        """The end of what it has logged, where it logs by itself."""
+        """The end of the door's log; empty where the door has no log of its own."""
 
     def leftovers(self, known: str, *, clean: bool) -> list[dict[str, Any]]:
-        """See `engine.report.leftovers`; the guest is at rest."""
+        """What a killed session has left, with the guest at rest: see `engine.report.leftovers`."""
 
     def expect_lines(self, thread: bytes, stretches: Sequence[Stretch]) -> None:
-        """gdb is about to step a thread through code by lines; with no code: it no longer is.
+        """gdb is about to step a thread through code by lines; without stretches, it no longer is.
 
         thread: its thread-id.  stretches: see `rsp.private.SetLines`.
         """
@@ -58,38 +61,39 @@ class Door(Protocol):
     def guard(
         self, *, at_stop: bool = False, returning: int | None = None, following: bool = False
     ) -> None:
-        """The guest is at rest, and gdb may resume it: see to it that it asks for no step.
+        """The guest is at rest, and gdb may resume it: make sure that gdb then asks for no step.
 
-        at_stop: other extensions may be looking at gdb's breakpoints.  returning: where a command
-        of gdb's will wait for a function to return.  following: the command may make steps.
+        at_stop: other extensions may be looking at gdb's breakpoints.  returning: the address to
+        which a function returns, if a command of gdb's is about to wait for that.  following: that
+        command may step by itself, so each place that an instruction leads to is guarded.
         """
 
     def leaving(self) -> None:
-        """The guest is about to be let go."""
+        """gdb is about to let the guest go."""
 
     def closed(self) -> None:
-        """The connection is gone."""
+        """The connection has ended: gdb has removed it."""
 
     def news(self) -> str:
-        """What it has logged since this was last asked, for gdb's log."""
+        """The text that the door has logged since the last call, for gdb's log."""
 
     def ended(self) -> bool:
-        """After that: whether nothing of it runs any more."""
+        """After `closed`: whether nothing of the door runs any more."""
 
     def record(self) -> str:
-        """After that: what it was in the middle of when it was killed (see `engine.record`)."""
+        """After `ended`: what it was doing when it was killed, as an `engine.record`, or empty."""
 
     def last(self) -> dict[str, Any] | None:
-        """After that: what `report` would have told at the end, None if that is lost."""
+        """After `ended`: what `report` would have told at the end, None if that is lost."""
 
 
 class WireDoor:
-    """A layer between gdb and the stub (see `takeover`), asked by packets of our own."""
+    """The wire door: a layer between gdb and the stub (see `takeover`), which we send packets."""
 
     steps_by_commands = False
 
     def __init__(self, connection: gdb.RemoteTargetConnection) -> None:
-        """Take the connection.  SstepError: that cannot be done, and nothing has changed."""
+        """Take the connection.  SstepError: it cannot be taken, and nothing has changed."""
         self._connection = connection
         self._layer = takeover.take(connection)
 
@@ -131,7 +135,7 @@ class WireDoor:
         """See `Door`."""
         from ..commands.link import thread_id  # seldom
 
-        # The layer, which has come in between only now, is to know what gdb has selected.
+        # The layer has not seen gdb select a thread, if it has only just come in between.
         thread = thread_id(gdb.selected_thread())
         detect.send(self._connection, "Hg" + thread.decode())
         packet = private.CLEAN if clean else private.LEFT
@@ -148,7 +152,7 @@ class WireDoor:
     def guard(
         self, *, at_stop: bool = False, returning: int | None = None, following: bool = False
     ) -> None:
-        """See `Door`.  gdb may ask: the layer steps."""
+        """See `Door`.  gdb may ask for steps here, as the layer does them."""
 
     def leaving(self) -> None:
         """See `Door`.  The layer sees it by itself."""
@@ -178,13 +182,13 @@ class WireDoor:
 
 
 def ask_status(connection: gdb.RemoteTargetConnection) -> dict[str, Any]:
-    """`Door.status` of a layer, whoever has started it."""
+    """`Door.status` from the layer on a connection, whether this gdb started it or not."""
     status: dict[str, Any] = _ask(connection, private.STATUS)
     return status
 
 
 def ask_report(connection: gdb.RemoteTargetConnection) -> dict[str, Any]:
-    """`Door.report` of a layer, whoever has started it."""
+    """`Door.report` from the layer on a connection, whether this gdb started it or not."""
     report: dict[str, Any] = _ask(connection, private.REPORT)
     return report
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the doors of connections that are gone have left."""
+"""What the doors of closed connections have left: a last report, and records of kills."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 class Last(NamedTuple):
     """The connection that ended last.
 
-    where: that of the stub.  told: see `Door.last`.  log: see `Door.log_end`.
+    where: gdb's `details` of it, which say where the stub is.  told: see `Door.last`.  log: see
+    `Door.log_end`.
     """
 
     where: str | None
@@ -20,12 +21,12 @@ class Last(NamedTuple):
     log: str
 
 
-_killed: dict[str | None, str] = {}  # what doors were in the middle of, by where the stub is
+_killed: dict[str | None, str] = {}  # the records of killed sessions, by where the stub is
 _last: Last | None = None
 
 
 def keep(where: str | None, door: Door) -> None:
-    """The connection of a door is gone, and nothing of the door runs any more."""
+    """Keep what a door has left: its connection is closed, and nothing of it runs any more."""
     global _last
     _last = Last(where, door.last(), door.log_end())
     record = door.record()
@@ -39,10 +40,10 @@ def last() -> Last | None:
 
 
 def record(where: str | None) -> str:
-    """The record of a session with that stub that was killed, or empty (see `engine.record`)."""
+    """The record (see `engine.record`) of a killed session with the stub there, or empty."""
     return _killed.get(where, "")
 
 
 def cleaned(where: str | None) -> None:
-    """What that session has left is undone."""
+    """Forget that record, as what the session had left in the guest is undone."""
     _killed.pop(where, None)

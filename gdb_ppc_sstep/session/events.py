@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Everything that happens at an event of gdb's, and all connecting to events."""
+"""The handlers of all events of gdb's, and what connects them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _on_exit(_event: gdb.GdbExitingEvent) -> None:
 
 
 def connect() -> None:
-    """Connect the handlers, and look at what is connected already."""
+    """Connect the handlers to gdb's events, and look at the connection that is there already."""
     gdb.events.stop.connect(_on_stop)
     gdb.events.before_prompt.connect(_before_prompt)
     gdb.events.connection_removed.connect(_on_connection_removed)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Prefixes of commands, as gdb's own are."""
+"""Prefixes of commands (such as `ppc-sstep`), which behave as gdb's own."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What comes before a command of gdb's on a connection that is stepped by commands."""
+"""What we do before some commands of gdb's, where a connection is stepped by commands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .doors import Door
 
 Find = Callable[[], "Door | None"]
-"""The door of the selected inferior's connection, if that is stepped by commands and at rest."""
+"""Finds the commands door of the selected inferior's connection, if it is in use and at rest."""
 
 _WATCHPOINTS = (
     gdb.BP_WATCHPOINT,
@@ -23,10 +23,10 @@ _WATCHPOINTS = (
 
 
 def actions(find: Find) -> dict[str, Callable[[], None]]:
-    """What to do before commands of gdb's, by their names."""
+    """What we do before commands of gdb's, by the command's name."""
 
     def before_return() -> None:
-        """It will wait for the function of the selected frame to return.
+        """The command waits until the function of the selected frame returns: guard that place.
 
         From a function that is inlined gdb steps out by itself.
         """
@@ -39,19 +39,19 @@ def actions(find: Find) -> dict[str, Callable[[], None]]:
             door.guard(returning=None if inlined else caller.pc(), following=inlined)
 
     def before_until() -> None:
-        """`until` without a place steps by itself, and to a place it waits for a return as well."""
+        """`until` without a place steps by itself; with one gdb waits for a return as well."""
         door = find()
         if door is not None:
             caller = gdb.selected_frame().older()
             door.guard(returning=caller.pc() if caller is not None else None, following=True)
 
     def before_recording() -> None:
-        """gdb's recorder makes each step itself, and asks no breakpoint in between."""
+        """Refuse: gdb's recorder makes each step itself, and asks no breakpoint in between."""
         if find() is not None:
             raise gdb.GdbError("ppc-sstep: `record` needs `set ppc-sstep door wire`, in a new gdb.")
 
     def before_leaving() -> None:
-        """The guest is about to be let go."""
+        """The command lets the guest go."""
         door = find()
         if door is not None:
             door.leaving()
@@ -65,7 +65,7 @@ def actions(find: Find) -> dict[str, Callable[[], None]]:
 
 
 def warn_of(breakpoint: gdb.Breakpoint, find: Find) -> None:
-    """Say of a new watchpoint what the commands door makes of it."""
+    """Say what the commands door makes of a new breakpoint, if it is a watchpoint."""
     if breakpoint.type not in _WATCHPOINTS or find() is None:
         return
     if breakpoint.type == gdb.BP_WATCHPOINT:

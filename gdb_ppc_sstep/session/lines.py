@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Tell a layer which lines gdb is about to step through, for a gdb that does not ask for ranges.
+"""Tell a layer through which lines gdb is about to step, if gdb does not ask for ranges itself.
 
 From version 14 on gdb asks what a stub can do (`vCont?`) while it connects, before the layer is
-there, and never again (gdb 16 remote.c start_remote_1).  So what its infrun would have sent as a
-range is told before `step`, `next` and `until`, from the same line table.  It is an acceleration
-only: on any error nothing is told, and the command is as it was.
+there, and never again (gdb 16 remote.c start_remote_1).  So before `step`, `next` and `until` we
+tell the layer the range that gdb's infrun would have sent, from the same line table.  It only makes
+steps faster: on any error we tell nothing, and the command works as without us.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ if TYPE_CHECKING:
     from .doors import Door
 
 Find = Callable[[], "Door | None"]
-"""What steps the selected inferior's connection, None where nothing of ours does."""
+"""Finds the door that steps the selected inferior's connection; None if none of ours does."""
 
 _told: dict[Door, gdb.InferiorThread] = {}
-"""Doors that believe a thread to be stepped by lines."""
+"""The threads that a door believes gdb to be stepping by lines, by door."""
 
 
 def gdb_asks() -> bool:
-    """Whether gdb itself asks a layer for ranges: it asks what a stub can do when it first resumes
-    the guest.
+    """Whether gdb itself asks a layer for ranges.
+
+    Before version 14 it does, as it asks what a stub can do when it first resumes the guest.
     """
     version = re.search(r"\d+", gdb.VERSION)
     return version is not None and int(version[0]) < 14
@@ -42,7 +43,7 @@ _watching = False
 
 
 def watch(find: Find) -> None:
-    """From now on, tell the doors."""
+    """From now on tell the layers before each command that steps by lines."""
     global _watching
     if _watching or gdb_asks():
         return
@@ -74,7 +75,7 @@ def _tell(find: Find) -> None:
 
 
 def forget() -> None:
-    """gdb has stopped, or is about to do something else."""
+    """Tell the doors that gdb no longer steps by lines: it has stopped, or does another thing."""
     for door, thread in list(_told.items()):
         if thread.is_valid() and thread.is_running():
             continue  # stepped in the background; its stop will come
@@ -84,9 +85,9 @@ def forget() -> None:
 
 
 def _every_instruction_counts() -> bool:
-    """Whether gdb wants to see each instruction of a line.
+    """Whether gdb has to see each instruction of a line.
 
-    gdb does what this asks for in infrun.c resume_1 and in record-full.c.
+    gdb decides the same in infrun.c resume_1 and in record-full.c.
     """
     if not gdb.parameter("range-stepping") or gdb.current_recording() is not None:
         return True

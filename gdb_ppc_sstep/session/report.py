@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What `info ppc-sstep` and `ppc-sstep report` tell: asked of gdb, of the doors and of the stub."""
+"""What `info ppc-sstep` and `ppc-sstep report` write; it asks gdb, the doors and the stub."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _OF_GDB = (
     *("breakpoint always-inserted", "can-use-hw-watchpoints", "displaced-stepping", "step-mode"),
     *("remotetimeout", "tcp auto-retry"),
 )
-"""Settings of gdb's own on which it depends how it steps."""
+"""gdb's own settings that affect how gdb steps."""
 
 _LAYER_ENDS = 2.0
-"""Seconds within which a layer has ended whose connection is gone, as a rule."""
+"""Seconds within which the layer of a closed connection has usually ended."""
 
 _REGISTERS = ("pc", "msr", "srr0", "srr1", "lr", "ctr", "cr", "r1", "lpcr", "pvr", "pir", "pid")
 
@@ -35,7 +35,7 @@ _REGISTERS = ("pc", "msr", "srr0", "srr1", "lr", "ctr", "cr", "r1", "lpcr", "pvr
 
 
 def settings() -> str:
-    """What the user has set, in one line."""
+    """What the user has set, as one line."""
     values = {"mode": SETTINGS.mode, "door": SETTINGS.door, **SETTINGS.options.to_text()}
     if SETTINGS.debug:
         values["debug-file"] = SETTINGS.debug_file or "gdb's log"
@@ -43,7 +43,7 @@ def settings() -> str:
 
 
 def connection(inferior: gdb.Inferior) -> Iterator[str]:
-    """What there is to say of an inferior's connection, whatever it is."""
+    """The lines of `info ppc-sstep` about an inferior's connection, of whatever kind it is."""
     yield from _connection(inferior, lambda session: _lines(_asked(session)))
 
 
@@ -54,7 +54,7 @@ def _lines(status: Told | None) -> Iterable[str]:
 def _connection(
     inferior: gdb.Inferior, details: Callable[[Session], Iterable[str]]
 ) -> Iterator[str]:
-    """details: what there is to say of a session whose guest is at rest."""
+    """details: gives the lines about a session whose guest is at rest."""
     connection = inferior.connection
     if connection is None:
         yield "Connection: none; `target remote` makes one"
@@ -80,7 +80,7 @@ def _connection(
 
 
 def summary(session: Session) -> Iterator[str]:
-    """Whether a connection is taken, and why."""
+    """Lines that say whether a connection is taken and why, and whether the stub steps."""
     connection = session.connection
     what = f"Connection {connection.num} ({connection.type} {connection.details}): "
     by_commands = session.door is not None and session.door.steps_by_commands
@@ -93,7 +93,7 @@ def summary(session: Session) -> Iterator[str]:
 
 
 def _asked(session: Session) -> Told | None:
-    """What a door of ours, or that of `gdb-ppc-sstep`, says of itself; None where there is none."""
+    """The status that our door, or `gdb-ppc-sstep`, tells; None if there is neither."""
     if session.door is not None:
         status = session.door.status(active=session.active)
     elif session.finding is not None and session.finding.served:
@@ -115,9 +115,9 @@ def _at_door(session: Session, status: Told) -> Told:
 
 
 def text() -> str:
-    """What `ppc-sstep report` writes about the selected inferior.
+    """The text that `ppc-sstep report` writes about the selected inferior.
 
-    It tells what there is to be told: that something does not answer is one more line.
+    It has all that can be found out.  Where the door or the stub does not answer, a line says so.
     """
     inferior = gdb.selected_inferior()
     session = sessions.session_of(inferior) if sessions.at_rest(inferior) else None
@@ -148,7 +148,7 @@ def text() -> str:
 
 
 def _before() -> ended.Last | None:
-    """The connection that ended last.  Its layer may still be about to end."""
+    """The connection that ended last, None if none has; its layer gets a little time to end."""
     end = time.monotonic() + _LAYER_ENDS
     while not sessions.reap() and time.monotonic() < end:
         time.sleep(0.01)
@@ -156,7 +156,7 @@ def _before() -> ended.Last | None:
 
 
 def _told(session: Session) -> Told | None:
-    """See `Door.report`."""
+    """The data that our door, or `gdb-ppc-sstep`, has for a report; None if there is neither."""
     if session.door is not None:
         told = session.door.report(active=session.active)
         return {**told, "status": _at_door(session, told["status"])}
@@ -168,12 +168,12 @@ def _told(session: Session) -> Told | None:
 
 
 def _versions(session: Session | None) -> Iterator[str]:
-    """session: whose stub may be asked, None for none."""
+    """The versions of all that takes part.  session: its stub may be asked; None: no stub."""
     yield f"gdb {gdb.VERSION} (host {gdb.HOST_CONFIG}, target {gdb.TARGET_CONFIG})"
     yield from host.lines()
     finding = None if session is None else session.finding
     if finding is None or (finding.steps is None and not finding.served):
-        return  # it is no stub of QEMU's, as far as is known
+        return  # as far as we know, the stub is not QEMU's
     for command in ("info version", "info kvm", "info status"):
         said = " ".join(detect.monitor(command).split())
         yield f"QEMU, {command}: {said or 'the stub does not say'}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Everything that is printed without being asked for."""
+"""Lines that no command of the user's asked for, and the log of doors that run in gdb itself."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .settings import SETTINGS
 def announce(line: str) -> None:
     """Tell the user something, among what gdb prints at a stop, on a line of its own.
 
-    In MI that is one record of the console stream.  Emacs has shown its prompt at the `*stopped`
-    before it; there, the line would follow that prompt.
+    With MI the line is one record of the console stream.  It starts with a newline there: Emacs has
+    shown its prompt at the `*stopped` before it, and the line would follow that prompt.
     """
     gdb.write(f"{chr(10) if _speaks_mi() else ''}ppc-sstep: {line}\n")
 
@@ -39,11 +39,11 @@ def warn(line: str) -> None:
 
 
 _not_logged_to = ""
-"""The file that the last line of the log could not be written to."""
+"""The path to which the last line of the log could not be written, else empty."""
 
 
 def log(line: str) -> None:
-    """A line of a door that runs in gdb itself, perhaps in the middle of a step."""
+    """Log a line of a door that runs in gdb itself; this may be in the middle of a step."""
     global _not_logged_to
     if not SETTINGS.debug:
         return

@@ -18,10 +18,10 @@ if TYPE_CHECKING:  # most gdbs never need a door
 
 
 class Session:
-    """One remote connection, by its number in `info connections`.
+    """One remote connection of gdb's.
 
-    door: what steps it, None where it is not taken.  active: whether that is in use.  finding: what
-    the stub has said of itself.  why: why the connection is not taken.
+    door: the door that steps it, None if it is not taken.  active: whether the door is in use.
+    finding: what the stub has told of itself.  why: why the connection is not taken.
     """
 
     def __init__(self, connection: gdb.RemoteTargetConnection) -> None:
@@ -57,7 +57,7 @@ class Session:
                 say.warn(verdict.switched_off(before, by_commands=by_commands))
 
     def _switch(self, door: Door, active: bool) -> None:
-        """Have a door that is there step, or not."""
+        """Have the door step from now on, or (not active) step no more."""
         try:
             door.activate(active)
             self.active = active
@@ -89,7 +89,7 @@ class Session:
             )
 
     def _opened(self, *, by_commands: bool) -> tuple[Door, str]:
-        """A door, and why it is not by the wire if it was to be."""
+        """Make a door; also returns why it is not the wire door if it should have been."""
         if by_commands:
             return self._commands_door(), ""
         from .doors import WireDoor
@@ -124,7 +124,7 @@ class Session:
             say.warn(str(error))
 
     def leftovers(self, *, clean: bool = False) -> list[dict[str, Any]]:
-        """What a killed session may have left (see `Door`); clean: it is undone."""
+        """What a killed session may have left in the guest (see `Door`); clean: also undo it."""
         reap()
         if self.door is None:
             return []
@@ -134,13 +134,13 @@ class Session:
         return found
 
     def closed(self) -> None:
-        """The connection is gone."""
+        """The connection has ended: gdb has removed it."""
         self.show_log()
         if self.door is not None:
             self.door.closed()
 
     def is_over(self) -> bool:
-        """After that: whether nothing of its door runs any more, whose last words are taken."""
+        """After `closed`: whether nothing of the door runs any more; then what it left is kept."""
         over = self.door is None or self.door.ended()
         self.show_log()
         if over and self.door is not None:
@@ -148,7 +148,7 @@ class Session:
         return over
 
     def show_log(self) -> None:
-        """Print what the door has logged since."""
+        """Print what the door has logged since the last call."""
         text = self.door.news() if self.door is not None else ""
         if text:
             gdb.write(text, gdb.STDLOG)
@@ -159,7 +159,7 @@ _ended: list[Session] = []
 
 
 def session_of(inferior: gdb.Inferior) -> Session | None:
-    """The session of an inferior's connection; None if that is not a remote one."""
+    """The session of an inferior's connection, made if need be; None if it is not a remote one."""
     connection = inferior.connection
     if not isinstance(connection, gdb.RemoteTargetConnection) or not connection.is_valid():
         return None
@@ -169,13 +169,13 @@ def session_of(inferior: gdb.Inferior) -> Session | None:
 
 
 def known(inferior: gdb.Inferior) -> Session | None:
-    """The same, None as well if nothing was decided about it yet."""
+    """The session of an inferior's connection; None as well if it has not been made yet."""
     connection = inferior.connection
     return _sessions.get(connection.num) if connection is not None else None
 
 
 def at_rest(inferior: gdb.Inferior) -> bool:
-    """Whether packets may be sent: there are threads and none of them runs."""
+    """Whether we may send packets: the inferior has threads, and none of them runs."""
     try:
         threads = inferior.threads()  # which asks the stub
     except gdb.error:
@@ -184,13 +184,13 @@ def at_rest(inferior: gdb.Inferior) -> bool:
 
 
 def _active_door() -> Door | None:
-    """What steps the selected inferior's connection, None where nothing of ours does."""
+    """The door that steps the selected inferior's connection, None if none of ours does."""
     session = known(gdb.selected_inferior())
     return session.door if session is not None and session.active else None
 
 
 def _commands_door() -> CommandsDoor | None:
-    """The same, None where it is no commands door."""
+    """The door of the selected inferior's connection, if it is a commands door in use."""
     from ..commands.door import CommandsDoor
 
     door = _active_door()
@@ -198,7 +198,7 @@ def _commands_door() -> CommandsDoor | None:
 
 
 def door_at_rest() -> Door | None:
-    """The same, if that steps by commands, and gdb's view of the guest is true."""
+    """The same commands door, if gdb's view of the guest is true and the guest is at rest."""
     door, thread = _active_door(), gdb.selected_thread()
     if door is None or not door.steps_by_commands or door.busy:
         return None
@@ -210,7 +210,7 @@ def door_at_rest() -> Door | None:
 
 
 def stopped() -> None:
-    """gdb has stopped: decide about a new connection, and guard where the guest is now."""
+    """gdb has stopped: decide about a new connection, and have its door guard the guest."""
     look()
     door = door_at_rest()
     if door is not None:
@@ -218,7 +218,7 @@ def stopped() -> None:
 
 
 def before_prompt() -> None:
-    """gdb has nothing else to do: decide about a new connection, and tidy up."""
+    """gdb is about to prompt: decide about a new connection, guard the guest, and tidy up."""
     look()
     _guard()
     reap()
@@ -237,7 +237,7 @@ def look() -> None:
 
 
 def loaded() -> None:
-    """The extension is there: decide about what is connected, or say when that will be."""
+    """The extension was loaded: decide about the connection, or say when that will be done."""
     look()
     for inferior in gdb.inferiors():
         remote = isinstance(inferior.connection, gdb.RemoteTargetConnection)
@@ -271,7 +271,7 @@ def _guard() -> None:
 
 
 def ask_again() -> None:
-    """Decide anew about every connection that is at rest: the mode or the stub has changed."""
+    """Decide again about every connection that is at rest, as the mode or the stub has changed."""
     for inferior in gdb.inferiors():
         session = session_of(inferior) if at_rest(inferior) else None
         if session is not None:
@@ -279,7 +279,7 @@ def ask_again() -> None:
 
 
 def tell_settings() -> None:
-    """Tell every door whose connection is at rest what the user has set."""
+    """Tell each door whose connection is at rest what the user has set."""
     for inferior in gdb.inferiors():
         session = session_of(inferior) if at_rest(inferior) else None
         if session is not None:
@@ -287,7 +287,7 @@ def tell_settings() -> None:
 
 
 def removed(number: int) -> None:
-    """A connection is gone."""
+    """gdb has removed the connection with this number, as it has ended."""
     session = _sessions.pop(number, None)
     if session is not None:
         _ended.append(session)
@@ -295,6 +295,6 @@ def removed(number: int) -> None:
 
 
 def reap() -> bool:
-    """Take what the doors of gone connections leave; whether all of these have ended."""
+    """Keep what doors of closed connections have left; whether all these have ended."""
     _ended[:] = [session for session in _ended if not session.is_over()]
     return not _ended

@@ -13,8 +13,8 @@ from .groups import Group
 
 
 class Settings:
-    """mode, door: see the parameters of these names.  options: how steps are done.  debug,
-    debug_file: whether all is logged, and where to (empty: gdb's own log).
+    """What the user has set.  mode, door: see the parameters.  options: how steps are done.  debug:
+    whether all is logged.  debug_file: the file for the log, empty for gdb's own log.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Settings:
 
 
 SETTINGS = Settings()
-"""Those of this gdb.  Read by others, and written here."""
+"""The settings of this gdb.  Only this room writes them; others read them."""
 
 
 class _ShowGroup(gdb.Command):
@@ -47,19 +47,19 @@ class _ShowGroup(gdb.Command):
 
 
 class _Told(gdb.Parameter):
-    """A parameter that the doors are told of."""
+    """A parameter whose value the doors have to know."""
 
     _changed: Callable[[], None]
 
     def _set_option(self, name: str, value: str) -> str:
-        """What `get_set_string` does for one of the `Options`."""
+        """Do for one of the `Options` what `get_set_string` has to do."""
         SETTINGS.options = SETTINGS.options.with_text(name, value)
         self._changed()
         return ""
 
 
 class _Choice(_Told):
-    """One of the `Options` that is one of some words."""
+    """A parameter for one of the `Options` that has a few words as its values."""
 
     _name: str
     _choices: tuple[str, ...]
@@ -283,10 +283,10 @@ class _DebugFile(_Told):
 
 
 def register(decide_again: Callable[[], None], changed: Callable[[], None]) -> None:
-    """Make the settings known to gdb.
+    """Register the settings with gdb.
 
-    decide_again: called when the mode has changed.  changed: when anything else has that a door
-    has to know.
+    decide_again: called when the mode has changed.  changed: called when anything else has changed
+    that a door has to know.
     """
     Group(
         "set ppc-sstep",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Pieces of code that gdb steps through without stopping in them, when it steps by lines."""
+"""Stretches: the pieces of code in which gdb does not stop while it steps by lines."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ..commands.source import Line, function_blocks, line_at
 from ..rsp.private import Stretch
 
 _REACH = 0x1000
-"""Bytes before and behind an address that are looked at."""
+"""The number of bytes before and behind an address that are looked at."""
 
 _MANY = 100
-"""Functions that are remembered."""
+"""The number of functions that are remembered."""
 
 Extents = tuple[tuple[int, int], ...]
 
 
 class _Walked(NamedTuple):
-    """Code of one function, from `start` to before `end`, and its stretches."""
+    """The part of a function that was looked at, `start` to before `end`, and its stretches."""
 
     start: int
     end: int
@@ -31,13 +31,13 @@ _walked: dict[tuple[gdb.Objfile, tuple[int, int]], _Walked] = {}
 
 
 def around(pc: int) -> tuple[Stretch, ...]:
-    """Those of the function at an address, in their order; none where the address has no line.
+    """The stretches of the function at an address, in their order; none if the address has no line.
 
-    Each is an entry of the line table, which is what gdb takes for its range wherever it goes on
-    stepping; but not in an inlined call that it steps over (gdb 16 infrun.c
-    process_event_stop_test), where it looks at its frames after each instruction.  So it is cut
-    where such a call begins or ends, and the first instruction of one is by itself, as gdb may
-    come back to it.
+    Each is an entry of the line table: gdb takes that for its range wherever it goes on stepping.
+    An exception is an inlined call that gdb steps over: there it looks at its frames after each
+    instruction (gdb 16 infrun.c process_event_stop_test).  So an entry is cut where such a call
+    begins or ends.  The first instruction of the call is a stretch by itself, as gdb may come back
+    to it.
     """
     nest, symtab = _nest(gdb.block_for_pc(pc)), gdb.find_pc_line(pc).symtab
     if not nest or symtab is None:
@@ -57,7 +57,7 @@ def _nest(block: gdb.Block | None) -> Extents:
 
 
 def _walk(pc: int, function: tuple[int, int]) -> _Walked:
-    """Look at a function from an address in it outwards."""
+    """Look at the code of a function, from an address in it outwards in both directions."""
     start, end = pc, pc
     found: list[Stretch] = []
     while end < pc + _REACH and _is_in(end, function):
@@ -76,13 +76,13 @@ def _is_in(pc: int, function: tuple[int, int]) -> bool:
 
 
 def _entry(pc: int) -> Line:
-    """That of the line table, of the instruction alone where there is no line."""
+    """The entry of the line table for an address; the instruction alone if it has no line."""
     line = line_at(pc)
     return line if line.number else Line(0, pc, pc + 4, None)
 
 
 def _cut(line: Line) -> list[Stretch]:
-    """The stretches of a line; none where it is none, or does not fit in."""
+    """The stretches of an entry; none if it has no line, or is longer than `_REACH`."""
     if not line.number or line.end - line.start > _REACH:
         return []
     cuts = [line.start]

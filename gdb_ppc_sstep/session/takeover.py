@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Put the step layer between gdb and its stub, under gdb's feet (Linux).
+"""Put the step layer between gdb and its stub, without gdb noticing (Linux).
 
-gdb's connection is a socket among its file descriptors, and gdb does not say which.  Each one is
-tried: one end of a socketpair takes its place, with a canned reply ready in it; if gdb reads that
-reply to a question of ours, it was the one.  The layer gets the real socket.  Until the layer has
-said that it can work with the stub, everything can be undone, and on any error it is.
+gdb's connection is a socket among its file descriptors, and gdb does not say which.  So we try each
+socket.  We put one end of a socketpair in its place, with a canned reply ready, and have gdb send a
+question: if gdb reads that reply, this socket was the connection.  The layer gets the real socket.
+If anything fails before the layer says that it can work with the stub, we put the socket back.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from ..errors import SstepError
 from ..rsp.framing import frame
 from .detect import send
 
-_LOG_END = 1 << 14  # bytes of a log that a report has
+_LOG_END = 1 << 14  # the number of bytes of a log that a report has
 
 START_TIMEOUT = 15.0
-"""Seconds that the layer may take to say that it is ready."""
+"""Seconds that the layer may take until it says that it is ready."""
 
 _QUESTION = "qppc-sstep.here"
 _ANSWER = b"+" + frame(b"here")  # gdb drops the `+` where it does not wait for one
@@ -41,8 +41,10 @@ _RUN = (
 
 
 class LayerProcess:
-    """A layer that was started, its log, its record of what it is in the middle of, and what it
-    leaves for a report when it ends.
+    """A layer that runs as a child of gdb, and the files that it writes.
+
+    log: its debug log.  record: the record of the step that it is doing.  last: what it tells for a
+    report when it ends.
     """
 
     def __init__(
@@ -59,26 +61,26 @@ class LayerProcess:
         self._read = 0
 
     def alive(self) -> bool:
-        """Whether it still runs.  Asking also takes the exit status of one that does not."""
+        """Whether the layer still runs.  If it does not, this collects its exit status."""
         return self._process.poll() is None
 
     def record(self) -> str:
-        """Its last record (see `record`)."""
+        """The record that the layer wrote last (see `engine.record`), or empty."""
         return os.pread(self._record.fileno(), 1 << 16, 0).partition(b"\n")[0].decode()
 
     def last(self) -> bytes:
-        """What it leaves (JSON, see `wire.process`): nothing while it runs, or if it is killed."""
+        """What the layer has left for a report, as JSON; empty while it runs, or if killed."""
         return os.pread(self._last.fileno(), os.fstat(self._last.fileno()).st_size, 0)
 
     def log_end(self) -> str:
-        """The end of what it has logged."""
+        """The last `_LOG_END` bytes of the layer's log."""
         size = os.fstat(self._log.fileno()).st_size
         return os.pread(self._log.fileno(), _LOG_END, max(0, size - _LOG_END)).decode(
             errors="replace"
         )
 
     def news(self) -> str:
-        """What it has logged since this was last asked."""
+        """The whole lines that the layer has logged since the last call."""
         size = os.fstat(self._log.fileno()).st_size
         data = os.pread(self._log.fileno(), size - self._read, self._read)
         whole = data.rfind(b"\n") + 1
@@ -87,9 +89,9 @@ class LayerProcess:
 
 
 def take(connection: gdb.RemoteTargetConnection) -> LayerProcess:
-    """Take a connection that is at rest (the guest stopped, gdb waiting for nothing).
+    """Take a connection that is at rest: the guest is stopped, and gdb waits for no reply.
 
-    SstepError with the reason if that cannot be done; the connection is then as it was.
+    SstepError: it cannot be taken, with the reason; the connection is as it was.
     """
     for fd in _sockets():
         ours, theirs = socket.socketpair()
@@ -119,7 +121,7 @@ def take(connection: gdb.RemoteTargetConnection) -> LayerProcess:
 
 
 def _sockets() -> Iterator[int]:
-    """Connected stream sockets among gdb's file descriptors, but for its standard streams."""
+    """The connected stream sockets among gdb's file descriptors, without its standard streams."""
     try:
         fds = sorted(int(name) for name in os.listdir("/proc/self/fd"))
     except OSError as error:
@@ -154,7 +156,7 @@ def _start(gdb_fd: int, stub_fd: int) -> LayerProcess:
                 pass_fds=fds,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=log,  # a traceback is shown
+                stderr=log,  # so a traceback is shown
                 cwd="/",
                 start_new_session=True,  # a Ctrl-C at the terminal is for gdb
             )
@@ -178,7 +180,7 @@ def _start(gdb_fd: int, stub_fd: int) -> LayerProcess:
 
 
 def _file_without_name(what: str) -> IO[bytes]:
-    """A file that lasts as long as somebody has it open; in memory, as disks may be full."""
+    """A file that lasts while a process has it open; in memory, as disks may be full."""
     try:
         fd = os.memfd_create(f"ppc-sstep {what}")
     except (AttributeError, OSError):  # an older libc or kernel, or a sandbox
@@ -187,7 +189,7 @@ def _file_without_name(what: str) -> IO[bytes]:
 
 
 def _command(code: str) -> list[str]:
-    """A command that runs Python code: with the python3 that gdb names, else with gdb itself."""
+    """The command that runs this code: with the python3 that gdb names, else gdb itself."""
     for python in (sys.executable, os.path.join(sys.base_prefix, "bin", "python3")):
         if python and os.path.basename(python).startswith("python") and os.access(python, os.X_OK):
             return [python, "-I", "-S", "-c", code]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whether a connection is to be taken, and the words for it: decided without gdb."""
+"""Whether to take a connection, and how to say why.  This needs no gdb."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 
 class Finding(NamedTuple):
-    """What a stub has said of itself.
+    """What a stub has told of itself.
 
-    steps: whether the stub steps, None if that cannot be told.  why: how that is known.  served: a
-    layer is there already, that of `gdb-ppc-sstep`.
+    steps: whether the stub steps, None if we cannot tell.  why: how we know that.  served: there is
+    a layer already, that of `gdb-ppc-sstep`.
     """
 
     steps: bool | None
@@ -19,9 +19,9 @@ class Finding(NamedTuple):
 
 
 def against(mode: str, finding: Finding | None) -> str:
-    """Why a connection is not taken, empty where it is.
+    """Why a connection is not taken; empty if it is.
 
-    finding: None where the stub was not asked, as the mode is off.
+    finding: None if the stub was not asked, as the mode is off.
     """
     if mode == "off" or finding is None:
         return "mode is off"
@@ -35,9 +35,9 @@ def against(mode: str, finding: Finding | None) -> str:
 
 
 def switched_off(finding: Finding | None, *, by_commands: bool) -> str:
-    """What the next step does on a connection that was taken, once the mode is off.
+    """What the next step does on a connection that was taken, now that the mode is off.
 
-    finding: the last before that.
+    finding: the last one before that.
     """
     if by_commands:
         then = "stepi, nexti, step and next are refused in this gdb"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Addresses of `gdb-ppc-sstep`: to and from text, and sockets at them."""
+"""Addresses of `gdb-ppc-sstep`: read from text, shown as text, and sockets at them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..errors import SstepError
 Address = Union[str, tuple[str, int]]  # a unix socket's path, or host and port
 
 KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}
-"""A host that has gone without a word is noticed after 60 + 6 * 10 seconds of silence."""
+"""TCP keepalive: a host that vanished is noticed after 60 + 6 * 10 seconds of silence."""
 
 
 CONNECT_TIMEOUT = 10.0
@@ -24,7 +24,10 @@ CONNECT_TIMEOUT = 10.0
 
 
 def parse_address(text: str) -> Address:
-    """`PORT`, `:PORT`, `HOST:PORT`, `[IPV6]:PORT` or a path with a `/`.  ValueError: it is none."""
+    """Parse `PORT`, `:PORT`, `HOST:PORT`, `[IPV6]:PORT` or a path with a `/`.
+
+    ValueError: the text is no address.
+    """
     if "/" in text:
         return text
     host, _, port = text.rpartition(":")
@@ -44,7 +47,7 @@ def shown(address: Address) -> str:
 
 
 def same(one: Address, other: Address) -> bool:
-    """Whether both are the same place.  OSError: the name of a host is not known."""
+    """Whether two addresses are one place.  OSError: the name of a host is not known."""
     if isinstance(one, str) or isinstance(other, str):
         return (
             isinstance(one, str)
@@ -60,7 +63,7 @@ def _resolved(address: tuple[str, int]) -> set[str]:
 
 
 def is_local(address: Address) -> bool:
-    """Whether only this machine can reach it.  OSError: the name of a host is not known."""
+    """Whether only this machine can reach an address.  OSError: its host's name is not known."""
     if isinstance(address, str):
         return True
     return all(
@@ -69,7 +72,7 @@ def is_local(address: Address) -> bool:
 
 
 def connected(address: Address) -> socket.socket:
-    """A connection to an address.  OSError: there is none."""
+    """A socket that is connected to an address.  OSError: nobody accepts the connection."""
     if isinstance(address, tuple):
         sock = prompt(socket.create_connection(address, CONNECT_TIMEOUT))
         sock.settimeout(None)
@@ -84,8 +87,10 @@ def connected(address: Address) -> socket.socket:
 
 
 def prompt(sock: socket.socket) -> socket.socket:
-    """The same socket, sending small packets at once (without it each step waits for a timer), and
-    noticing that the other host has gone.
+    """Set up a connected TCP socket for RSP, and return it; a unix socket stays as it is.
+
+    It sends small packets at once (else each step waits for a timer), and notices that the other
+    host has gone.
     """
     if sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -97,9 +102,9 @@ def prompt(sock: socket.socket) -> socket.socket:
 
 
 def listening(address: Address) -> socket.socket:
-    """A socket that listens at an address.  OSError, SstepError: that cannot be had.
+    """A socket that listens at an address.  OSError, SstepError: it cannot listen there.
 
-    The path of a unix socket that nobody listens at, as a killed service leaves it, is taken over.
+    If nobody listens at the path of a unix socket, as after a service was killed, it is taken over.
     """
     if isinstance(address, tuple):
         family, _, _, _, where = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0]
@@ -128,7 +133,7 @@ def _remove_stale(path: str) -> None:
 
 
 def named(client: socket.socket) -> str:
-    """How a client is called in messages."""
+    """The name of a client in messages."""
     if client.family != socket.AF_UNIX:
         return shown(client.getpeername())
     if not hasattr(socket, "SO_PEERCRED"):
@@ -139,5 +144,5 @@ def named(client: socket.socket) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Why something failed, as a message has it."""
+    """Why something failed, in the words for a message."""
     return (isinstance(error, OSError) and error.strerror) or str(error)

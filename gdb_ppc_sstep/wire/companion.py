@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`gdb-ppc-sstep -- COMMAND`: a client that the service starts, and ends with."""
+"""`gdb-ppc-sstep -- COMMAND`: a client that the service starts, and with which the service ends."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ..errors import SstepError
 from .service import Service, say, start_thread
 
 PLACE = "{}"
-"""What stands in the arguments of a command for the address of the service."""
+"""In the arguments of a command this stands for the address of the service."""
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
-"""Statuses of a command that cannot be started, as a shell has them."""
+"""Exit statuses for a command that cannot be started, the same as a shell's."""
 
 
 def with_address(command: Sequence[str], address: str) -> list[str]:
-    """The command with the address in place of each `{}`, or in the words that gdb and LLDB take.
+    """Put the address into a command: in place of each `{}`, else as gdb or LLDB takes it.
 
-    SstepError: it is neither of these, and has no `{}`.
+    SstepError: the command is neither gdb nor LLDB, and has no `{}`.
     """
     if any(PLACE in word for word in command):
         return [word.replace(PLACE, address) for word in command]
@@ -42,9 +42,10 @@ def with_address(command: Sequence[str], address: str) -> list[str]:
 
 
 def accompany(command: Sequence[str], service: Service, server: socket.socket) -> int:
-    """Serve while a command runs; its status as a shell has it (128 + the signal that ended it).
+    """Run a command, and serve clients until it ends; its exit status.
 
-    To be called by the main thread.
+    The status is as a shell has it: 128 + N if signal N ended it.  The main thread has to call
+    this.
     """
     started: list[subprocess.Popen[bytes]] = []
     ended = threading.Event()
@@ -54,7 +55,7 @@ def accompany(command: Sequence[str], service: Service, server: socket.socket) -
         for process in started:
             process.terminate()
 
-    # Ctrl-C at the terminal is for the command, in which a handler of ours is undone.
+    # Ctrl-C at the terminal is for the command, which does not inherit a handler of ours.
     for number in (signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, lambda *_: None)
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The end of a session: the guest is left without anything of ours, or of a gdb that died."""
+"""The end of a session: nothing of ours, or of a gdb that died, stays in the guest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .log import DebugLog
 
 
 class Ending:
-    """Of one layer."""
+    """Ends the session of one layer."""
 
     def __init__(
         self, link: WireLink, stub: Stub, engine: Engine, gdbs: GdbBreakpoints, log: DebugLog
@@ -27,15 +27,15 @@ class Ending:
         self._log = log
 
     def let_go(self) -> None:
-        """gdb detaches: from now on the guest is nobody's."""
+        """Called before gdb detaches: bring interrupted steps home, and forget the guest."""
         self._collect()
         self._engine.disown()
 
     def gdb_went(self, *, runs: bool) -> None:
-        """gdb closed its end or died: the guest is left with no breakpoint and no armed step.
+        """Called when gdb has closed its end or died: remove all breakpoints and armed steps.
 
-        runs: whether it ran when that happened.  As with a stub alone it runs on then, and else
-        stays stopped.  SstepError: not all of it can be done.
+        runs: whether the guest ran when gdb went.  If so it runs on, else it stays stopped, as with
+        a stub alone.  SstepError: not all of it could be done.
         """
         for one in self._gdbs:
             if one.stops_code:
@@ -48,7 +48,7 @@ class Ending:
             self._link.wire.stub.send(b"c")
 
     def _collect(self) -> None:
-        """Before the guest is left alone: bring interrupted steps home, or say that it failed."""
+        """Bring interrupted steps home before the guest is left alone, or say that it failed."""
         end = time.monotonic() + RELEASE_TIME
         try:
             with self._link.interrupting_at(end):

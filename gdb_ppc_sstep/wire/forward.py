@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Packets that are not ours: to the stub as they came, and its replies to gdb."""
+"""Packets that the layer does not answer itself: they go to the stub, and its replies to gdb."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ _NOTHING = Request(b"")
 
 
 class Forwarder:
-    """gdb_thread: the thread-id that gdb believes to have selected, None if unknown.  to_resume:
-    the one that the old `s` is about, likewise.  pending: the request that gdb awaits the stub's
-    reply to, None for none.
+    """Forwards gdb's packets to the stub, and the stub's replies to gdb.
+
+    gdb_thread: the thread-id that gdb believes to have selected, None if unknown.  to_resume: the
+    one that gdb's old `s` means, None if unknown.  pending: the request whose reply gdb awaits from
+    the stub, None if there is none.
     """
 
     def __init__(
@@ -35,9 +37,10 @@ class Forwarder:
         watch: Callable[..., bytes],
         may_wait: bool,
     ) -> None:
-        """let_go: called before the guest is detached from.  watch: see `Engine.watch`.
+        """let_go: called before a packet that detaches.  log: takes a line.  watch: `Engine.watch`.
 
-        may_wait: what need not be done at once is done when gdb asks for nothing.
+        may_wait: the removal of a breakpoint may be sent later, as `Layer` quiesces when gdb asks
+        for nothing.
         """
         self._link = link
         self._wire = link.wire
@@ -50,17 +53,18 @@ class Forwarder:
         self.gdb_thread: bytes | None = None
         self.to_resume: bytes | None = None
         self.pending: Request | None = None
-        # Those that gdb has been told are removed, and whose removal the stub has refused.
+        # Breakpoints that gdb has been told are removed, and whose removal the stub has refused.
         self._stay: set[Breakpoint] = set()
 
     def stopped(self, thread: bytes | None) -> None:
-        """A stop of this thread is reported, which is then the selected one."""
+        """Called before gdb is told that this thread stopped: gdb then takes it for selected."""
         if thread is not None:
             self.gdb_thread = self.to_resume = thread
 
     def forward(self, request: Request) -> bytes | None:
-        """Have the stub answer a request of gdb's; the reply, None where it is still to come or
-        there is none.  SstepError: it cannot be done.
+        """Pass a request of gdb's on; the reply, or None if there is none, or none yet.
+
+        SstepError: the request cannot be done.
         """
         payload, meaning, stub = request.payload, request.meaning, self._stub
         keeps = request.asks or isinstance(meaning, Changes)
@@ -69,8 +73,8 @@ class Forwarder:
             stub.forget()
         if request.of_thread:
             if self.gdb_thread is None and stub.thread is not None:
-                # It has neither selected one nor been told of one (QEMU 11 answers `?` without a
-                # thread), and we have: what the stub would have taken then is the first.
+                # gdb has neither selected a thread nor been told of one (QEMU 11 answers `?`
+                # without a thread), but we have selected one.  gdb means the stub's first one.
                 self.gdb_thread = stub.current_thread()
             stub.select(self.gdb_thread)
             if payload[:1] != b"g":
@@ -94,10 +98,10 @@ class Forwarder:
         return None
 
     def _changed(self, payload: bytes, changes: Changes) -> bytes:
-        """The reply to a Z0 or z0 packet.
+        """Do what a Z or z packet of gdb's asks for; the reply.
 
-        gdb takes all of its breakpoints out at each stop, and puts them in again.  So one is only
-        removed when something could see it.
+        gdb takes all of its breakpoints out at each stop, and puts them in again.  So the stub gets
+        a removal only when something could see the breakpoint.
         """
         stub, one = self._stub, changes.breakpoint
         if not one.stops_code:
@@ -119,7 +123,7 @@ class Forwarder:
         return b"OK"
 
     def from_stub(self, item: Item) -> None:
-        """Pass on what the stub sends: a reply that gdb awaits, or what nobody has asked for."""
+        """Pass on to gdb what the stub sends: the reply that gdb awaits, or a notification."""
         if isinstance(item, Packet):
             request = self.pending or _NOTHING
             # qRcmd's output comes in O packets before its reply.
@@ -129,12 +133,12 @@ class Forwarder:
             try:
                 reply = self._replied(request, item.payload)
             finally:
-                self._wire.to_gdb(reply)  # whatever may be wrong with us
+                self._wire.to_gdb(reply)  # even if an exception of ours comes first
         elif isinstance(item, Notification):
             self._wire.to_gdb(item.payload, b"%")
 
     def _replied(self, request: Request, reply: bytes) -> bytes:
-        """Note what a reply means for us; what gdb is sent."""
+        """Note what a reply of the stub tells about gdb's state; the reply that gdb is to get."""
         meaning = request.meaning
         if reply == b"OK":
             if isinstance(meaning, Changes):
@@ -150,14 +154,14 @@ class Forwarder:
             elif request.payload == b"QStartNoAckMode":
                 self._wire.acknowledgements(False)
         elif request.payload == b"vCont?" and b";s" in reply and b";r" not in reply:
-            reply += b";r"  # ranges are the engine's
+            reply += b";r"  # the engine steps through ranges itself
         thread = StopReply.parse(reply).thread
         if thread is not None:
             self._selected(thread)
             self.to_resume = thread
             if request.payload == b"?":
-                # QEMU names the thread that it would resume, and the one that registers are asked
-                # of stays selected (gdbstub handle_target_halt).
+                # QEMU names the thread that it would resume, but the thread whose registers it
+                # gives stays selected (gdbstub handle_target_halt).
                 self._stub.changed(None)
         return reply
 

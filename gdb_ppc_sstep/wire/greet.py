@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Learn about the stub, before gdb's connection is touched."""
+"""Learn what the stub is, before gdb's connection is touched."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .link import WireLink
 
 
 def greet(link: WireLink) -> Stub:
-    """The stub at the other end.  SstepError if it won't do; nothing is changed then."""
+    """Learn what the stub is.  SstepError: it cannot be used, and nothing has changed."""
     _learn_acks(link)
     return _met(link)
 
 
 def visit(link: WireLink) -> None:
-    """Greet a stub for a client that comes later, and leave it as it was: a guest that ran runs on.
+    """Check that a stub can be used, for a client that comes later; a guest that ran runs on.
 
-    SstepError if it won't do.
+    SstepError: it cannot be used.
     """
     ran = _learn_acks(link)
     try:
@@ -44,10 +44,11 @@ def _met(link: WireLink) -> Stub:
 
 
 def _learn_acks(link: WireLink) -> bool:
-    """gdb may have agreed with the stub on QStartNoAckMode: then no `+` comes first.
+    """Find out whether the stub acknowledges packets; returns whether the guest ran when we came.
 
-    A stop reply may come before: QEMU sends one to a new client when the guest was running.
-    Returns whether one has.
+    gdb may have agreed with the stub on QStartNoAckMode: then no `+` comes before a reply.  QEMU
+    sends a new client a stop reply first if the guest was running.  StubSilent, StubGone: no reply
+    came.
     """
     stub = link.wire.stub
     link.wire.acknowledgements(False)
@@ -72,7 +73,7 @@ def _learn_acks(link: WireLink) -> bool:
 
 
 def _monitor(link: WireLink, command: str) -> bytes:
-    """What QEMU's monitor prints; empty for a stub that has none."""
+    """The text that QEMU's monitor prints for a command; empty for a stub without a monitor."""
     text, reply = b"", link.call(b"qRcmd," + command.encode().hex().encode())
     while reply[:1] == b"O" and reply != b"OK":
         with suppress(ValueError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What of ours is in the guest, kept where those find it who outlive us."""
+"""The journal: the record of our changes in the guest, in a file that survives a killed layer."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from ..engine.ledger import Snapshot
 
 
 class Journal:
-    """The record (see `engine.record`) as the first line of a file."""
+    """Writes the record (see `engine.record`) as the first line of a file."""
 
     def __init__(self, fd: int | None, say: Callable[[str], None]) -> None:
-        """fd: None for no record.  say: takes a line for the user."""
+        """fd: the file, None for no record.  say: takes a line for the user."""
         self._fd = fd
         self._say = say
         self._written = ""
         self._failed = False
 
     def __call__(self, snapshot: Snapshot) -> None:
-        """Write it, if it is another one.
+        """Write the record of a snapshot, unless the file has that already.
 
-        The step goes on where that fails: only one that is killed needs its record.
+        If writing fails, the user is told and the step goes on: only a killed session needs its
+        record.
         """
         if self._fd is None:
             return
@@ -37,7 +38,7 @@ class Journal:
             if os.pwrite(self._fd, data, 0) < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            with suppress(OSError):  # an old one, or a part, would tell of what is not there
+            with suppress(OSError):  # an old or partial record would tell of changes that are gone
                 os.ftruncate(self._fd, 0)
             self._written = ""
             if not self._failed:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """A Ctrl-C that comes when the guest has just stopped for something else.
 
-While a command runs gdb stops and resumes many times, and its interrupt may come between.  A stub
-alone then loses the Ctrl-C.  At a prompt gdb sends no interrupt; so one that is followed by a
-resume at once is meant for that, and one that is not has been answered by a prompt.
+While a command runs gdb stops and resumes the guest many times, and sends its interrupt perhaps
+between two resumes.  A stub alone then loses the Ctrl-C.  At a prompt gdb sends no interrupt.  So
+if a resume follows at once, the interrupt is meant for it; if none does, the user has a prompt.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ LATE_INTERRUPT = 0.5
 
 
 class LateInterrupt:
-    """The last one."""
+    """Remembers the last interrupt that came too late."""
 
     def __init__(self) -> None:
         self._came: float | None = None  # time.monotonic
 
     def came(self) -> None:
-        """gdb has sent one, and the guest stands still or has stopped for something else."""
+        """gdb has sent an interrupt, but the guest stands still or stopped for something else."""
         self._came = time.monotonic()
 
     def take(self) -> bool:
-        """At a resume: whether one is meant for it.  It counts once."""
+        """At a resume: whether the last interrupt is meant for it.  It counts for one resume."""
         came, self._came = self._came, None
         return came is not None and time.monotonic() - came < LATE_INTERRUPT

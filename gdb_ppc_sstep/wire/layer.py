@@ -51,7 +51,7 @@ class Layer:
     ) -> None:
         """gdbs: the breakpoints that `link` knows.  journal: see `Engine`.
 
-        From now on the sockets are the layer's alone.
+        From now on only the layer may read the sockets.
         """
         self._link = link
         self._wire = wire = link.wire
@@ -79,11 +79,11 @@ class Layer:
             may_wait=undo is Undo.DEFER,
         )
         self._late = LateInterrupt()
-        self._working: Request | None = None  # what gdb has sent, and is not answered or forwarded
+        self._working: Request | None = None  # gdb's packet that is not answered or forwarded yet
         self._to_continue = False  # gdb went away while the guest ran
-        self._told = False  # gdb knows of what `Engine.recover` is to do again
-        # Whether gdb, since the guest last ran, has asked for all registers, and for the threads as
-        # where a command ends.
+        self._told = False  # gdb was told of the error that `Engine.recover` has to mend
+        # Whether gdb, since the guest last ran, has asked for all registers; and for the threads,
+        # as it does where a command ends.
         self._asks_all = self._ends = True
         # The packets that ask for these registers.
         self._expedited = {name: asks for name, asks in stub.asks.items() if name in EXPEDITED}
@@ -93,13 +93,13 @@ class Layer:
         return self._engine.leftovers()
 
     def told(self) -> dict[str, Any]:
-        """What is known of it now, whichever thread asks: see `Teller.without_asking`."""
+        """What a report tells, for any thread, without asking the stub: `Teller.without_asking`."""
         return self._requests.teller.without_asking()
 
     # -- the loop
 
     def run(self) -> StubGone | None:
-        """Until gdb or the stub goes away; why the latter has, None where gdb went."""
+        """Serve until gdb or the stub goes away; the error of the stub, None if gdb went."""
         wire = self._wire
         try:
             while not wire.gdb_gone:
@@ -111,7 +111,7 @@ class Layer:
                     self._walled(self._from_gdb, wire.gdb.items.popleft())
         except StubSilent as error:
             self._log.say(f"ppc-sstep: {error}; the connection is closed")
-            with suppress(StubGone):  # one of them may have been lost, and others not
+            with suppress(StubGone):  # sent again, as some of them may have been lost
                 wire.stub.send_all(self._stub.unanswered)
             return error
         except StubGone as error:
@@ -121,7 +121,7 @@ class Layer:
         return None
 
     def _walled(self, work: Callable[[Item], None], item: Item) -> None:
-        """Do something about an item.  An error of ours in that ends nothing else."""
+        """Deal with one item.  An exception that is a bug ends nothing else."""
         try:
             work(item)
         except StubGone:
@@ -130,8 +130,8 @@ class Layer:
             self._failed(error)
 
     def _failed(self, error: Exception) -> None:
-        """An error of ours that nobody expected: tell of it, and leave the guest clean."""
-        import traceback  # never, one hopes, and it takes long
+        """After an exception that is a bug: log it, leave the guest clean, reply with an error."""
+        import traceback  # hardly ever needed, and it takes long
 
         self._log.say("".join(traceback.format_exception(type(error), error, error.__traceback__)))
         try:
@@ -147,7 +147,7 @@ class Layer:
             self._answer(request.error(what))
 
     def _idle(self) -> None:
-        """gdb asks for nothing: the guest is left as it is to others."""
+        """gdb asks for nothing now: quiesce, as another client may look."""
         if self._forwarder.pending is not None:
             return
         try:
@@ -162,7 +162,7 @@ class Layer:
     def _from_gdb(self, item: Item) -> None:
         forwarder = self._forwarder
         if isinstance(item, Byte):
-            # A NAK: gdb misses the reply to what was forwarded.
+            # While the stub owes a reply, the byte is for the stub: a NAK is about that reply.
             if forwarder.pending is not None:
                 self._wire.stub.send_raw(item.value)
             elif item.value == INTERRUPT:
@@ -176,7 +176,7 @@ class Layer:
             if known is not None:
                 self._wire.to_gdb(known)
                 return
-        while forwarder.pending is not None:  # gdb asks one thing after the other, but for retries
+        while forwarder.pending is not None:  # gdb waits for each reply, unless it asks again
             if not self._wire.wait(links.REPLY_TIMEOUT, gdb=False):
                 forwarder.pending = None
             while self._wire.stub.items:
@@ -201,7 +201,7 @@ class Layer:
             self._answer(request.error(str(error)))
 
     def _do(self, request: Request) -> None:
-        """What a packet asks for.  SstepError: it cannot be done."""
+        """Do what a packet asks for; the reply may come later.  SstepError: it cannot be done."""
         try:
             self._engine.recover()
             self._told = False
@@ -227,7 +227,7 @@ class Layer:
         self._wire.to_gdb(payload)
 
     def _tell(self, line: str) -> None:
-        """Print a line for the user; while the guest runs for gdb, as output of the guest."""
+        """Print a line for the user: while the guest runs for gdb, as output of the guest."""
         if self._working is not None and isinstance(self._working.meaning, Resume):
             self._log.line(line)
             self._wire.to_gdb(b"O" + f"ppc-sstep: {line}\n".encode().hex().encode())
@@ -247,7 +247,7 @@ class Layer:
             self._stub.select(forwarder.gdb_thread)
             self._answer(stopped(forwarder.gdb_thread, signal=2).payload)
             return
-        # It asks as after the stop before: for none, as a rule, but where a command ends.
+        # gdb will ask as after the stop before: for `g` where a command ends, else for none.
         asks_all, self._asks_all = self._asks_all, False
         goes_on, self._ends = not (asks_all or self._ends), False
         prefetch = (b"g",) if asks_all else tuple(self._expedited.values())
@@ -277,7 +277,7 @@ class Layer:
             self._engine.prepare(request, arm=goes_on)
 
     def _with_registers(self, stop: StopReply) -> bytes:
-        """A stop reply with the registers that gdb looks at first, as gdbserver's has them."""
+        """A stop reply with the registers that gdb looks at first, as gdbserver sends them."""
         payload = stop.payload
         if stop.thread is not None and payload.endswith(b";"):
             for name, asked in self._expedited.items():

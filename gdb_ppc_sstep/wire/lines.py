@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Ranges for a gdb that does not ask for any: what its side has told of the lines that it steps.
+"""Ranges for a gdb that asks for none: from the lines that gdb's side says it steps through.
 
 From version 14 on gdb asks what a stub can do (`vCont?`) while it connects, before the layer is
-there, and then steps through a line instruction by instruction, each with a packet of its own.
-What its side tells (`session.lines`) makes a range of such a step, as if gdb had asked for one.
+there.  So it steps through a line instruction by instruction, each with a packet of its own.  gdb's
+side (`session.lines`) tells the layer of the line, and the layer makes a range of such a step.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ _NONE = SetLines(None, ())
 
 
 class Lines:
-    """What was told last."""
+    """The stretches of code that gdb's side told of last."""
 
     def __init__(self) -> None:
         self._told = _NONE
         self._ends: list[int] = []
 
     def tell(self, told: SetLines) -> None:
-        """gdb is about to step through these, or no longer is."""
+        """gdb is about to step through these stretches; with none, it no longer is."""
         self._told = told
         self._ends = [end for _, end in told.stretches]
 
     def forget(self) -> None:
-        """gdb's command may have ended."""
+        """Forget the stretches, as gdb's command may have ended."""
         self.tell(_NONE)
 
     def applied(self, request: Resume, stub: Stub) -> Resume:
-        """A request of gdb's, with a step at such code made one of a range.
+        """The resume that gdb asked for, with its step made a range if the pc is in a stretch.
 
-        One that resumes a single thread stays as it is: gdb has lifted a breakpoint for it.
-        SstepError: the pc is not to be had.
+        A resume of a single thread stays as it is: gdb has lifted a breakpoint for it.  SstepError:
+        the stub does not give the pc.
         """
         action = request.stepping
         if action is None or action.thread != self._told.thread or action.thread is None:

@@ -18,7 +18,7 @@ REPLY_TIMEOUT = 5.0
 
 
 class WireLink:
-    """See `stub.link.Link`.  wire: what it goes over.  gdbs: gdb's breakpoints in the stub."""
+    """The engine's `stub.link.Link` over the wire.  gdbs: gdb's breakpoints in the stub."""
 
     def __init__(self, wire: Wire, gdbs: GdbBreakpoints) -> None:
         self.wire = wire
@@ -30,7 +30,7 @@ class WireLink:
 
     @contextmanager
     def interrupting_at(self, end: float) -> Iterator[None]:
-        """Resumes within are interrupted by us at that time (time.monotonic)."""
+        """Within this context we interrupt each resume at the time `end` (time.monotonic)."""
         self._interrupt_at = end
         try:
             yield
@@ -43,7 +43,7 @@ class WireLink:
         return self.reply()
 
     def ask(self, payload: bytes) -> None:
-        """Send the stub a packet, when it owes nothing: what is there is a reply sent twice."""
+        """Send the stub a packet while it owes no reply; what is still there was sent twice."""
         self._stub.items.clear()
         self._stub.send(payload)
 
@@ -57,7 +57,7 @@ class WireLink:
         return lambda: self._replies(payloads)
 
     def _replies(self, payloads: Sequence[bytes]) -> list[bytes]:
-        """To packets that were sent at once: each belongs to its request by its place."""
+        """The replies to packets that were sent at once, each at the place of its packet."""
         outcomes = self._outcomes(len(payloads))
         return [
             outcome.payload if isinstance(outcome, Packet) else self._again(payload, outcome)
@@ -65,9 +65,10 @@ class WireLink:
         ]
 
     def _again(self, payload: bytes, outcome: Item) -> bytes:
-        """Of several requests, one was not understood, or its reply."""
+        """Ask again: the stub did not understand this packet of a burst, or we not its reply."""
         if isinstance(outcome, Bad) and payload[:1] in (b"Z", b"z"):
-            # Stubs count these, and whether this one counts is not known: so none, then gdb's own.
+            # Stubs count breakpoints, and we do not know whether this packet counted.  So remove
+            # what may be there, then insert gdb's own.
             what, address = payload[1:], int(payload.split(b",")[1], 16)
             for _ in range(3):
                 if self.call(b"z" + what) != b"OK":
@@ -79,15 +80,18 @@ class WireLink:
         return self.call(payload)
 
     def reply(self) -> bytes:
-        """The next packet from the stopped stub.  StubGone if there is none."""
+        """The next packet from the stub, whose guest is stopped.  StubGone: none comes."""
         while True:
             (item,) = self._outcomes(1)
             if isinstance(item, Packet):
                 return item.payload
 
     def _outcomes(self, count: int) -> list[Item]:
-        """The next so many packets from the stopped stub, or what came in place of one."""
-        if self._silent is not None:  # what puts the guest right was sent, and may be obeyed later
+        """The next `count` packets of a stub at rest, or what came in place of one.
+
+        StubSilent: the next one does not come within `REPLY_TIMEOUT`.
+        """
+        if self._silent is not None:  # the stub may still obey the writes that were sent
             raise self._silent
         outcomes: list[Item] = []
         end = time.monotonic() + REPLY_TIMEOUT  # for each
@@ -106,12 +110,12 @@ class WireLink:
                 raise self._silence(f"the stub did not answer within {REPLY_TIMEOUT:g} seconds")
 
     def _silence(self, why: str) -> StubSilent:
-        """The error of a stub that does not answer, which nobody waits for any more."""
+        """The error for a stub that did not answer in time; `_outcomes` raises it from now on."""
         self._silent = StubSilent(why)
         return self._silent
 
     def resume(self, payload: bytes) -> bytes:
-        """See `stub.link.Link`.  When gdb goes away the guest is stopped."""
+        """See `stub.link.Link`.  If gdb goes away, the guest is interrupted."""
         self.ask(payload)
         asked: float | None = None  # when the stub was told to stop for somebody who will not wait
         sent = time.monotonic()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The debug log: each packet and decision, to whoever started the layer or to a file."""
+"""The debug log: packets and decisions go to whoever started the layer, or to a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 
 class DebugLog:
-    """say: takes a line for whoever started the layer, who shows it."""
+    """The debug log of one layer.  say: takes a line for whoever started the layer."""
 
     def __init__(self, say: Callable[[str], None], *, logs: bool = False) -> None:
         self.say = say
@@ -26,7 +26,7 @@ class DebugLog:
         self._logs = logs
 
     def to_file(self, path: str) -> None:
-        """Append to a file, or (empty) tell who started the layer; errors are told."""
+        """Append the log to a file, or (empty path) give it to `say`, which is told of errors."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -37,16 +37,16 @@ class DebugLog:
                 self.say(f"ppc-sstep: no log is written: {error}")
 
     def packet(self, line: str, payload: bytes) -> None:
-        """A line about a packet, which ends it."""
+        """Log a packet.  line: who has sent it to whom; the payload is put behind it."""
         self.line(line + payload.decode("latin-1"))
 
     def decided(self, line: str, *values: object) -> None:
-        """A line about a decision, as `str.format` takes it."""
+        """Log a decision.  line, values: a format and its values, as `str.format` takes them."""
         if self._logs:
             self.line(line.format(*values))
 
     def line(self, line: str) -> None:
-        """A line."""
+        """Log a line, if the log is on.  A file that cannot be written is told to `say` once."""
         if not self._logs:
             return
         if self._file is None:

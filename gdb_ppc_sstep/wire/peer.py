@@ -17,33 +17,33 @@ from ..rsp.framing import ACK, NAK, Bad, Byte, Item, Notification, Packet, Parse
 from ..stub.recent import LONGEST, RecentPackets
 
 MOMENT = 0.02
-"""Seconds for which who will speak next is waited for alone: one system call in place of two."""
+"""Seconds to wait for the one peer that will speak next: one system call, where both take two."""
 
 POLLED = 0.0002
-"""Seconds for which that one is asked again and again before we sleep, if there is another CPU.
+"""Seconds for which `fill` asks the socket again and again before it sleeps, with several CPUs.
 
-To be woken, and to find the caches cold, takes longer than a packet.  Others that wait for a CPU
-get it first (sched_yield).
+To be woken, and to find the caches cold, takes longer than a packet.  A process that waits for this
+CPU gets it first (sched_yield).
 """
 
 
 class PacketLog(Protocol):
-    """Takes a line about a packet, and the packet that ends it."""
+    """Takes a line that says who has sent a packet to whom, and the packet."""
 
     def __call__(self, line: str, payload: bytes, /) -> None: ...
 
 
 class GdbGone(Exception):
-    """gdb closed its end of the connection, or died; or (with a text) what it sends is no use."""
+    """gdb closed its end of the connection or died; or (with a text) it sends what is no use."""
 
 
 class Peer:
     """One end of a connection that speaks RSP: framing, checksums, acknowledgements.
 
-    acks: whether packets are acknowledged (they are until QStartNoAckMode).  heard: when the last
-    packet came (time.monotonic), None if none has.  sent: how many packets were sent.  gone: what
-    is raised when the connection is closed.  recent: keeps the last packets.  is_server: whether
-    the other end only speaks when it is asked.
+    items: what came and was not taken yet.  acks: whether packets are acknowledged (they are until
+    QStartNoAckMode).  heard: when the last packet came (time.monotonic), None if none has.  sent:
+    the number of packets sent.  gone: the exception to raise when the connection is closed.
+    recent: keeps the last packets.  is_server: whether the other end speaks only when it is asked.
     """
 
     def __init__(
@@ -68,11 +68,11 @@ class Peer:
         self.log: PacketLog | None = None
         self._parser = Parser()
         self._last: bytes | None = None
-        self._burst = self._replies = self._acks = 0  # packets sent at once, and what came for them
+        self._burst = self._replies = self._acks = 0  # packets sent at once; what came for these
         self._polls = False
-        self._owed = 0  # packets that are to be acknowledged, with what is sent next
+        self._owed = 0  # packets that came, and are acknowledged with the next bytes that we send
         self._unacknowledged: bytes | None = None  # the last of these
-        self._answer: bytes | None = None  # the last to what was sent last
+        self._answer: bytes | None = None  # the last reply to what was sent last
 
     @property
     def acknowledged(self) -> bool:
@@ -80,7 +80,7 @@ class Peer:
         return not self.acks or self._acks >= self._burst
 
     def send(self, payload: bytes, start: bytes = b"$") -> None:
-        """Send a packet, or with another start a notification."""
+        """Send a packet, or (with start `%`) a notification."""
         self.sent += 1
         self._keep((self._out, payload if len(payload) <= LONGEST else payload[:LONGEST]))
         if self.log:
@@ -91,8 +91,10 @@ class Peer:
         self.send_raw(self._last)
 
     def send_all(self, payloads: Sequence[bytes]) -> None:
-        """Send packets in one go.  A NAK, and a reply with a bad checksum, is among the `items`
-        then, unless it is about the last.
+        """Send packets in one go.
+
+        For all but the last, a NAK or a reply with a bad checksum is put into `items` in the
+        reply's place.  For the last it is dealt with here, as after `send`.
         """
         if not payloads:
             return
@@ -107,7 +109,7 @@ class Peer:
         self.send_raw(b"".join(frames))
 
     def send_raw(self, data: bytes) -> None:
-        """Send bytes that are no packet of their own, or one that is framed already."""
+        """Send bytes as they are, such as a framed packet.  The `+` that we owe go first."""
         if self._owed:
             data, self._owed, self._unacknowledged = self._owed * ACK + data, 0, None
         try:
@@ -116,21 +118,22 @@ class Peer:
             raise self._gone from error
 
     def acknowledge(self) -> None:
-        """Acknowledge what has come, before nothing else may be sent for long."""
+        """Send the acknowledgements that we owe now, as the next packet may be long in coming."""
         if self._owed:
-            # Who ends after a last reply takes no `+`; the end is seen at the next read.
+            # A peer that ended after its last reply takes no `+`; the next read sees that end.
             with suppress(type(self._gone)):
                 self.send_raw(b"")
 
     @property
     def overdue(self) -> bool:
-        """Whether something should have been acknowledged before now."""
+        """Whether we owe an acknowledgement, and the last packet came more than a `MOMENT` ago."""
         return self._owed > 0 and time.monotonic() > (self.heard or 0.0) + MOMENT
 
     def enable_polling(self) -> None:
-        """Have `fill` wait only `MOMENT`, and for a lone `+` to be followed by what it precedes.
+        """Have `fill` wait for a `MOMENT` at most.
 
-        OSError if that cannot be had.
+        With a unix socket a lone `+` does not end that wait.  OSError: the socket lacks the
+        options.
         """
         timeval = struct.pack("@ll", 0, int(1e6 * MOMENT))
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
@@ -139,7 +142,7 @@ class Peer:
         self._polls = len(os.sched_getaffinity(0)) > 1
 
     def _poll(self, packets: int) -> bytes:
-        """What comes within `POLLED`, until so many packets may have."""
+        """Read for up to `POLLED` seconds without sleeping, until as many packets may have come."""
         data, end = b"", time.monotonic() + POLLED
         while True:
             try:
@@ -153,9 +156,10 @@ class Peer:
                 os.sched_yield()
 
     def fill(self, packets: int = 1) -> bool:
-        """Read what is there (waiting for it if need be) into `items`; whether there was.
+        """Read what has come into `items`, waiting for it if need be.
 
-        packets: how many will come.
+        packets: how many will come.  False: nothing came in time (after `enable_polling`).  The
+        exception `gone`: the connection is closed.
         """
         try:
             data = (self._polls and self._poll(packets)) or self.sock.recv(65536)
@@ -185,15 +189,15 @@ class Peer:
         return True
 
     def _take(self, item: Item) -> bool:
-        """Note an item; whether it is to be acknowledged."""
+        """Count an item, and put it into `items` if the caller needs it; whether we owe a `+`."""
         among = self._replies < self._burst - 1
         if isinstance(item, Packet):
             if self.acks and self._came_again(item.payload):
-                # One from before our request has its `+` in front of that.  Another, behind a
-                # request that resumes, would stop the guest: QEMU takes any byte for an interrupt.
+                # A packet from before our request had its `+` in front of that.  Another `+` behind
+                # a resume would stop the guest: QEMU takes any byte for an interrupt.
                 return self._is_server and self.acknowledged
             if not among:
-                self._last = None  # a NAK from now on is not about what we sent before
+                self._last = None  # a NAK that comes later is not about what we have sent
             self._replies += 1
         elif isinstance(item, Bad):
             if not among:
@@ -218,15 +222,16 @@ class Peer:
     def _came_again(self, payload: bytes) -> bool:
         """Whether a packet is one that we have had, sent again; if not, it is noted."""
         if not self._is_server:
-            # By one that has waited for our `+` for too long, as while we were stopped: an answer
-            # to each would be one too many.
+            # A client sends again when it has waited for our `+` for too long, as while we were
+            # stopped.  An answer to each would be one too many.
             again = payload == self._unacknowledged
             self._unacknowledged = payload
             why = "it came twice"
         elif self._acks <= min(self._replies, self._burst - 1):
-            again, why = True, "no acknowledgement came before"  # nor our request (as gdb does)
+            # It is no reply to our request, which would be acknowledged first.  gdb drops it too.
+            again, why = True, "no acknowledgement came before"
         else:
-            # gdb would take it for the answer to what it asks next.  Output may well be repeated.
+            # gdb would take it for the reply to its next request.  Output may well come twice.
             again = payload == self._answer and self._replies >= self._burst
             if payload[:1] != b"O" or payload == b"OK":
                 self._answer = payload

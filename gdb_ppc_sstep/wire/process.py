@@ -25,11 +25,12 @@ def main(
     record_fd: int | None = None,
     last_fd: int | None = None,
 ) -> None:
-    """Run a layer until it ends.
+    """Run a layer until gdb or the stub goes away.  All arguments are file descriptors.
 
-    On ready_fd it says one line, `ok` or why not, and closes it.  log_fd takes the debug log; it is
-    stderr as well, for the traceback of what should not have happened.  record_fd: see `Journal`.
-    last_fd: takes what a report has of a layer, when it ends.
+    gdb_fd, stub_fd: the sockets of the two connections.  ready_fd: one line is written to it, `ok`
+    or why the layer cannot start, and it is closed.  log_fd: takes the debug log; it is stderr as
+    well, for the traceback of a bug.  record_fd: the file of the `Journal`.  last_fd: at the end,
+    takes what a report tells of a layer.
     """
 
     def say(line: str) -> None:
@@ -58,7 +59,7 @@ def main(
 
 
 def _leave(fd: int, told: dict[str, object]) -> None:
-    """Write what a report has of a layer."""
+    """Write what a report tells of a layer, as JSON."""
     import json  # only at the end
 
     data = json.dumps(told).encode()

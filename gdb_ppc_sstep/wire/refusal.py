@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Clients that are not served: whether one speaks at all, and telling it why it is not served.
+"""Clients that are not served: wait for the first packet of one, and tell it why it is not served.
 
-The protocol has no packet for that.  Most clients show the text of an error in reply to something:
-gdb does at its `vMustReplyEmpty`, in the handshake.
+The protocol has no packet for that.  Most clients show the text of an error that comes as the reply
+to something: gdb shows it for its `vMustReplyEmpty`, in the handshake.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from ..rsp.framing import Packet
 from .peer import GdbGone, Peer
 
 PATIENCE = 5.0
-"""Seconds for which a client is told, before the connection is closed."""
+"""Seconds for which a client is told why, before the connection is closed."""
 
 _OPTIONAL = (b"qSupported", b"QStartNoAckMode")
-"""Requests that are only declined, so that the client goes on to one whose error it shows."""
+"""Requests that get an empty reply, so that the client goes on to one whose error it shows."""
 
 
 def begins(client: socket.socket, timeout: float) -> None:
-    """Wait for the beginning of a client's first packet; what comes before it is dropped.
+    """Wait until a client's first packet begins; drop what comes before it.
 
     SstepError: none began within `timeout` seconds.  GdbGone: the client has gone.
     """
@@ -45,7 +45,7 @@ def begins(client: socket.socket, timeout: float) -> None:
 
 
 def refuse(client: socket.socket, why: str) -> None:
-    """Tell a client, whatever it asks, why it is not served, until it goes away."""
+    """Reply to all that a client asks with why it is not served, for up to `PATIENCE` seconds."""
     peer, end = Peer(client, "gdb ", GdbGone()), time.monotonic() + PATIENCE
     with suppress(GdbGone):
         while time.monotonic() < end:

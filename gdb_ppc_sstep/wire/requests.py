@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Answers to our own packets, from the control surface in gdb."""
+"""Answers the packets that gdb's side sends to the layer itself (`rsp.private`)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from .wire import Wire
 
 
 class Requests:
-    """active: whether the layer steps, or forwards step requests as the rest.  lines: what gdb is
-    stepping through.  teller: tells of the connection.
+    """Answers the packets for the layer itself, and keeps what they set.
+
+    active: whether the layer steps, or forwards step requests as it forwards all else.  lines: the
+    code that gdb is stepping through.  teller: tells of the connection.
     """
 
     def __init__(
@@ -33,7 +35,7 @@ class Requests:
         engine.apply(options)
 
     def answer(self, asked: private.OwnRequest) -> bytes:
-        """Do what one asks for; the reply.  SstepError: it cannot be done."""
+        """Do what one of these packets asks for; the reply.  SstepError: it cannot be done."""
         if isinstance(asked, private.SetLines):
             self.lines.tell(asked)
             return b"OK"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The service of `gdb-ppc-sstep`: which client is served, and what the others are told.
 
-Each client has a thread, and one at a time the seat, at which it has a layer and a connection to
-the stub.  A client gets there with its first packet; so one that is silent keeps nobody waiting.
+Each client has a thread of its own.  One client at a time has the seat: a layer, and a connection
+to the stub.  A client takes the seat with its first packet, so a silent one keeps nobody waiting.
 """
 
 from __future__ import annotations
@@ -37,28 +37,29 @@ FIRST_PACKET = 30.0
 """Seconds within which a client has to send its first packet."""
 
 MAKE_WAY = 1.5
-"""Seconds that a client waits for the one before to be done.  gdb's remotetimeout is 2."""
+"""Seconds for which a client waits until the one before is done.  gdb's remotetimeout is 2."""
 
 MANY = 16
-"""Clients that may be connected, served or not."""
+"""The most clients that may be connected, served or not."""
 
 AGAIN = 0.5
-"""Seconds between two looks for a stub that comes later."""
+"""Seconds between two attempts to find a stub that comes later."""
 
 
 def say(line: str) -> None:
-    """Tell whoever has started the service."""
+    """Print a line on stderr for whoever has started the service."""
     _log(f"gdb-ppc-sstep: {line}")
 
 
 def _log(line: str) -> None:
-    with suppress(OSError):  # where that goes the disk may be full; clients are served all the same
+    with suppress(OSError):  # stderr may go to a full disk; clients are served all the same
         print(line, file=sys.stderr, flush=True)
 
 
 def start_thread(run: Callable[[], object], *, daemon: bool = True) -> threading.Thread:
-    """A thread to which no signal comes: Python acts on one only in the main thread, which would
-    sleep on if another had been woken.
+    """Start a thread to which the kernel delivers no signal.
+
+    Python acts on a signal only in the main thread, which would sleep on if another were woken.
     """
     thread = threading.Thread(target=run, daemon=daemon)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -70,7 +71,7 @@ def start_thread(run: Callable[[], object], *, daemon: bool = True) -> threading
 
 
 class _Session:
-    """A client.  wire, layer: None before the stub is there."""
+    """One client.  wire, layer: None until the stub is there.  over: it is served no more."""
 
     def __init__(self, client: socket.socket) -> None:
         self.layer: Layer | None = None
@@ -81,16 +82,16 @@ class _Session:
         self._seated = time.monotonic()
 
     def seated(self) -> None:
-        """It is served from now on."""
+        """The client is served from now on."""
         self._seated = time.monotonic()
 
     @property
     def heard(self) -> float | None:
-        """When its last packet came (time.monotonic), None if none has."""
+        """When the client's last packet came (time.monotonic), None if none has."""
         return self.wire.gdb.heard if self.wire is not None else None
 
     def shown(self) -> str:
-        """What another client is told of it."""
+        """What another client is told of this one."""
         now = time.monotonic()
         text = f"another client ({self.name}) has been served for {now - self._seated:.0f} seconds"
         if self.heard is not None:
@@ -98,9 +99,10 @@ class _Session:
         return text + "; one is served at a time"
 
     def silent(self, idle: float | None) -> float | None:
-        """Wait until it has been silent for too long; how many seconds that is.
+        """Wait until the client has been silent for too long; the limit that it passed, in seconds.
 
-        idle: after its first packet.  None: it is over, or may be silent.
+        idle: the limit after its first packet, None for none.  Returns None if the session is over,
+        or the client may be silent.
         """
         while True:
             heard = self.heard
@@ -114,18 +116,18 @@ class _Session:
                 return None
 
     def end(self) -> None:
-        """As if the client had gone, so that the guest is left clean."""
+        """End the session as if the client had gone, so that the guest is left clean."""
         with suppress(OSError):
             self.client.shutdown(socket.SHUT_RDWR)
 
 
 class Service:
-    """One stub, and the client that is served."""
+    """Serves one client at a time at one stub."""
 
     def __init__(
         self, stub: Address, *, options: Options, debug: bool, idle: float | None = None
     ) -> None:
-        """idle: seconds after whose silence a client is disconnected, None for never."""
+        """idle: seconds after which a silent client is disconnected, None for never."""
         self._stub = stub
         self._options = options
         self._debug = debug
@@ -139,9 +141,10 @@ class Service:
         self._woken, self._wake = socket.socketpair()
 
     def look(self, *, wait: bool) -> bool:
-        """Whether the stub is there and will do.  OSError, SstepError: it is not, or will not.
+        """Connect to the stub once, to see whether it can be used; True if it can.
 
-        wait: until it is, instead.  False: we have been stopped.
+        wait: try again until it can.  False: `stop` was called before that.  OSError, SstepError:
+        without `wait`, the stub is not there, or cannot be used.
         """
         told = False
         while not self._stopping:
@@ -158,7 +161,7 @@ class Service:
         return False
 
     def why(self, error: Exception) -> str:
-        """How it is told that the stub cannot be had."""
+        """The text for an error that says that the stub is not there, or cannot be used."""
         hint = "; is another debugger connected to it?" if isinstance(error, StubSilent) else ""
         return f"the stub at {shown(self._stub)}: {reason(error)}{hint}"
 
@@ -168,7 +171,10 @@ class Service:
             visit(WireLink(Wire(ours, sock), GdbBreakpoints()))
 
     def serve(self, server: socket.socket, *, once: bool) -> bool:
-        """Serve clients until stopped, or only one; whether the last could be served."""
+        """Serve clients until `stop` is called; whether the last one could be served.
+
+        once: stop after the first client that had the seat.
+        """
         self._once = once
         while not self._stopping:
             if self._woken in select.select([server, self._woken], [], [])[0]:
@@ -183,7 +189,10 @@ class Service:
             return self._served
 
     def stop(self, *_signal: object) -> None:
-        """End: a client's session ends as if it had gone, so that the guest is left clean."""
+        """End the service; a signal handler as well.
+
+        The client's session ends as if it had gone, so that the guest is left clean.
+        """
         self._stopping = True
         self._wake.send(b"x")
         session = self._session
@@ -191,7 +200,7 @@ class Service:
             session.end()
 
     def report(self) -> str:
-        """What a bug report should have, whatever the client's thread does now."""
+        """The text for a bug report, whatever the client's thread is doing."""
         session = self._session
         sections = {
             "Versions": [*host.lines(), "Started as gdb-ppc-sstep"],
@@ -206,7 +215,7 @@ class Service:
         return report(time.time(), sections)
 
     def _meet(self, client: socket.socket) -> None:
-        """Everything about one client, in its thread."""
+        """Deal with one client, in its thread, until it is served or refused."""
         try:
             with prompt(client):
                 self._seated(_Session(client))
@@ -250,7 +259,7 @@ class Service:
             session.end()
 
     def _serve(self, session: _Session) -> bool:
-        """Whether it could be served."""
+        """Serve the client until it or the stub goes away; whether it could be served."""
         try:
             with connected(self._stub) as sock:
                 log, gdbs = DebugLog(_log, logs=self._debug), GdbBreakpoints()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """`gdb-ppc-sstep`: the step layer alone, for any RSP client (LLDB, an IDE's debugger, a script).
 
-It listens for clients, one after the other, and connects each to the stub.  The client sees a stub
-that steps; nothing need be loaded into it.  Every stub is taken, as with `set ppc-sstep mode on`.
+It listens for clients, and connects one after the other to the stub.  The client sees a stub that
+steps, and need not load anything.  Every stub is taken, as with `set ppc-sstep mode on`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .companion import accompany, with_address
 from .service import Service, say
 
 UNSERVED, NO_STUB = 1, 3
-"""Exit codes; 2 is argparse's, for arguments that are wrong."""
+"""Exit statuses.  2 is argparse's, for wrong arguments."""
 
 EPILOG = """\
 An ADDRESS is [HOST:]PORT (HOST is localhost if it is left out), [IPV6]:PORT, or the PATH of a unix
@@ -62,7 +62,10 @@ _seconds.__name__ = "number of seconds"  # as argparse's errors have it
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """All options.  The manual page has them too, and shells complete them: docs/packaging.md."""
+    """The parser with all options.
+
+    The manual page lists them too, and shells complete them: see docs/packaging.md.
+    """
     parser = argparse.ArgumentParser(
         prog="gdb-ppc-sstep",
         description="Stand between a debugger and the gdbstub of a ppc64 guest that cannot step "
@@ -145,7 +148,10 @@ def argument_parser() -> argparse.ArgumentParser:
 
 
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
-    """The arguments, which fit together.  SystemExit: they do not, and it has been said."""
+    """Parse the arguments, and check that they fit together.
+
+    SystemExit: they are wrong, and the user was told why; or they ask for help or the version.
+    """
     parser = argument_parser()
     options = parser.parse_args(arguments)
     listen, connect = options.listen, options.connect
@@ -176,7 +182,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
 
 @contextmanager
 def _place(listen: Address | None) -> Iterator[Address]:
-    """Where to listen; None: at a socket that is there only for the while."""
+    """The address to listen at; with None a unix socket that is removed in the end."""
     if listen is not None:
         yield listen
         return
@@ -185,14 +191,14 @@ def _place(listen: Address | None) -> Iterator[Address]:
 
 
 def _tell_ready(fd: int, address: str) -> None:
-    """Write the line of --ready-fd.  OSError: there is no such file descriptor."""
+    """Write the line of --ready-fd.  OSError: the file descriptor cannot be written."""
     os.write(fd, f"{address}\n".encode())
     if fd > 2:
         os.close(fd)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; its exit status."""
+    """Run the command with these arguments (None: those of the process); its exit status."""
     options = parsed(arguments)
     if options.gdbinit:
         print(f"source {Path(__file__).parents[1] / '__init__.py'}")
@@ -235,7 +241,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _report(service: Service, path: str, *_signal: object) -> None:
-    """Write the file of --report."""
+    """Write the file of --report, at SIGUSR1."""
     try:
         with open(path, "w", encoding="utf-8") as file:
             file.write(service.report())
@@ -245,7 +251,7 @@ def _report(service: Service, path: str, *_signal: object) -> None:
 
 
 def _run(service: Service, server: socket.socket, options: argparse.Namespace) -> int:
-    """Serve at a socket that listens; the exit status."""
+    """Serve clients at a socket that listens; the exit status of the command."""
     address = shown(server.getsockname())
     if options.ready_fd is not None:
         try:

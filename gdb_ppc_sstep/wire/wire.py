@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Both ends: waiting for either, and sending to gdb."""
+"""Both connections of the layer: waiting for either peer, and sending to gdb."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .peer import GdbGone, PacketLog, Peer
 
 
 class Wire:
-    """gdb's end and the stub's.  recent: the last packets of both.
+    """The connections to gdb and to the stub.
 
-    gdb_gone: gdb has closed its end, or died.  gdb_trouble: why it is taken for gone although it
-    is there, else empty.  bursts: whether the stub takes packets before it has
-    answered the one before.  polls: whether `wait` waits a moment for who will speak next, before
-    it looks for all.
+    recent: the last packets of both.  gdb_gone: gdb has closed its end, or died.  gdb_trouble: why
+    gdb is taken for gone although it is there, else empty.  bursts: whether the stub takes a packet
+    before it has answered the one before.  polls: whether `wait` waits a `MOMENT` for the one peer
+    that will speak next, before it waits for both.
     """
 
     def __init__(self, gdb: socket.socket, stub: socket.socket) -> None:
@@ -34,21 +34,23 @@ class Wire:
         self.polls = False
 
     def log_packets(self, log: PacketLog | None) -> None:
-        """Have each packet logged, or (None) no more."""
+        """Give each packet to `log` from now on, or (None) no more."""
         self.gdb.log = self.stub.log = log
 
     def acknowledgements(self, used: bool) -> None:
-        """gdb and the stub have agreed on that."""
+        """gdb and the stub have agreed on whether packets are acknowledged."""
         self.gdb.acks = self.stub.acks = used
 
     def enable_bursts(self) -> None:
-        """The stub is QEMU's.  It takes what comes byte by byte and answers in order; nor does it
-        wait for acknowledgements, which come with the next packet (QEMU 7.2 gdb_read_byte).
+        """The stub is QEMU's, which takes several packets at once.
+
+        It takes what comes byte by byte and answers in order.  Nor does it wait for
+        acknowledgements, which come with the next packet (QEMU 7.2 gdb_read_byte).
         """
         self.bursts = True
 
     def enable_polling(self) -> None:
-        """Set `polls`, if that can be had.  From now on the sockets are ours alone."""
+        """Set `polls`, where the system allows it.  From now on only we may read the sockets."""
         if sys.platform == "linux":
             with suppress(OSError):
                 self.gdb.enable_polling()
@@ -66,8 +68,9 @@ class Wire:
     ) -> bool:
         """Read from whichever peer has something; whether one had within `timeout` seconds.
 
-        gdb: whether it is listened to as well.  first: who will speak next, so many packets.  idle:
-        called when that has not spoken for a `MOMENT`.
+        timeout: None waits without a limit.  gdb: whether gdb is listened to as well.  first: the
+        peer that will speak next, with `packets` packets.  idle: called when it has not spoken for
+        a `MOMENT`.
         """
         if self.gdb.overdue:
             self.acknowledge_gdb()
@@ -88,7 +91,7 @@ class Wire:
         return bool(ready)
 
     def look_at_gdb(self) -> None:
-        """Read what gdb has sent, without waiting."""
+        """Read what gdb has sent, without waiting for more."""
         while not self.gdb_gone and select.select([self.gdb.sock], [], [], 0)[0]:
             self._fill(self.gdb)
 
@@ -101,12 +104,12 @@ class Wire:
             return True
 
     def acknowledge_gdb(self) -> None:
-        """Acknowledge what gdb has sent, if it cannot be answered at once."""
-        with suppress(GdbGone):  # seen when it is read from
+        """Acknowledge what gdb has sent, where it cannot be answered at once."""
+        with suppress(GdbGone):  # the next read of gdb's socket sees that
             self.gdb.acknowledge()
 
     def to_gdb(self, payload: bytes, start: bytes = b"$") -> None:
-        """Send gdb a packet or notification, if it is there."""
+        """Send gdb a packet, or (with start `%`) a notification; or set `gdb_gone`."""
         try:
             self.gdb.send(payload, start)
         except GdbGone:

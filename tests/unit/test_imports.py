@@ -43,6 +43,7 @@ LONGEST = 300
 LONGER = {
     "ppc.isa": "one table of opcodes, and what is read from it",
     "stub.stub": "the whole face of a stub: packets, registers, memory, breakpoints, running",
+    "commands.door": "the whole face of the door: what gdb, a command, and the guards ask of it",
 }
 """Files that have more lines, and why."""
 
