@@ -2,8 +2,8 @@
 """gdb's own connection as the engine's `Link`: the carrier of the commands door.
 
 `gdb.RemoteTargetConnection.send_packet` waits for one reply, and "remotetimeout" seconds for it;
-then gdb sends a NAK, by which QEMU stops a guest that runs (gdbstub.c gdb_read_byte).  With QEMU 7.2
-that stop is the reply.  QEMU 10 does not tell it, for no Ctrl-C has asked for it: so gdb waits and
+then gdb sends a NAK, by which QEMU stops a guest that runs (gdbstub.c gdb_read_byte).  That stop is
+the reply with QEMU 7.2.  QEMU 10 does not tell it, for no Ctrl-C has asked for it: so gdb waits and
 sends a NAK three times, and gives up.
 """
 
