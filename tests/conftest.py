@@ -121,6 +121,32 @@ def ail2(programs: Callable[..., Program]) -> bool:
     return True
 
 
+@pytest.fixture(scope="session")
+def names_watchpoints(programs: Callable[..., Program]) -> bool:
+    """Whether QEMU's stub says that a stop is a watchpoint's: QEMU 7.2 does, QEMU 10 does not."""
+    program = programs("demo")
+    commands = ("tbreak main", "continue", "watch total", "continue", "kill")
+    arguments = [word for command in commands for word in ("-ex", command)]
+    with Qemu(["-bios", str(program.image)], steps=True) as guest:
+        connect = ("-iex", "set confirm off", "-ex", f"target remote {guest.target}")
+        output = subprocess.run(
+            [GDB, "-nx", "-batch", str(program.elf), *connect, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        ).stdout
+    assert "New value = " in output or "SIGTRAP" in output, output
+    return "New value = " in output
+
+
+@pytest.fixture
+def stub_watches(names_watchpoints: bool) -> None:
+    """Leave a test out, with the reason, that needs QEMU's own watchpoints."""
+    if not names_watchpoints:
+        pytest.skip("this QEMU's stub does not say that a stop is a watchpoint's")
+
+
 @pytest.fixture
 def variant_runs(request: pytest.FixtureRequest, variant: dict[str, Any]) -> None:
     """Skip a test, with the reason, where this QEMU cannot run its variant of the program."""

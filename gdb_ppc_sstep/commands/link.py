@@ -2,9 +2,9 @@
 """gdb's own connection as the engine's `Link`: the carrier of the commands door.
 
 `gdb.RemoteTargetConnection.send_packet` waits for one reply, and "remotetimeout" seconds for it;
-then gdb sends a NAK, by which QEMU stops a guest that runs (gdbstub.c gdb_read_byte).  Up to QEMU
-8.1 that stop is the reply.  Later versions tell such a stop only to a client that has sent a
-Ctrl-C: no reply comes, and gdb gives up when it has waited and sent a NAK three times.
+then gdb sends a NAK, by which QEMU stops a guest that runs (gdbstub.c gdb_read_byte).  That stop is
+the reply with QEMU 7.2.  QEMU 10 does not tell it, for no Ctrl-C has asked for it: so gdb waits and
+sends a NAK three times, and gives up.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import select
 import time
 from contextlib import suppress
@@ -27,12 +28,24 @@ def visit(link: WireLink) -> None:
 
     SstepError: it cannot be used.
     """
-    ran = _learn_acks(link)
+    ran = _learn_acks(link) or _ran_untold(link)
     try:
         _met(link)
     finally:
         if ran:  # QEMU stops the guest for each client
             link.call(b"D")
+
+
+def _ran_untold(link: WireLink) -> bool:
+    """Whether a guest ran until we came, where QEMU does not tell it, as QEMU 10.
+
+    The state of a guest that has not begun, or is at a breakpoint, has a reason: `paused (debug)`.
+    One that was suspended by QEMU's monitor has none, and cannot be told from one that ran.
+    """
+    major = re.match(rb"\d+", _monitor(link, "info version"))
+    if major is None or int(major[0]) < 8:
+        return False
+    return _monitor(link, "info status").strip() == b"VM status: paused"
 
 
 def _met(link: WireLink) -> Stub:

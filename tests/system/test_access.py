@@ -289,6 +289,7 @@ def judge(case: Case, trial: Trial, cpu: str, endian: Order) -> tuple[str, bool]
     return "exact", right and not outside
 
 
+@pytest.mark.usefixtures("stub_watches")
 @pytest.mark.parametrize(
     ("cpu", "endian", "ail", "bits"),
     [("POWER10", "le", 3, 64), ("POWER9", "be", 0, 64), ("POWER9", "be", 0, 32)],

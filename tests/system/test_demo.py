@@ -48,6 +48,7 @@ def plain(lines: Iterable[str]) -> list[str]:
     return re.sub(r"(?s)\nProgram received signal SIGINT.*?(?=\n\(gdb\))", "", told).splitlines()
 
 
+@pytest.mark.usefixtures("stub_watches")  # else the demo sees them by steps, and says so
 def test_the_picture_is_of_the_present_demo() -> None:
     """docs/demo.svg shows what `fixtures/demo --short` prints now.  If not: run fixtures/record."""
     drawn = ElementTree.parse(record.PICTURE).iter("{http://www.w3.org/2000/svg}text")

@@ -105,7 +105,11 @@ def sourced(gdb: Gdb, text: str, directory: Path) -> None:
 
 @pytest.mark.bare
 @pytest.mark.parametrize("block", of("console"))
-def test_sessions_are_as_documented(block: Block, tmp_path: Path, ours: dict[str, str]) -> None:
+def test_sessions_are_as_documented(
+    block: Block, tmp_path: Path, ours: dict[str, str], request: pytest.FixtureRequest
+) -> None:
+    if "(gdb) watch " in block.text:
+        request.getfixturevalue("stub_watches")
     steps = PROMPTS.findall(block.text)
     assert steps and PROMPTS.sub("", block.text) == "", "it begins with a prompt"
     gdb: Gdb | None = None

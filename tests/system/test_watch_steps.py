@@ -214,12 +214,14 @@ on_scripts = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.usefixtures("stub_watches")
 @on("watch")
 def test_every_access(pair: Oracle) -> None:
     every_access(pair)
     assert "Watchpoints: by steps (as it was set)\n" in pair.ours.status()
 
 
+@pytest.mark.usefixtures("stub_watches")
 @on("watch")
 def test_an_atomic_word(pair: Oracle) -> None:
     """The engine steps the sequence as a unit, and a hit in it shows the right values."""
@@ -230,6 +232,7 @@ def test_an_atomic_word(pair: Oracle) -> None:
         assert values(pair, "continue") == [line.format(n, n + 1) for line in OLD_AND_NEW]
 
 
+@pytest.mark.usefixtures("stub_watches")
 @on_scripts
 def test_run_control(pair: Oracle, name: str) -> None:
     assert same_shown(pair, SCRIPTS[name])
@@ -237,6 +240,7 @@ def test_run_control(pair: Oracle, name: str) -> None:
         assert pair.ours.pc == pair.native.pc
 
 
+@pytest.mark.usefixtures("stub_watches")
 @on("watch", {"endian": "le"})
 def test_auto_and_off_leave_it_to_this_stub(pair: Oracle) -> None:
     """The stub has watchpoints, so gdb shows hits behind the access, as without ours."""

@@ -74,7 +74,7 @@ NEW = [(6.0, GIVES_UP), (0.0, b"QCp01.01")]
         ([OLD, OLD, HIT], [GO, GO, GO]),
         ([*NEW, *NEW, HIT], [GO, b"qC", GO, b"qC", GO]),
     ],
-    ids=["at once", "QEMU up to 8.1", "QEMU since 8.2"],
+    ids=["at once", "QEMU 7.2", "QEMU 10"],
 )
 def test_a_guest_runs_on_until_it_stops_by_itself(
     linked: Callable[..., Any], answers: list[Any], sent: list[bytes]
