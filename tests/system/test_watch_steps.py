@@ -254,7 +254,7 @@ def test_auto_and_off_leave_it_to_this_stub(pair: Oracle) -> None:
         assert ours.pc == ours.value("(long)&x_word") + 8
         for gdb in (pair.native, ours):
             gdb.command("delete")
-        assert "Watchpoints:" not in ours.status()
+        assert "Watchpoints: by the stub\n" in ours.status()
 
 
 @on("watch", {"endian": "le"})
