@@ -107,7 +107,7 @@ def _asked(session: Session) -> Told | None:
 
 def _at_door(session: Session, status: Told) -> Told:
     if session.door is not None and session.door.steps_by_commands:
-        return {**status, "watchpoints": "none, as the steps are done by commands"}
+        return {**status, "watchpoints": "by gdb, which evaluates them after each step"}
     return status
 
 
