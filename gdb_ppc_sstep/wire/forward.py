@@ -111,6 +111,7 @@ class Forwarder:
                 self._stay.discard(one)
                 return b"OK"  # it is still there, and a stub that counts would have it twice
             return stub.breakpoint(payload)
+        self._stay.discard(one)
         if not self._may_wait or one not in self._gdbs.code_at(one.address):
             return stub.breakpoint(payload)
 

@@ -108,6 +108,22 @@ def test_one_that_stays_is_not_planted_again(start: Start) -> None:
     assert machine.planted == {}
 
 
+def test_one_that_stayed_and_was_removed_is_planted_again(start: Start) -> None:
+    """By a client that asks once more for the removal, as it may."""
+    machine = program(*NOPS)
+    removal = b"z0,%x,4" % (TEXT + 16)
+    rig = start(machine)
+    ask_all(rig, b"Z", [TEXT + 16])
+    machine.reply[removal] = b"E22"
+    ask_all(rig, b"z", [TEXT + 16])
+    rig.gdb.ask(STEP)
+    del machine.reply[removal]
+    ask_all(rig, b"z", [TEXT + 16])
+    assert TEXT + 16 not in machine.planted
+    ask_all(rig, b"Z", [TEXT + 16])
+    assert machine.planted[TEXT + 16] == 1
+
+
 def test_one_that_the_stub_does_not_remove_ends_nothing(start: Start) -> None:
     """gdb has been told that it is gone.  The guest may have overwritten it."""
     machine = program(*NOPS)
