@@ -87,14 +87,18 @@ class Side(Closing):
             ready, _, _ = select.select([self._answers], [], [], max(0.0, end - time.monotonic()))
             data = os.read(self._answers, 65536) if ready else b""
             if not data:
-                what = f"ended: {self._log.read_text()[-300:]}" if ready else "does not answer"
-                raise Failed(f"{self.name}: gdb {what}")
+                what = "ended" if ready else "does not answer"
+                raise Failed(f"{self.name}: gdb {what}; it said {self._said()!r}")
             self._received += data
         answer: dict[str, Any] = json.loads(self._received)
         self._received = b""
         if "error" in answer:
-            raise Failed(f"{self.name}: {answer['error']}")
+            raise Failed(f"{self.name}: {answer['error']}; gdb said {self._said()!r}")
         return answer
+
+    def _said(self) -> str:
+        """The end of gdb's output: a packet that it gave up on, for one, is told there alone."""
+        return self._log.read_text(errors="replace")[-300:]
 
     def close(self) -> None:
         """Kill gdb."""
