@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Put the step layer between gdb and its stub, without gdb noticing (Linux).
 
-gdb's connection is a socket among its file descriptors, and gdb does not say which.  So we try each
-socket.  We put one end of a socketpair in its place, with a canned reply ready, and have gdb send a
-question: if gdb reads that reply, this socket was the connection.  The layer gets the real socket.
-If anything fails before the layer says that it can work with the stub, we put the socket back.
+We put one end of a socketpair in the place of gdb's own descriptor (see `descriptor`), and the
+layer gets the real one.  If anything fails before the layer says that it can work with the stub, we
+put the real one back.
 """
 
 from __future__ import annotations
@@ -17,22 +16,17 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from typing import IO
 
 import gdb
 
 from ..errors import SstepError
-from ..rsp.framing import frame
-from .detect import send
+from . import descriptor
 
 _LOG_END = 1 << 14  # the number of bytes of a log that a report has
 
 START_TIMEOUT = 15.0
 """Seconds that the layer may take until it says that it is ready."""
-
-_QUESTION = "qppc-sstep.here"
-_ANSWER = b"+" + frame(b"here")  # gdb drops the `+` where it does not wait for one
 
 _RUN = (
     "import sys; sys.path.insert(0, {root!r}); "
@@ -93,51 +87,17 @@ def take(connection: gdb.RemoteTargetConnection) -> LayerProcess:
 
     SstepError: it cannot be taken, with the reason; the connection is as it was.
     """
-    for fd in _sockets():
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            theirs.sendall(_ANSWER)
-            real = os.dup(fd)
-            try:
-                os.dup2(ours.fileno(), fd, inheritable=False)
-                taken = False
-                try:
-                    if send(connection, _QUESTION) == b"here":
-                        theirs.recv(4096)  # the question, and gdb's `+`
-                        layer = _start(theirs.fileno(), real)
-                        taken = True
-                        return layer
-                finally:
-                    if not taken:
-                        os.dup2(real, fd, inheritable=False)
-            except gdb.error as error:
-                raise SstepError(f"gdb's connection did not answer: {error}") from error
-            finally:
-                os.close(real)
-    raise SstepError(
-        "none of gdb's sockets is this connection; connect by `target remote HOST:PORT`, a unix "
-        "socket or `| COMMAND`"
-    )
-
-
-def _sockets() -> Iterator[int]:
-    """The connected stream sockets among gdb's file descriptors, without its standard streams."""
-    try:
-        fds = sorted(int(name) for name in os.listdir("/proc/self/fd"))
-    except OSError as error:
-        why = f"gdb's file descriptors are not to be seen in /proc ({error.strerror})"
-        raise SstepError(why) from error
-    for fd in fds:
-        try:
-            if fd <= 2 or not stat.S_ISSOCK(os.fstat(fd).st_mode):
-                continue
-            with socket.socket(fileno=os.dup(fd)) as sock:
-                sock.getpeername()
-                if sock.type != socket.SOCK_STREAM:
-                    continue
-        except OSError:
-            continue
-        yield fd
+    fd = descriptor.find(connection)
+    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        raise SstepError(
+            "none of gdb's sockets is this connection; connect by `target remote HOST:PORT`, a "
+            "unix socket or `| COMMAND`"
+        )
+    ours, theirs = socket.socketpair()
+    with ours, theirs, descriptor.replaced(fd, ours.fileno()) as place:
+        layer = _start(theirs.fileno(), place.real)
+        place.keep()
+        return layer
 
 
 def _start(gdb_fd: int, stub_fd: int) -> LayerProcess:

@@ -34,7 +34,7 @@ ENTRIES = {"": (), "load": ("session",), "__main__": ("wire",)}
 PURE = ("errors", "options", "version", "ppc", "rsp")
 PURE_IMPORTS = {"__future__", "collections.abc", "enum", "functools", "re", "typing"}
 IMPORT_GDB = ("", "session", "commands")
-OPEN_SOCKETS = ("wire", "session.takeover")
+OPEN_SOCKETS = ("wire", "session.descriptor", "session.takeover")
 IO = {"socket", "select", "subprocess"}
 RESUME = {"engine.runner", "engine.past", "engine.alone", "wire.layer"}
 """The rooms that call `Stub.run`: the layer only where it is switched off."""

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MIT
+"""Which of gdb's file descriptors is a connection of its own: gdb does not say.
+
+So we try each that may be one.  We put one end of a socketpair in its place, with a canned reply
+ready, and have gdb send a question: if gdb reads that reply, this descriptor is the connection.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Iterator
+
+import gdb
+
+from ..errors import SstepError
+from ..rsp.framing import frame
+from .detect import send
+
+_QUESTION = "qppc-sstep.here"
+_ANSWER = b"+" + frame(b"here")  # gdb drops the `+` where it does not wait for one
+
+_FOLDERS = ("/proc/self/fd", "/dev/fd")  # Linux, and other Unixes
+
+
+def find(connection: gdb.RemoteTargetConnection) -> int:
+    """gdb's descriptor of a connection that is at rest: the guest is stopped, no reply is due.
+
+    The lowest are tried first, because a pipe's stderr comes after it.  SstepError: none is found.
+    """
+    for fd in _candidates():
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            theirs.sendall(_ANSWER)
+            with replaced(fd, ours.fileno()):
+                try:
+                    if send(connection, _QUESTION) == b"here":
+                        return fd
+                except gdb.error as error:
+                    raise SstepError(f"gdb's connection did not answer: {error}") from error
+    raise SstepError(
+        "none of gdb's file descriptors is this connection; connect by `target remote HOST:PORT`, "
+        "a unix socket, `| COMMAND` or a serial line"
+    )
+
+
+class replaced:
+    """A context in which another descriptor stands in the place of gdb's.
+
+    keep: called in it, leaves the other one there.  real: what gdb's was, until the context ends.
+    """
+
+    def __init__(self, fd: int, other: int) -> None:
+        self._fd, self._other, self._kept = fd, other, False
+        self.real = -1
+
+    def __enter__(self) -> replaced:
+        self.real = os.dup(self._fd)
+        os.dup2(self._other, self._fd, inheritable=False)
+        return self
+
+    def keep(self) -> None:
+        """Leave the other descriptor there."""
+        self._kept = True
+
+    def __exit__(self, *_error: object) -> None:
+        if not self._kept:
+            os.dup2(self.real, self._fd, inheritable=False)
+        os.close(self.real)
+
+
+def _candidates() -> Iterator[int]:
+    """The connected stream sockets and the lines among gdb's descriptors, but the standard ones."""
+    for fd in _all():
+        if fd > 2 and (_is_connected_stream(fd) or os.isatty(fd)):
+            yield fd
+
+
+def _all() -> list[int]:
+    for folder in _FOLDERS:
+        try:
+            return sorted(int(name) for name in os.listdir(folder))
+        except OSError as error:
+            failed = error
+    raise SstepError(f"gdb's file descriptors are not to be seen ({failed})") from failed
+
+
+def _is_connected_stream(fd: int) -> bool:
+    try:
+        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+            return False
+        with socket.socket(fileno=os.dup(fd)) as sock:
+            sock.getpeername()
+            return sock.type == socket.SOCK_STREAM
+    except OSError:
+        return False
