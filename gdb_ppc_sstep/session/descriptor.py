@@ -8,9 +8,12 @@ ready, and have gdb send a question: if gdb reads that reply, this descriptor is
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import stat
-from collections.abc import Iterator
+import termios
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 import gdb
 
@@ -22,6 +25,7 @@ _QUESTION = "qppc-sstep.here"
 _ANSWER = b"+" + frame(b"here")  # gdb drops the `+` where it does not wait for one
 
 _FOLDERS = ("/proc/self/fd", "/dev/fd")  # Linux, and other Unixes
+_MANY = 1 << 16  # descriptors that are tried where neither folder is there; gdb's are low
 
 
 def find(connection: gdb.RemoteTargetConnection) -> int:
@@ -73,17 +77,30 @@ class replaced:
 def _candidates() -> Iterator[int]:
     """The connected stream sockets and the lines among gdb's descriptors, but the standard ones."""
     for fd in _all():
-        if fd > 2 and (_is_connected_stream(fd) or os.isatty(fd)):
+        if fd > 2 and (_is_connected_stream(fd) or _is_line(fd)):
             yield fd
 
 
-def _all() -> list[int]:
+def _all() -> Iterable[int]:
+    """The numbers of all descriptors, ascending, and perhaps some that are not in use."""
     for folder in _FOLDERS:
-        try:
+        with suppress(OSError):
             return sorted(int(name) for name in os.listdir(folder))
-        except OSError as error:
-            failed = error
-    raise SstepError(f"gdb's file descriptors are not to be seen ({failed})") from failed
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return range(min(limit, _MANY) if limit != resource.RLIM_INFINITY else _MANY)
+
+
+def _is_line(fd: int) -> bool:
+    """Whether it is a terminal with which gdb speaks RSP, and none of the user's.
+
+    gdb makes it raw, and lets no read of it wait (gdb 13.1 ser-unix.c hardwire_raw).
+    """
+    try:
+        iflag, oflag, _, lflag, _, _, characters = termios.tcgetattr(fd)
+    except termios.error:
+        return False
+    never_waits = characters[termios.VMIN] == characters[termios.VTIME] == 0
+    return iflag == oflag == lflag == 0 and never_waits
 
 
 def _is_connected_stream(fd: int) -> bool:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Put the step layer between gdb and its stub, without gdb noticing (Linux).
+"""Put the step layer between gdb and its stub, without gdb noticing.
 
-We put one end of a socketpair in the place of gdb's own descriptor (see `descriptor`), and the
-layer gets the real one.  If anything fails before the layer says that it can work with the stub, we
-put the real one back.
+We put one end of a socketpair in the place of gdb's own descriptor (see `descriptor`), or of a
+pseudoterminal if it is a terminal, and the layer gets the real one.  If anything fails before the
+layer says that it can work with the stub, we put the real one back.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import stat
 import subprocess
 import sys
 import tempfile
+import termios
+from contextlib import suppress
 from typing import IO
 
 import gdb
@@ -28,17 +30,47 @@ _LOG_END = 1 << 14  # the number of bytes of a log that a report has
 START_TIMEOUT = 15.0
 """Seconds that the layer may take until it says that it is ready."""
 
+END_TIMEOUT = 3.0
+"""Seconds that gdb waits for the end of a layer that has a serial line."""
+
 _RUN = (
     "import sys; sys.path.insert(0, {root!r}); "
     "from gdb_ppc_sstep.wire.process import main; main({fds})"
 )
 
 
+class _Line:
+    """A descriptor of gdb's that leads to a layer, and not to gdb's serial line."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._file = self._now()
+
+    def _now(self) -> tuple[int, int]:
+        status = os.fstat(self._fd)
+        return status.st_dev, status.st_ino
+
+    def hang_up(self) -> bool:
+        """End it for the layer, while gdb has it open; False: it is closed already."""
+        try:
+            if self._now() != self._file:
+                return False
+        except OSError:
+            return False
+        nothing = os.open(os.devnull, os.O_RDWR)
+        try:
+            os.dup2(nothing, self._fd, inheritable=False)
+        finally:
+            os.close(nothing)
+        return True
+
+
 class LayerProcess:
     """A layer that runs as a child of gdb, and the files that it writes.
 
     log: its debug log.  record: the record of the step that it is doing.  last: what it tells for a
-    report when it ends.
+    report when it ends.  line: gdb's end of what it has in place of a serial line, None if its
+    connection is none.
     """
 
     def __init__(
@@ -47,12 +79,24 @@ class LayerProcess:
         log: IO[bytes],
         record: IO[bytes],
         last: IO[bytes],
+        line: _Line | None,
     ) -> None:
         self._process = process
         self._log = log
         self._record = record
         self._last = last
+        self._line = line
         self._read = 0
+
+    def let_go(self) -> None:
+        """gdb is about to close its connection: if that is a serial line, end the layer first.
+
+        A line serves all that have it open, and gdb may open it again at once.  The socket of a
+        stub serves one client after the other.
+        """
+        if self._line is not None and self._line.hang_up():
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_TIMEOUT)
 
     def alive(self) -> bool:
         """Whether the layer still runs.  If it does not, this collects its exit status."""
@@ -88,19 +132,35 @@ def take(connection: gdb.RemoteTargetConnection) -> LayerProcess:
     SstepError: it cannot be taken, with the reason; the connection is as it was.
     """
     fd = descriptor.find(connection)
-    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
-        raise SstepError(
-            "none of gdb's sockets is this connection; connect by `target remote HOST:PORT`, a "
-            "unix socket or `| COMMAND`"
-        )
-    ours, theirs = socket.socketpair()
-    with ours, theirs, descriptor.replaced(fd, ours.fileno()) as place:
-        layer = _start(theirs.fileno(), place.real)
-        place.keep()
-        return layer
+    ours, theirs = _pair(fd)
+    try:
+        with descriptor.replaced(fd, ours) as place:
+            line = None if stat.S_ISSOCK(os.fstat(fd).st_mode) else _Line(fd)
+            layer = _start(theirs, place.real, line)
+            place.keep()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    return layer
 
 
-def _start(gdb_fd: int, stub_fd: int) -> LayerProcess:
+def _pair(fd: int) -> tuple[int, int]:
+    """Both ends of what stands in the place of a descriptor: gdb's end and the layer's.
+
+    SstepError: the system gives none.
+    """
+    try:
+        if stat.S_ISSOCK(os.fstat(fd).st_mode):
+            one, other = socket.socketpair()
+            return one.detach(), other.detach()
+        layers, gdbs = os.openpty()  # as gdb may ask for its speed, or flush it
+        termios.tcsetattr(gdbs, termios.TCSANOW, termios.tcgetattr(fd))
+        return gdbs, layers
+    except (OSError, termios.error) as error:
+        raise SstepError(f"nothing can stand in the place of the connection: {error}") from error
+
+
+def _start(gdb_fd: int, stub_fd: int, line: _Line | None) -> LayerProcess:
     try:
         log, record, last = map(_file_without_name, ("log", "record", "last packets"))
         ready, says_ready = os.pipe()
@@ -124,7 +184,7 @@ def _start(gdb_fd: int, stub_fd: int) -> LayerProcess:
             raise SstepError(f"the step layer cannot be started: {error}") from error
         finally:
             os.close(says_ready)
-        layer, said = LayerProcess(process, log, record, last), b""
+        layer, said = LayerProcess(process, log, record, last, line), b""
         try:
             if select.select([answer], [], [], START_TIMEOUT)[0]:
                 said = answer.read()

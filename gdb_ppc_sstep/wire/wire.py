@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import select
-import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 
 from ..carrier.peer import PacketLog, Peer
+from ..carrier.streams import Stream
 from ..errors import StubGone
 from ..stub.recent import RecentPackets
 
@@ -26,7 +26,7 @@ class Wire:
     for the one peer that will speak next, before it waits for both.
     """
 
-    def __init__(self, gdb: socket.socket, stub: socket.socket) -> None:
+    def __init__(self, gdb: Stream, stub: Stream) -> None:
         self.recent = RecentPackets()
         self.gdb = Peer(gdb, "gdb ", GdbGone(), recent=self.recent)
         gone = StubGone("the stub closed the connection")
