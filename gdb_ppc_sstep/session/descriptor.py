@@ -8,10 +8,8 @@ ready, and have gdb send a question: if gdb reads that reply, this descriptor is
 from __future__ import annotations
 
 import os
-import resource
 import socket
 import stat
-import termios
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
@@ -33,6 +31,8 @@ def find(connection: gdb.RemoteTargetConnection) -> int:
 
     The lowest are tried first, because a pipe's stderr comes after it.  SstepError: none is found.
     """
+    if os.name != "posix":  # there a socket is no descriptor, and has no number to be put under
+        raise SstepError("gdb's connection can be exchanged on Unix alone")
     for fd in _candidates():
         ours, theirs = socket.socketpair()
         with ours, theirs:
@@ -86,6 +86,8 @@ def _all() -> Iterable[int]:
     for folder in _FOLDERS:
         with suppress(OSError):
             return sorted(int(name) for name in os.listdir(folder))
+    import resource  # seldom
+
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return range(min(limit, _MANY) if limit != resource.RLIM_INFINITY else _MANY)
 
@@ -95,12 +97,14 @@ def _is_line(fd: int) -> bool:
 
     gdb makes it raw, and lets no read of it wait (gdb 13.1 ser-unix.c hardwire_raw).
     """
+    import termios  # Windows has none
+
     try:
         iflag, oflag, _, lflag, _, _, characters = termios.tcgetattr(fd)
     except termios.error:
         return False
-    never_waits = characters[termios.VMIN] == characters[termios.VTIME] == 0
-    return iflag == oflag == lflag == 0 and never_waits
+    waits = characters[termios.VMIN], characters[termios.VTIME]
+    return (iflag, oflag, lflag, *waits) == (0, 0, 0, 0, 0)
 
 
 def _is_connected_stream(fd: int) -> bool:

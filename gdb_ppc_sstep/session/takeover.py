@@ -16,7 +16,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import termios
 from contextlib import suppress
 from typing import IO
 
@@ -149,6 +148,8 @@ def _pair(fd: int) -> tuple[int, int]:
 
     SstepError: the system gives none.
     """
+    import termios  # Windows has none
+
     try:
         if stat.S_ISSOCK(os.fstat(fd).st_mode):
             one, other = socket.socketpair()

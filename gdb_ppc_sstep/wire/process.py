@@ -29,10 +29,10 @@ def main(
 ) -> None:
     """Run a layer until gdb or the stub goes away.  All arguments are file descriptors.
 
-    gdb_fd, stub_fd: the two connections, sockets or terminals.  ready_fd: one line is written to it, `ok`
-    or why the layer cannot start, and it is closed.  log_fd: takes the debug log; it is stderr as
-    well, for the traceback of a bug.  record_fd: the file of the `Journal`.  last_fd: at the end,
-    takes what a report tells of a layer.
+    gdb_fd, stub_fd: the two connections, sockets or terminals.  ready_fd: one line is written to
+    it, `ok` or why the layer cannot start, and it is closed.  log_fd: takes the debug log; it is
+    stderr as well, for the traceback of a bug.  record_fd: the file of the `Journal`.  last_fd: at
+    the end, takes what a report tells of a layer.
     """
 
     def say(line: str) -> None:

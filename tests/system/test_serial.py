@@ -12,7 +12,6 @@ import re
 import signal
 import termios
 import time
-import tty
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -210,7 +209,7 @@ def test_qemu_ends(tmp_path: Path, demo: Program) -> None:
 
 
 def test_the_speed_stays(gdb: Gdb, line: LineQemu, demo: Program) -> None:
-    """`set serial baud` before the connect is for the real line, and gdb's own end tells the same."""
+    """`set serial baud` was for the real line, and what gdb has in its place tells the same."""
     gdb.command("set serial baud 9600")
     to_work(gdb, line.target, demo)
     fd = os.open(line.target, os.O_RDWR | os.O_NOCTTY)
@@ -241,7 +240,6 @@ def test_another_terminal_of_gdbs_is_left_alone(gdb: Gdb, line: LineQemu, demo: 
 def test_a_relay(gdb: Gdb, guest: Qemu, demo: Program) -> None:
     """A line that leads elsewhere, as one of two machines."""
     with serial_line(guest.target) as path:
-        tty.setcbreak(os.open(path, os.O_RDWR | os.O_NOCTTY))  # gdb makes it raw
         to_work(gdb, path, demo)
         here = gdb.pc
         gdb.command("stepi 2")
