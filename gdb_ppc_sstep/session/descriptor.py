@@ -45,7 +45,7 @@ def find(connection: gdb.RemoteTargetConnection) -> int:
                     raise SstepError(f"gdb's connection did not answer: {error}") from error
     raise SstepError(
         "none of gdb's file descriptors is this connection; connect by `target remote HOST:PORT`, "
-        "a unix socket, `| COMMAND` or a serial line"
+        "by a unix socket, `| COMMAND` or a serial line"
     )
 
 

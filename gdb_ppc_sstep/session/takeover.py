@@ -217,4 +217,8 @@ def _command(code: str) -> list[str]:
     found = shutil.which("python3")
     if found:
         return [found, "-I", "-S", "-c", code]
-    return [os.readlink("/proc/self/exe"), "-nx", "-q", "-batch", "-ex", "python " + code]
+    try:
+        program = os.readlink("/proc/self/exe")
+    except OSError as error:  # not Linux
+        raise SstepError("there is no python3 to start the step layer with") from error
+    return [program, "-nx", "-q", "-batch", "-ex", "python " + code]

@@ -189,3 +189,15 @@ def serial_line(target: str) -> Iterator[str]:
     finally:
         os.close(ours)
         os.close(theirs)
+
+
+@contextmanager
+def datagrams(target: str) -> Iterator[str]:
+    """What gdb connects to for a unix socket that is reached by UDP."""
+    command = [sys.executable, str(ROOT / "tests" / "harness" / "pipe.py"), target, "--datagrams"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as bridge:
+        assert bridge.stdout is not None
+        try:
+            yield f"udp:127.0.0.1:{bridge.stdout.readline().strip()}"
+        finally:
+            bridge.kill()
