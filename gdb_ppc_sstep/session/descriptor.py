@@ -75,9 +75,9 @@ class replaced:
 
 
 def _candidates() -> Iterator[int]:
-    """The connected stream sockets and the lines among gdb's descriptors, but the standard ones."""
+    """The connected sockets and the lines among gdb's descriptors, but the standard ones."""
     for fd in _all():
-        if fd > 2 and (_is_connected_stream(fd) or _is_line(fd)):
+        if fd > 2 and (_is_connected(fd) or _is_line(fd)):
             yield fd
 
 
@@ -107,12 +107,12 @@ def _is_line(fd: int) -> bool:
     return (iflag, oflag, lflag, *waits) == (0, 0, 0, 0, 0)
 
 
-def _is_connected_stream(fd: int) -> bool:
+def _is_connected(fd: int) -> bool:
     try:
         if not stat.S_ISSOCK(os.fstat(fd).st_mode):
             return False
         with socket.socket(fileno=os.dup(fd)) as sock:
             sock.getpeername()
-            return sock.type == socket.SOCK_STREAM
+            return sock.type in (socket.SOCK_STREAM, socket.SOCK_DGRAM)  # UDP
     except OSError:
         return False

@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Put the step layer between gdb and its stub, without gdb noticing.
 
-We put one end of a socketpair in the place of gdb's own descriptor (see `descriptor`), or of a
-pseudoterminal if it is a terminal, and the layer gets the real one.  If anything fails before the
-layer says that it can work with the stub, we put the real one back.
+We put one end of a socketpair in the place of gdb's own descriptor (see `descriptor`), and the
+layer gets the real one.  If anything fails before the layer says that it can work with the stub, we
+put the real one back.
+
+A serial line is replaced by a socket as well.  gdb has set it up by then, and does nothing with it
+later that is special to a terminal, but for a break that the user may want as `set remote
+interrupt-sequence` (gdb 13.1, 16.3 and 18.1 remote.c).  A pseudoterminal would pass no break on
+either, and gdb 16.3 and 18.1 hang when one ends while the guest runs.
 """
 
 from __future__ import annotations
@@ -26,8 +31,12 @@ from . import descriptor
 
 _LOG_END = 1 << 14  # the number of bytes of a log that a report has
 
-START_TIMEOUT = 15.0
-"""Seconds that the layer may take until it says that it is ready."""
+START_TIMEOUT = 60.0
+"""Seconds that the layer may take until it says that it is ready.
+
+It ends by itself if the stub does not answer.  At 9600 baud it takes more than 15, as it asks for
+the description of all registers.
+"""
 
 END_TIMEOUT = 3.0
 """Seconds that gdb waits for the end of a layer that has a serial line."""
@@ -68,8 +77,8 @@ class LayerProcess:
     """A layer that runs as a child of gdb, and the files that it writes.
 
     log: its debug log.  record: the record of the step that it is doing.  last: what it tells for a
-    report when it ends.  line: gdb's end of what it has in place of a serial line, None if its
-    connection is none.
+    report when it ends.  line: what gdb has in place of a serial line, None if its connection is
+    none.
     """
 
     def __init__(
@@ -131,34 +140,12 @@ def take(connection: gdb.RemoteTargetConnection) -> LayerProcess:
     SstepError: it cannot be taken, with the reason; the connection is as it was.
     """
     fd = descriptor.find(connection)
-    ours, theirs = _pair(fd)
-    try:
-        with descriptor.replaced(fd, ours) as place:
-            line = None if stat.S_ISSOCK(os.fstat(fd).st_mode) else _Line(fd)
-            layer = _start(theirs, place.real, line)
-            place.keep()
-    finally:
-        os.close(ours)
-        os.close(theirs)
-    return layer
-
-
-def _pair(fd: int) -> tuple[int, int]:
-    """Both ends of what stands in the place of a descriptor: gdb's end and the layer's.
-
-    SstepError: the system gives none.
-    """
-    import termios  # Windows has none
-
-    try:
-        if stat.S_ISSOCK(os.fstat(fd).st_mode):
-            one, other = socket.socketpair()
-            return one.detach(), other.detach()
-        layers, gdbs = os.openpty()  # as gdb may ask for its speed, or flush it
-        termios.tcsetattr(gdbs, termios.TCSANOW, termios.tcgetattr(fd))
-        return gdbs, layers
-    except (OSError, termios.error) as error:
-        raise SstepError(f"nothing can stand in the place of the connection: {error}") from error
+    is_line = not stat.S_ISSOCK(os.fstat(fd).st_mode)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, descriptor.replaced(fd, ours.fileno()) as place:
+        layer = _start(theirs.fileno(), place.real, _Line(fd) if is_line else None)
+        place.keep()
+        return layer
 
 
 def _start(gdb_fd: int, stub_fd: int, line: _Line | None) -> LayerProcess:

@@ -10,7 +10,7 @@ import pytest
 
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu
-from tests.harness.driver import Gdb, datagrams, layers_of
+from tests.harness.driver import Gdb, layers_of
 from tests.harness.faulty import Faulty
 
 pytestmark = pytest.mark.bare
@@ -180,16 +180,6 @@ def test_odd_pc(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:
     here = gdb.pc
     gdb.command("stepi")
     assert gdb.pc == here + 4
-
-
-def test_datagrams(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:
-    """The connection is no stream: it is not taken, one line says so, and gdb works with it."""
-    gdb.command("set ppc-sstep door wire")
-    with datagrams(boot(demo, steps=False).target) as target:
-        output = gdb.connect(target, demo.elf)
-        assert "ppc-sstep: this connection is not taken: none of gdb's file descriptors" in output
-        assert "not taken" in gdb.status()
-        assert "0x" in gdb.command("x/i 0x20048")
 
 
 def test_no_target(gdb: Gdb) -> None:

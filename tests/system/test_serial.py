@@ -182,46 +182,39 @@ def test_the_layer_is_killed(command: str, gdb: Gdb, line: LineQemu, demo: Progr
         gdb.send(command)
         time.sleep(0.2)
         os.kill(layer, signal.SIGKILL)
-    assert re.search("onnection closed|Target disconnected|write failed", gdb.finish())
+    assert re.search("onnection closed|Target disconnected", gdb.finish())
     assert ANNOUNCEMENT in gdb.connect(line.target)
     gdb.command("ppc-sstep clean")
     assert gdb.value("$msr") & SE == 0
 
 
-def test_qemu_ends(tmp_path: Path, demo: Program) -> None:
-    """What gdb says then is what it says natively."""
-    said = []
-    for steps, extension in ((True, False), (False, True)):
+@pytest.mark.parametrize("command", ["stepi 1000000", "continue"])
+def test_qemu_ends(command: str, gdb: Gdb, line: LineQemu, demo: Program) -> None:
+    """gdb says so.  Natively gdb 16 and 18 hang when their line ends while the guest runs."""
+    to_work(gdb, line.target, demo)
+    gdb.send(command)
+    time.sleep(0.2)
+    os.kill(line.process.pid, signal.SIGKILL)
+    assert re.search("onnection closed|Target disconnected", gdb.finish())
+    assert layers_of(gdb) == []
+    assert gdb.command("stepi") == "The program is not being run.\n"
+
+
+def test_the_line_is_set_up_as_natively(tmp_path: Path, demo: Program) -> None:
+    """Raw, with the speed and the parity that the user wants."""
+    found = []
+    for extension in (False, True):
         with (
-            LineQemu(demo, steps=steps) as line,
+            LineQemu(demo, steps=not extension) as line,
             Gdb(tmp_path, name=str(extension), extension=extension) as gdb,
         ):
-            gdb.connect(line.target, demo.elf)
-            gdb.command("tbreak work")
-            gdb.command("continue")
-            gdb.send("continue")
-            time.sleep(0.2)
-            os.kill(line.process.pid, signal.SIGKILL)
-            said.append(gdb.finish() + gdb.command("info inferiors") + gdb.command("stepi"))
-            if extension:
-                assert layers_of(gdb) == []
-    assert said[0] == said[1]
-
-
-def test_the_speed_stays(gdb: Gdb, line: LineQemu, demo: Program) -> None:
-    """`set serial baud` was for the real line, and what gdb has in its place tells the same."""
-    gdb.command("set serial baud 9600")
-    to_work(gdb, line.target, demo)
-    fd = os.open(line.target, os.O_RDWR | os.O_NOCTTY)
-    real = termios.tcgetattr(fd)
-    os.close(fd)
-    assert real[4] == real[5] == termios.B9600
-    gdb.command("python import os, termios, stat")
-    mine = gdb.command(
-        "python print([termios.tcgetattr(fd)[4] for fd in range(3, 64) if os.path.exists("
-        "f'/proc/self/fd/{fd}') and os.isatty(fd) and not termios.tcgetattr(fd)[3]])"
-    )
-    assert mine.strip() == f"[{termios.B9600}]"
+            for command in ("set serial baud 9600", "set serial parity odd"):
+                gdb.command(command)
+            to_work(gdb, line.target, demo) if extension else gdb.connect(line.target, demo.elf)
+            fd = os.open(line.target, os.O_RDWR | os.O_NOCTTY)
+            found.append(termios.tcgetattr(fd))
+            os.close(fd)
+    assert found[0] == found[1]
 
 
 def test_another_terminal_of_gdbs_is_left_alone(gdb: Gdb, line: LineQemu, demo: Program) -> None:

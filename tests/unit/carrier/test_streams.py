@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A terminal as a connection of the layer's: both ends of a pseudoterminal, as gdb leaves it."""
+"""A terminal as a connection of the layer's: a serial line, as gdb leaves it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def close(ends: list[int], which: int) -> None:
     ends[which] = -1
 
 
-@pytest.mark.parametrize("which", [0, 1], ids=["gdb's side", "the line"])
+@pytest.mark.parametrize("which", [0, 1], ids=["its other end", "the line"])
 def test_a_terminal_is_read_and_written(ends: list[int], which: int) -> None:
     peer = Peer(Descriptor(ends[which]), "peer", GdbGone())
     os.write(ends[1 - which], b"$O")
@@ -62,7 +62,7 @@ def test_a_terminal_is_read_and_written(ends: list[int], which: int) -> None:
     assert os.read(ends[1 - which], 100) == b"+" + framed(bytes(range(1, 0x20)) + b"\x7f\xff")
 
 
-@pytest.mark.parametrize("which", [0, 1], ids=["gdb's side", "the line"])
+@pytest.mark.parametrize("which", [0, 1], ids=["its other end", "the line"])
 def test_a_terminal_that_is_silent_is_not_at_its_end(ends: list[int], which: int) -> None:
     stream = Descriptor(ends[which])
     with pytest.raises(BlockingIOError):
@@ -72,9 +72,9 @@ def test_a_terminal_that_is_silent_is_not_at_its_end(ends: list[int], which: int
         stream.recv(10)
 
 
-@pytest.mark.parametrize("which", [0, 1], ids=["gdb's side", "the line"])
+@pytest.mark.parametrize("which", [0, 1], ids=["its other end", "the line"])
 def test_what_was_sent_before_the_end_is_read_before_it(ends: list[int], which: int) -> None:
-    """gdb has closed its side, or the line has hung up."""
+    """Who is at the other end has closed it."""
     peer = Peer(Descriptor(ends[which]), "peer", GdbGone())
     peer.acks = False
     if which == 0:  # what is on its way to the other side is lost when the master is closed
