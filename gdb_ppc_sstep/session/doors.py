@@ -72,7 +72,7 @@ class Door(Protocol):
         """gdb is about to let the guest go."""
 
     def closed(self) -> None:
-        """The connection has ended: gdb has removed it."""
+        """The connection has ended: gdb has removed it, and is about to close its descriptor."""
 
     def news(self) -> str:
         """The text that the door has logged since the last call, for gdb's log."""
@@ -158,7 +158,8 @@ class WireDoor:
         """See `Door`.  The layer sees it by itself."""
 
     def closed(self) -> None:
-        """See `Door`.  The layer ends by itself."""
+        """See `Door`.  The layer ends when gdb's descriptor is closed."""
+        self._layer.let_go()
 
     def news(self) -> str:
         """See `Door`."""

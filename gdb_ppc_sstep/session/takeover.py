@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""Put the step layer between gdb and its stub, without gdb noticing (Linux).
+"""Put the step layer between gdb and its stub, without gdb noticing.
 
-gdb's connection is a socket among its file descriptors, and gdb does not say which.  So we try each
-socket.  We put one end of a socketpair in its place, with a canned reply ready, and have gdb send a
-question: if gdb reads that reply, this socket was the connection.  The layer gets the real socket.
-If anything fails before the layer says that it can work with the stub, we put the socket back.
+We put one end of a socketpair in the place of gdb's own descriptor (see `descriptor`), and the
+layer gets the real one.  If anything fails before the layer says that it can work with the stub, we
+put the real one back.
+
+A serial line is replaced by a socket as well.  gdb has set it up by then, and does nothing with it
+later that is special to a terminal, but for a break that the user may want as `set remote
+interrupt-sequence` (gdb 13.1, 16.3 and 18.1 remote.c).  A pseudoterminal would pass no break on
+either, and gdb 16.3 and 18.1 hang when one ends while the guest runs.
 """
 
 from __future__ import annotations
@@ -17,22 +21,25 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from contextlib import suppress
 from typing import IO
 
 import gdb
 
 from ..errors import SstepError
-from ..rsp.framing import frame
-from .detect import send
+from . import descriptor
 
 _LOG_END = 1 << 14  # the number of bytes of a log that a report has
 
-START_TIMEOUT = 15.0
-"""Seconds that the layer may take until it says that it is ready."""
+START_TIMEOUT = 60.0
+"""Seconds that the layer may take until it says that it is ready.
 
-_QUESTION = "qppc-sstep.here"
-_ANSWER = b"+" + frame(b"here")  # gdb drops the `+` where it does not wait for one
+It ends by itself if the stub does not answer.  At 9600 baud it takes more than 15, as it asks for
+the description of all registers.
+"""
+
+END_TIMEOUT = 3.0
+"""Seconds that gdb waits for the end of a layer that has a serial line."""
 
 _RUN = (
     "import sys; sys.path.insert(0, {root!r}); "
@@ -40,11 +47,38 @@ _RUN = (
 )
 
 
+class _Line:
+    """A descriptor of gdb's that leads to a layer, and not to gdb's serial line."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._file = self._now()
+
+    def _now(self) -> tuple[int, int]:
+        status = os.fstat(self._fd)
+        return status.st_dev, status.st_ino
+
+    def hang_up(self) -> bool:
+        """End it for the layer, while gdb has it open; False: it is closed already."""
+        try:
+            if self._now() != self._file:
+                return False
+        except OSError:
+            return False
+        nothing = os.open(os.devnull, os.O_RDWR)
+        try:
+            os.dup2(nothing, self._fd, inheritable=False)
+        finally:
+            os.close(nothing)
+        return True
+
+
 class LayerProcess:
     """A layer that runs as a child of gdb, and the files that it writes.
 
     log: its debug log.  record: the record of the step that it is doing.  last: what it tells for a
-    report when it ends.
+    report when it ends.  line: what gdb has in place of a serial line, None if its connection is
+    none.
     """
 
     def __init__(
@@ -53,12 +87,24 @@ class LayerProcess:
         log: IO[bytes],
         record: IO[bytes],
         last: IO[bytes],
+        line: _Line | None,
     ) -> None:
         self._process = process
         self._log = log
         self._record = record
         self._last = last
+        self._line = line
         self._read = 0
+
+    def let_go(self) -> None:
+        """gdb is about to close its connection: if that is a serial line, end the layer first.
+
+        A line serves all that have it open, and gdb may open it again at once.  The socket of a
+        stub serves one client after the other.
+        """
+        if self._line is not None and self._line.hang_up():
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_TIMEOUT)
 
     def alive(self) -> bool:
         """Whether the layer still runs.  If it does not, this collects its exit status."""
@@ -93,54 +139,16 @@ def take(connection: gdb.RemoteTargetConnection) -> LayerProcess:
 
     SstepError: it cannot be taken, with the reason; the connection is as it was.
     """
-    for fd in _sockets():
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            theirs.sendall(_ANSWER)
-            real = os.dup(fd)
-            try:
-                os.dup2(ours.fileno(), fd, inheritable=False)
-                taken = False
-                try:
-                    if send(connection, _QUESTION) == b"here":
-                        theirs.recv(4096)  # the question, and gdb's `+`
-                        layer = _start(theirs.fileno(), real)
-                        taken = True
-                        return layer
-                finally:
-                    if not taken:
-                        os.dup2(real, fd, inheritable=False)
-            except gdb.error as error:
-                raise SstepError(f"gdb's connection did not answer: {error}") from error
-            finally:
-                os.close(real)
-    raise SstepError(
-        "none of gdb's sockets is this connection; connect by `target remote HOST:PORT`, a unix "
-        "socket or `| COMMAND`"
-    )
+    fd = descriptor.find(connection)
+    is_line = not stat.S_ISSOCK(os.fstat(fd).st_mode)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, descriptor.replaced(fd, ours.fileno()) as place:
+        layer = _start(theirs.fileno(), place.real, _Line(fd) if is_line else None)
+        place.keep()
+        return layer
 
 
-def _sockets() -> Iterator[int]:
-    """The connected stream sockets among gdb's file descriptors, without its standard streams."""
-    try:
-        fds = sorted(int(name) for name in os.listdir("/proc/self/fd"))
-    except OSError as error:
-        why = f"gdb's file descriptors are not to be seen in /proc ({error.strerror})"
-        raise SstepError(why) from error
-    for fd in fds:
-        try:
-            if fd <= 2 or not stat.S_ISSOCK(os.fstat(fd).st_mode):
-                continue
-            with socket.socket(fileno=os.dup(fd)) as sock:
-                sock.getpeername()
-                if sock.type != socket.SOCK_STREAM:
-                    continue
-        except OSError:
-            continue
-        yield fd
-
-
-def _start(gdb_fd: int, stub_fd: int) -> LayerProcess:
+def _start(gdb_fd: int, stub_fd: int, line: _Line | None) -> LayerProcess:
     try:
         log, record, last = map(_file_without_name, ("log", "record", "last packets"))
         ready, says_ready = os.pipe()
@@ -164,7 +172,7 @@ def _start(gdb_fd: int, stub_fd: int) -> LayerProcess:
             raise SstepError(f"the step layer cannot be started: {error}") from error
         finally:
             os.close(says_ready)
-        layer, said = LayerProcess(process, log, record, last), b""
+        layer, said = LayerProcess(process, log, record, last, line), b""
         try:
             if select.select([answer], [], [], START_TIMEOUT)[0]:
                 said = answer.read()
@@ -196,4 +204,8 @@ def _command(code: str) -> list[str]:
     found = shutil.which("python3")
     if found:
         return [found, "-I", "-S", "-c", code]
-    return [os.readlink("/proc/self/exe"), "-nx", "-q", "-batch", "-ex", "python " + code]
+    try:
+        program = os.readlink("/proc/self/exe")
+    except OSError as error:  # not Linux
+        raise SstepError("there is no python3 to start the step layer with") from error
+    return [program, "-nx", "-q", "-batch", "-ex", "python " + code]

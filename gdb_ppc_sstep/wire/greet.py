@@ -4,16 +4,10 @@
 from __future__ import annotations
 
 import re
-import select
-import time
 from contextlib import suppress
 
-from ..errors import StubGone, StubSilent
-from ..rsp.framing import ACK, Byte, Packet, Parser
-from ..rsp.resume import StopReply
 from ..stub.introduce import introduce
 from ..stub.stub import Stub
-from . import link as links
 from .link import WireLink
 
 
@@ -57,32 +51,10 @@ def _met(link: WireLink) -> Stub:
 
 
 def _learn_acks(link: WireLink) -> bool:
-    """Find out whether the stub acknowledges packets; returns whether the guest ran when we came.
-
-    gdb may have agreed with the stub on QStartNoAckMode: then no `+` comes before a reply.  QEMU
-    sends a new client a stop reply first if the guest was running.  StubSilent, StubGone: no reply
-    came.
-    """
-    stub = link.wire.stub
-    link.wire.acknowledgements(False)
-    stub.send(b"qC")
-    end = time.monotonic() + links.REPLY_TIMEOUT
-    parser, ran = Parser(), False
-    while True:
-        if not select.select([stub.sock], [], [], max(0.0, end - time.monotonic()))[0]:
-            raise StubSilent(f"the stub did not answer within {links.REPLY_TIMEOUT:g} seconds")
-        data = stub.sock.recv(4096)
-        if not data:
-            raise StubGone("the stub closed the connection")
-        for item in parser.feed(data):
-            if item == Byte(ACK):
-                link.wire.acknowledgements(True)
-            elif isinstance(item, Packet):
-                if StopReply.parse(item.payload).signal is None:
-                    if stub.acks:
-                        stub.send_raw(ACK)
-                    return ran
-                ran = True
+    """Have the link learn them for gdb's end as well; returns whether the guest ran until now."""
+    ran = link.learn_acks()
+    link.wire.acknowledgements(link.wire.stub.acks)
+    return ran
 
 
 def _monitor(link: WireLink, command: str) -> bytes:

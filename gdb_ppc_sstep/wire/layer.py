@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from ..carrier import link as links
 from ..engine.engine import Engine
 from ..engine.ledger import Snapshot
 from ..engine.salvage import Leftover
@@ -24,7 +25,6 @@ from ..rsp.effects import Request
 from ..rsp.framing import INTERRUPT, Byte, Item
 from ..rsp.resume import Resume, StopReply, stopped
 from ..stub.stub import Stub
-from . import link as links
 from .ending import Ending
 from .forward import Forwarder
 from .late import LateInterrupt

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import suppress
+import stat
+from contextlib import closing, suppress
 
+from ..carrier.streams import Descriptor
 from ..errors import SstepError
 from ..rsp.breakpoints import GdbBreakpoints
 from .greet import greet
@@ -27,10 +29,10 @@ def main(
 ) -> None:
     """Run a layer until gdb or the stub goes away.  All arguments are file descriptors.
 
-    gdb_fd, stub_fd: the sockets of the two connections.  ready_fd: one line is written to it, `ok`
-    or why the layer cannot start, and it is closed.  log_fd: takes the debug log; it is stderr as
-    well, for the traceback of a bug.  record_fd: the file of the `Journal`.  last_fd: at the end,
-    takes what a report tells of a layer.
+    gdb_fd, stub_fd: the two connections, sockets or terminals.  ready_fd: one line is written to
+    it, `ok` or why the layer cannot start, and it is closed.  log_fd: takes the debug log; it is
+    stderr as well, for the traceback of a bug.  record_fd: the file of the `Journal`.  last_fd: at
+    the end, takes what a report tells of a layer.
     """
 
     def say(line: str) -> None:
@@ -41,7 +43,7 @@ def main(
         os.write(ready_fd, line.encode())
         os.close(ready_fd)
 
-    with socket.socket(fileno=gdb_fd) as gdb, socket.socket(fileno=stub_fd) as sock:
+    with closing(_opened(gdb_fd)) as gdb, closing(_opened(stub_fd)) as sock:
         gdbs = GdbBreakpoints()
         link = WireLink(Wire(gdb, sock), gdbs)
         try:
@@ -56,6 +58,10 @@ def main(
         finally:
             if last_fd is not None:
                 _leave(last_fd, layer.told())
+
+
+def _opened(fd: int) -> socket.socket | Descriptor:
+    return socket.socket(fileno=fd) if stat.S_ISSOCK(os.fstat(fd).st_mode) else Descriptor(fd)
 
 
 def _leave(fd: int, told: dict[str, object]) -> None:

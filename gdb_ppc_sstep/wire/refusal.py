@@ -12,10 +12,11 @@ import socket
 import time
 from contextlib import suppress
 
+from ..carrier.peer import Peer
 from ..errors import SstepError
 from ..rsp.effects import Request
 from ..rsp.framing import Packet
-from .peer import GdbGone, Peer
+from .wire import GdbGone
 
 PATIENCE = 5.0
 """Seconds for which a client is told why, before the connection is closed."""

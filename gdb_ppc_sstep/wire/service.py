@@ -29,9 +29,8 @@ from .greet import greet, visit
 from .layer import Layer
 from .link import WireLink
 from .log import DebugLog
-from .peer import GdbGone
 from .refusal import begins, refuse
-from .wire import Wire
+from .wire import GdbGone, Wire
 
 FIRST_PACKET = 30.0
 """Seconds within which a client has to send its first packet."""

@@ -4,33 +4,35 @@
 from __future__ import annotations
 
 import select
-import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 
+from ..carrier.peer import PacketLog, Peer
+from ..carrier.streams import Stream
 from ..errors import StubGone
 from ..stub.recent import RecentPackets
-from .peer import GdbGone, PacketLog, Peer
+
+
+class GdbGone(Exception):
+    """gdb closed its end of the connection or died; or (with a text) it sends what is no use."""
 
 
 class Wire:
     """The connections to gdb and to the stub.
 
     recent: the last packets of both.  gdb_gone: gdb has closed its end, or died.  gdb_trouble: why
-    gdb is taken for gone although it is there, else empty.  bursts: whether the stub takes a packet
-    before it has answered the one before.  polls: whether `wait` waits a `MOMENT` for the one peer
-    that will speak next, before it waits for both.
+    gdb is taken for gone although it is there, else empty.  polls: whether `wait` waits a `MOMENT`
+    for the one peer that will speak next, before it waits for both.
     """
 
-    def __init__(self, gdb: socket.socket, stub: socket.socket) -> None:
+    def __init__(self, gdb: Stream, stub: Stream) -> None:
         self.recent = RecentPackets()
         self.gdb = Peer(gdb, "gdb ", GdbGone(), recent=self.recent)
         gone = StubGone("the stub closed the connection")
         self.stub = Peer(stub, "stub", gone, recent=self.recent, is_server=True)
         self.gdb_gone = False
         self.gdb_trouble = ""
-        self.bursts = False
         self.polls = False
 
     def log_packets(self, log: PacketLog | None) -> None:
@@ -41,13 +43,18 @@ class Wire:
         """gdb and the stub have agreed on whether packets are acknowledged."""
         self.gdb.acks = self.stub.acks = used
 
+    @property
+    def bursts(self) -> bool:
+        """Whether the stub takes a packet before it has answered the one before."""
+        return self.stub.bursts
+
     def enable_bursts(self) -> None:
         """The stub is QEMU's, which takes several packets at once.
 
         It takes what comes byte by byte and answers in order.  Nor does it wait for
         acknowledgements, which come with the next packet (QEMU 7.2 gdb_read_byte).
         """
-        self.bursts = True
+        self.stub.bursts = True
 
     def enable_polling(self) -> None:
         """Set `polls`, where the system allows it.  From now on only we may read the sockets."""

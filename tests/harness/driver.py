@@ -189,3 +189,29 @@ def serial_line(target: str) -> Iterator[str]:
     finally:
         os.close(ours)
         os.close(theirs)
+
+
+@contextmanager
+def _port(target: str, *arguments: str) -> Iterator[str]:
+    """The number of a port that leads to a unix socket.  arguments: for `pipe.py`."""
+    command = [sys.executable, str(ROOT / "tests" / "harness" / "pipe.py"), target, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as bridge:
+        assert bridge.stdout is not None
+        try:
+            yield bridge.stdout.readline().strip()
+        finally:
+            bridge.kill()
+
+
+@contextmanager
+def tcp(target: str, host: str) -> Iterator[str]:
+    """What gdb connects to for a unix socket that is reached by TCP, at an address of a host."""
+    with _port(target, "--listen", host) as port:
+        yield f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@contextmanager
+def udp(target: str) -> Iterator[str]:
+    """What gdb connects to for a unix socket that is reached by UDP."""
+    with _port(target, "--datagrams") as port:
+        yield f"udp:127.0.0.1:{port}"

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Connect a unix socket with stdin and stdout, or by --listen HOST with a client of a TCP port."""
+"""Connect a unix socket with stdin and stdout, or with a client of a port.
+
+--listen HOST: of a TCP port.  --datagrams: of a UDP port of this machine.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,12 @@ def main() -> None:
                 print(server.getsockname()[1], flush=True)
                 client, _ = server.accept()
             reads = writes = client.fileno()
+        if "--datagrams" in sys.argv:
+            server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            server.bind(("127.0.0.1", 0))
+            print(server.getsockname()[1], flush=True)
+            server.connect(server.recvfrom(1, socket.MSG_PEEK)[1])
+            reads = writes = server.fileno()
         ends = {reads: stub.fileno(), stub.fileno(): writes}
         while all(copy(end, ends[end]) for end in select.select(list(ends), [], [])[0]):
             pass

@@ -10,7 +10,7 @@ import pytest
 
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu
-from tests.harness.driver import Gdb, layers_of, serial_line
+from tests.harness.driver import Gdb, layers_of
 from tests.harness.faulty import Faulty
 
 pytestmark = pytest.mark.bare
@@ -180,16 +180,6 @@ def test_odd_pc(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:
     here = gdb.pc
     gdb.command("stepi")
     assert gdb.pc == here + 4
-
-
-def test_a_serial_line(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:
-    """The connection is no socket: it is not taken, one line says so, and gdb works with it."""
-    gdb.command("set ppc-sstep door wire")
-    with serial_line(boot(demo, steps=False).target) as line:
-        output = gdb.connect(line, demo.elf)
-        assert "ppc-sstep: this connection is not taken: none of gdb's sockets" in output
-        assert "not taken" in gdb.status()
-        assert "0x" in gdb.command("x/i 0x20048")
 
 
 def test_no_target(gdb: Gdb) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu
-from tests.harness.driver import Gdb, serial_line
+from tests.harness.driver import Gdb
 from tests.harness.faulty import Faulty
 from tests.harness.oracle import Oracle, oracle
 
@@ -530,11 +530,13 @@ def test_a_native_program_afterwards(gdb: Gdb, boot: Callable[..., Qemu], demo: 
 def test_where_the_wire_cannot_be_taken(
     tmp_path: Path, boot: Callable[..., Qemu], demo: Program
 ) -> None:
-    """gdb's connection is a terminal: `auto` takes the commands door, `wire` takes nothing."""
+    """No process can be started: `auto` takes the commands door, `wire` takes nothing."""
     guest = boot(demo, steps=False)
-    with serial_line(guest.target) as line, Gdb(tmp_path) as gdb:
+    with Gdb(tmp_path) as gdb:
+        gdb.command("python import subprocess; subprocess.Popen = lambda *_, **__: open('/no')")
         gdb.command("set ppc-sstep door wire")
-        assert "not taken: none of gdb's sockets is this connection" in gdb.connect(line, demo.elf)
+        said = gdb.connect(guest.target, demo.elf)
+        assert "not taken: the step layer cannot be started" in said
         gdb.command("set ppc-sstep door auto")
         assert REPLACED in gdb.command("ppc-sstep probe")
         gdb.command("tbreak work")

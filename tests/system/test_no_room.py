@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""A machine without room on its disk, or without /proc: one clear line, and steps are done."""
+"""A machine without room on its disk: one clear line, and steps are done."""
 
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,18 +11,11 @@ import pytest
 
 from fixtures.bare_metal import Program
 from fixtures.qemu import Qemu
-from tests.harness import driver
-from tests.harness.driver import GDB, Gdb, layers_of
+from tests.harness.driver import Gdb, layers_of
 
 pytestmark = pytest.mark.bare
 
 FULL = Path("/dev/full")
-WITHOUT_PROC = "mount -t tmpfs none /proc && exec"
-NO_PROC = (
-    "ppc-sstep: this stub ignores step requests; not through its connection (gdb's file "
-    "descriptors are not to be seen in /proc (No such file or directory)), but stepping by the "
-    "Trace interrupt; stepi, nexti, step, next and continue are replaced until gdb ends.\n"
-)
 
 
 @pytest.fixture
@@ -75,37 +67,3 @@ def test_the_record_is_on_no_disk(gdb: Gdb, boot: Callable[..., Qemu], demo: Pro
     files = {one for one in opened if one.startswith("/") and one != "/dev/null"}
     kept = ("log", "record", "last packets")
     assert files == {f"/memfd:ppc-sstep {what} (deleted)" for what in kept}
-
-
-@pytest.fixture
-def without_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have gdb run with an empty /proc."""
-    for unshare in ("unshare -m", "unshare -Urm"):
-        tried = [*unshare.split(), "sh", "-c", WITHOUT_PROC + " true"]
-        if subprocess.run(tried, capture_output=True).returncode == 0:
-            break
-    else:
-        pytest.skip("no file system can be mounted here, not even in a namespace of its own")
-    script = tmp_path / "gdb-without-proc"
-    script.write_text(f'#!/bin/sh\nexec {unshare} sh -c \'{WITHOUT_PROC} "$@"\' sh {GDB} "$@"\n')
-    script.chmod(0o755)
-    monkeypatch.setattr(driver, "GDB", str(script))
-
-
-@pytest.mark.parametrize("door", ["auto", "wire"])
-def test_there_is_no_proc(
-    without_proc: None, gdb: Gdb, door: str, boot: Callable[..., Qemu], demo: Program
-) -> None:
-    """Ours cannot find gdb's connection: steps are done by commands, unless the door is `wire`."""
-    guest = boot(demo, steps=False)
-    output = gdb.connect(guest.target, demo.elf)
-    if door == "wire":
-        assert output.count("ppc-sstep: ") == 1
-        assert "this connection is not taken: gdb's file descriptors are not to be" in output
-        assert "not taken: gdb's file descriptors" in gdb.status()
-        return
-    assert output.endswith(NO_PROC), output
-    gdb.command("tbreak work")
-    gdb.command("continue")
-    assert "ppc-sstep" not in steps_well(gdb)
-    assert "Outstanding: none" in gdb.status()

@@ -10,13 +10,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
 
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu, wait_for
-from tests.harness.driver import EXTENSION, GDB, ROOT, Gdb, is_running, layers_of
+from tests.harness.driver import (
+    EXTENSION,
+    GDB,
+    ROOT,
+    Gdb,
+    is_running,
+    layers_of,
+    serial_line,
+    tcp,
+    udp,
+)
 
 pytestmark = pytest.mark.bare
 
@@ -104,27 +115,19 @@ def test_gdbinit_of_a_project(tmp_path: Path, guest: Qemu, demo: Program) -> Non
 
 
 @pytest.mark.parametrize("kind", ["remote", "extended-remote"])
-@pytest.mark.parametrize("by", ["unix", "127.0.0.1", "::1", "pipe"])
+@pytest.mark.parametrize("by", ["unix", "127.0.0.1", "::1", "UDP", "pipe", "serial line"])
 def test_kinds_of_connections(kind: str, by: str, gdb: Gdb, guest: Qemu, demo: Program) -> None:
-    if by in ("127.0.0.1", "::1"):
-        with subprocess.Popen(
-            [sys.executable, ROOT / "tests" / "harness" / "pipe.py", guest.target, "--listen", by],
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as bridge:
-            assert bridge.stdout is not None
-            host = f"[{by}]" if ":" in by else by
-            target = f"{host}:{bridge.stdout.readline().strip()}"
-            try:
-                assert ANNOUNCEMENT in gdb.connect(target, demo.elf, kind)
-                assert_steps(gdb)
-                gdb.command("disconnect")
-            finally:
-                bridge.kill()
-        return
-    target = guest.target if by == "unix" else f"{PIPE} {guest.target}"
-    assert ANNOUNCEMENT in gdb.connect(target, demo.elf, kind)
-    assert_steps(gdb)
+    ways: dict[str, AbstractContextManager[str]] = {
+        "unix": nullcontext(guest.target),
+        "UDP": udp(guest.target),
+        "pipe": nullcontext(f"{PIPE} {guest.target}"),
+        "serial line": serial_line(guest.target),
+    }
+    with ways[by] if by in ways else tcp(guest.target, by) as target:
+        assert ANNOUNCEMENT in gdb.connect(target, demo.elf, kind)
+        assert len(layers_of(gdb)) == 1
+        assert_steps(gdb)
+        gdb.command("disconnect")
 
 
 def test_batch(tmp_path: Path, guest: Qemu, demo: Program) -> None:

@@ -22,8 +22,9 @@ BELOW = {
     "rsp": ("errors", "options"),
     "stub": ("ppc", "rsp", "errors", "options"),
     "engine": ("stub", "ppc", "rsp", "errors", "options", "version"),
-    "wire": ("engine", "stub", "ppc", "rsp", "errors", "options", "version"),
-    "commands": ("engine", "stub", "ppc", "rsp", "errors", "options"),
+    "carrier": ("stub", "rsp", "errors"),
+    "wire": ("carrier", "engine", "stub", "ppc", "rsp", "errors", "options", "version"),
+    "commands": ("carrier", "engine", "stub", "ppc", "rsp", "errors", "options"),
     "session": ("commands", "engine", "stub", "ppc", "rsp", "errors", "options", "version"),
 }
 """What each wing may import besides itself.  session starts the wire as a process."""
@@ -34,7 +35,7 @@ ENTRIES = {"": (), "load": ("session",), "__main__": ("wire",)}
 PURE = ("errors", "options", "version", "ppc", "rsp")
 PURE_IMPORTS = {"__future__", "collections.abc", "enum", "functools", "re", "typing"}
 IMPORT_GDB = ("", "session", "commands")
-OPEN_SOCKETS = ("wire", "session.takeover")
+OPEN_SOCKETS = ("wire", "carrier", "session.descriptor", "session.takeover")
 IO = {"socket", "select", "subprocess"}
 RESUME = {"engine.runner", "engine.past", "engine.alone", "wire.layer"}
 """The rooms that call `Stub.run`: the layer only where it is switched off."""

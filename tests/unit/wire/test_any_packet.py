@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from gdb_ppc_sstep.wire import link as link_module
+from gdb_ppc_sstep.carrier import link as link_module
 
 from .. import machine as m
 from ..machine import SE, TEXT, Machine

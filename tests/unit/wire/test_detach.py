@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from gdb_ppc_sstep.wire import link as link_module
+from gdb_ppc_sstep.carrier import link as link_module
 
 from .. import machine as m
 from ..machine import SE

@@ -9,9 +9,9 @@ import threading
 
 import pytest
 
+from gdb_ppc_sstep.carrier import link as link_module
 from gdb_ppc_sstep.errors import StubGone, StubSilent
 from gdb_ppc_sstep.rsp.framing import Packet
-from gdb_ppc_sstep.wire import link as link_module
 from gdb_ppc_sstep.wire.link import WireLink
 
 from .rig import TIMEOUT, framed

@@ -11,7 +11,7 @@ import pytest
 
 from gdb_ppc_sstep.errors import SstepError
 from gdb_ppc_sstep.wire import refusal
-from gdb_ppc_sstep.wire.peer import GdbGone
+from gdb_ppc_sstep.wire.wire import GdbGone
 
 from .rig import TIMEOUT, Gdb
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from gdb_ppc_sstep.carrier import link as link_module
 from gdb_ppc_sstep.options import Interrupts, Options
 from gdb_ppc_sstep.version import VERSION
-from gdb_ppc_sstep.wire import link as link_module
 from gdb_ppc_sstep.wire import service as service_module
 from gdb_ppc_sstep.wire.service import Service
 from gdb_ppc_sstep.wire.standalone import main, parsed

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from gdb_ppc_sstep.carrier import link as link_module
 from gdb_ppc_sstep.errors import StubSilent
-from gdb_ppc_sstep.wire import link as link_module
 from gdb_ppc_sstep.wire.link import WireLink
 
 from .. import machine as m

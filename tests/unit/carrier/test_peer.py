@@ -11,11 +11,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from gdb_ppc_sstep.carrier.peer import Peer
 from gdb_ppc_sstep.rsp.framing import LONGEST, Byte, Packet
 from gdb_ppc_sstep.stub.recent import LONGEST as KEPT
-from gdb_ppc_sstep.wire.peer import GdbGone, Peer
+from gdb_ppc_sstep.wire.wire import GdbGone
 
-from .rig import TIMEOUT, framed
+from ..wire.rig import TIMEOUT, framed
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
+import sys
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from typing import Protocol
 from ..errors import Endless
 from ..rsp.framing import ACK, NAK, Bad, Byte, Item, Notification, Packet, Parser, frame
 from ..stub.recent import LONGEST, RecentPackets
+from .streams import Stream, limit_wait
 
 MOMENT = 0.02
 """Seconds to wait for the one peer that will speak next: one system call, where both take two."""
@@ -33,10 +34,6 @@ class PacketLog(Protocol):
     def __call__(self, line: str, payload: bytes, /) -> None: ...
 
 
-class GdbGone(Exception):
-    """gdb closed its end of the connection or died; or (with a text) it sends what is no use."""
-
-
 class Peer:
     """One end of a connection that speaks RSP: framing, checksums, acknowledgements.
 
@@ -44,11 +41,12 @@ class Peer:
     QStartNoAckMode).  heard: when the last packet came (time.monotonic), None if none has.  sent:
     the number of packets sent.  gone: the exception to raise when the connection is closed.
     recent: keeps the last packets.  is_server: whether the other end speaks only when it is asked.
+    bursts: whether it takes a packet before it has answered the one before.
     """
 
     def __init__(
         self,
-        sock: socket.socket,
+        sock: Stream,
         name: str,
         gone: Exception,
         *,
@@ -61,6 +59,7 @@ class Peer:
         self._keep = self.recent.keep
         self._is_server = is_server
         self.acks = True
+        self.bursts = False
         self.heard: float | None = None
         self.items: deque[Item] = deque()
         self._out, self._in = f"{name} <- ", f"{name} -> "
@@ -130,16 +129,9 @@ class Peer:
         return self._owed > 0 and time.monotonic() > (self.heard or 0.0) + MOMENT
 
     def enable_polling(self) -> None:
-        """Have `fill` wait for a `MOMENT` at most.
-
-        With a unix socket a lone `+` does not end that wait.  OSError: the socket lacks the
-        options.
-        """
-        timeval = struct.pack("@ll", 0, int(1e6 * MOMENT))
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
-        if self.sock.family == socket.AF_UNIX:  # with TCP, select would not see a lone byte
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 2)
-        self._polls = len(os.sched_getaffinity(0)) > 1
+        """Have `fill` wait for a `MOMENT` at most (see `limit_wait`).  OSError: it cannot."""
+        limit_wait(self.sock, MOMENT)
+        self._polls = sys.platform == "linux" and len(os.sched_getaffinity(0)) > 1
 
     def _poll(self, packets: int) -> bytes:
         """Read for up to `POLLED` seconds without sleeping, until as many packets may have come."""
