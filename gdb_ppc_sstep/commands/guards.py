@@ -148,9 +148,18 @@ class Guards:
             self._retire(address)
 
     def inserted_at_rest(self) -> frozenset[int]:
-        """Where gdb's breakpoints are in the guest while gdb is at rest."""
+        """Where gdb's breakpoints are in the guest while gdb is at rest.
+
+        With `breakpoint always-inserted` that is everywhere, but where gdb has stepped off one: it
+        inserts that one when a breakpoint is enabled the next time (gdb/breakpoint.c
+        update_global_location_list).  So one is, and they are everywhere.
+        """
         if not gdb.parameter("breakpoint always-inserted"):
             return frozenset()
+        for guard in self._guards.values():
+            guard.enabled = False
+            guard.enabled = True
+            break
         return placed.users_addresses() | self._guards.keys()
 
     def _retire(self, address: int) -> None:

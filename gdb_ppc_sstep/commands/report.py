@@ -147,6 +147,7 @@ class Reporter:
             how = f"advance *{pc:#x}" if innermost else "signal 0"
             stayed = self._resume_in_place(pc, how, Mode.ASK)
         if not stayed:
+            self._guards.inserted_at_rest()  # as when the command began
             self._view.touched()
             self._stub.select(thread)
         return stayed
