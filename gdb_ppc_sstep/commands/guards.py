@@ -20,6 +20,7 @@ import gdb
 
 from . import placed, watches
 from .link import interrupt_pending, interrupts_held
+from .view import stopped_at
 
 
 class Mode(enum.Enum):
@@ -85,6 +86,7 @@ class Guards:
         self._guards: dict[int, _Guard] = {}
         self._landings: frozenset[int] = frozenset()
         """Where guards are only for the step that gdb asks for when it goes on from here."""
+        self._stopped: tuple[tuple[int, int, int] | None, int | None] | None = None
         self._hits: dict[int, tuple[int, int]] = {}
         self._retired: list[_Guard] = []
         self.mode = Mode.FREE
@@ -125,6 +127,7 @@ class Guards:
         follows = following or bool(watches.numbers())
         self._followed = _selected() if follows else None
         landings = self._stepper.landings(None if follows else wanted) if wanted or follows else ()
+        self._stopped = (_selected(), stopped_at()) if landings else None
         self._landings = frozenset(landings) - wanted.keys()
         wanted.update(dict.fromkeys(self._landings, watches.numbers()))
         for address, guard in list(self._guards.items()):
@@ -141,6 +144,22 @@ class Guards:
     def begin(self, mode: Mode) -> None:
         """gdb is about to resume in place."""
         self.mode, self.stayed = mode, False
+
+    @property
+    def stopped_at(self) -> int | None:
+        """Where gdb has stopped with the selected thread, if it then may have to step it off."""
+        if self._stopped is None or self._stopped[0] != _selected():
+            return None
+        return self._stopped[1]
+
+    def arrived(self, pc: int) -> None:
+        """The step that gdb is about to ask for has been made, and the guest is at pc.
+
+        gdb's ignored request ends where it begins, at a guard or at a breakpoint of gdb's.
+        """
+        if pc not in self._guards and pc not in placed.users_addresses():
+            self._guard(pc, frozenset())
+            self._landings |= {pc}
 
     def only_at(self, addresses: frozenset[int]) -> None:
         """Have no guards elsewhere while a command of ours steps: they would show in its stop."""

@@ -37,6 +37,13 @@ def note_stop(event: gdb.StopEvent) -> None:
     _Stopped.signal = getattr(event, "stop_signal", None)
 
 
+def note_resume(find: Find) -> None:
+    """gdb is about to resume a guest."""
+    door = find() if installed() else None
+    if door is not None:
+        door.leaving_breakpoints.resuming()
+
+
 def _check_stopped() -> None:
     thread = gdb.selected_thread()
     if thread is None:
@@ -148,10 +155,8 @@ class _Continue(gdb.Command):
         door = self._find()
         with _errors_as_gdbs():
             if door is not None:
-                if not door.leave_breakpoint():
-                    return
                 door.guards.refresh()
-            # gdb's own, by another name; it steps off a breakpoint itself (see `guards`).
+            # gdb's own, by another name (see `leaving` and `guards`).
             gdb.execute(f"signal {self._signal()}" + (" &" if background else ""))
         if door is not None and not background and door.guards.interrupted:
             door.guards.interrupted = False
@@ -196,6 +201,11 @@ def install(find: Find, actions: Mapping[str, before.Action]) -> None:
         if door is not None:
             door.reporter.stopped()
 
+    def before_jump() -> None:
+        door = find()
+        if door is not None:
+            door.leaving_breakpoints.before_jump()
+
     _installed.extend(
         (
             _Stepi("stepi", find, Calls.INTO, by_lines=False),
@@ -205,4 +215,5 @@ def install(find: Find, actions: Mapping[str, before.Action]) -> None:
             _Continue(find),
         )
     )
-    before.add({**actions, "stop": before_telling})  # "stop" is not a command: gdb has stopped
+    # "stop" is not a command: gdb has stopped.
+    before.add({**actions, "stop": before_telling, "jump": before_jump})

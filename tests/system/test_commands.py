@@ -96,16 +96,19 @@ def test_interrupt_waits_while_gdb_is_told(pair: Oracle) -> None:
     """)
 
 
-def test_interrupt_waits_until_a_breakpoint_is_left(pair: Oracle) -> None:
+@pytest.mark.parametrize("command", ["continue", "advance", "until", "finish", "signal 0"])
+def test_interrupt_waits_until_a_breakpoint_is_left(pair: Oracle, command: str) -> None:
+    """gdb's own way is to run this vCPU alone, where the interrupt would come first."""
     let_interrupt_wait(pair)
-    pair.run("""
-        set {unsigned int}0x900 = 0x7ed603a6
-        set {unsigned int}0x904 = 0x4c000024
+    place = "*($pc + 12)"
+    pair.run(f"""
+        set {{unsigned int}}0x900 = 0x7ed603a6
+        set {{unsigned int}}0x904 = 0x4c000024
         set $r22 = 0x7fffffff
         break *($pc + 4)
         stepi
-        tbreak *($pc + 12)
-        continue
+        tbreak {place}
+        {f"{command} {place}" if command in ("advance", "until") else command}
         info breakpoints
     """)
 

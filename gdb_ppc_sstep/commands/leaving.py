@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: MIT
+"""Get the guest off a breakpoint of the user's where gdb is about to resume it there.
+
+gdb lifts the breakpoint and asks for a step of that thread alone.  As the stub ignores that, the
+guest would run to a guard, with interrupts whose handlers may wait for the other threads.  So the
+step is made before: gdb tells of each resume when it has decided how it will begin it (gdb/infrun.c
+proceed: set_running, of which gdb.events.cont tells).  gdb still believes the guest at the
+breakpoint, and its request ends at once, where the guest stands.
+
+Every command is covered by that, and MI's -exec-continue, which no hook comes before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import placed
+
+if TYPE_CHECKING:
+    from .door import CommandsDoor
+
+
+class Leaving:
+    """For one door."""
+
+    def __init__(self, door: CommandsDoor) -> None:
+        self._door = door
+        self._jumps = False
+
+    def before_jump(self) -> None:
+        """What comes is a `jump`, which hits a breakpoint where it goes to."""
+        self._jumps = True
+
+    def resuming(self) -> None:
+        """gdb is about to resume the guest."""
+        jumps, self._jumps = self._jumps, False
+        if jumps or self._door.busy:
+            return
+        here = self._door.guards.stopped_at
+        if here is None or here not in placed.users_addresses():
+            return
+        pc = self._door.leave(here)
+        if pc is not None:
+            self._door.guards.arrived(pc)
