@@ -15,6 +15,7 @@ import gdb
 
 from ..errors import SstepError
 from . import before
+from .dap import Server
 
 if TYPE_CHECKING:  # most gdbs never need the rest
     from .door import CommandsDoor
@@ -77,9 +78,12 @@ def _errors_as_gdbs() -> Iterator[None]:
 class _Step(gdb.Command):
     """What the four commands have in common."""
 
-    def __init__(self, name: str, find: Find, calls: Calls, *, by_lines: bool) -> None:
+    def __init__(
+        self, name: str, find: Find, server: Server, calls: Calls, *, by_lines: bool
+    ) -> None:
         super().__init__(name, gdb.COMMAND_RUNNING, gdb.COMPLETE_EXPRESSION)
         self._find = find
+        self._server = server
         self._calls = calls
         self._by_lines = by_lines
 
@@ -96,7 +100,7 @@ class _Step(gdb.Command):
         count = _number(argument) if argument.strip() else 1
         from .stepping import Stepping
 
-        with _errors_as_gdbs():
+        with _errors_as_gdbs(), self._server.one_stop():
             door.guards.refresh()
             Stepping(door, self._calls, count, by_lines=self._by_lines).run()
             door.guards.refresh()
@@ -206,12 +210,13 @@ def install(find: Find, actions: Mapping[str, before.Action]) -> None:
         if door is not None:
             door.leaving_breakpoints.before_jump()
 
+    server = Server(find)
     _installed.extend(
         (
-            _Stepi("stepi", find, Calls.INTO, by_lines=False),
-            _Nexti("nexti", find, Calls.OVER, by_lines=False),
-            _StepLine("step", find, Calls.BY_LINES, by_lines=True),
-            _Next("next", find, Calls.OVER, by_lines=True),
+            _Stepi("stepi", find, server, Calls.INTO, by_lines=False),
+            _Nexti("nexti", find, server, Calls.OVER, by_lines=False),
+            _StepLine("step", find, server, Calls.BY_LINES, by_lines=True),
+            _Next("next", find, server, Calls.OVER, by_lines=True),
             _Continue(find),
         )
     )
