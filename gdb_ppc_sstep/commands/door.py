@@ -286,13 +286,10 @@ class CommandsDoor:
         gdb.write(f"ppc-sstep: stopped at a breakpoint: {said}\n", gdb.STDERR)
         return False
 
-    def leave(self, pc: int) -> int | None:
-        """Step the selected thread, if it is at pc, while gdb still believes it to be there.
-
-        Where it has arrived.  None: the guest is where it was.
-        """
+    def leave(self, pc: int, planted: frozenset[int] | None) -> int | None:
+        """See `guards.Stepper`."""
         try:
-            with self.behind_gdb(seen=False):
+            with self.behind_gdb(planted, seen=False):
                 if self.pc != pc:
                     return None
                 self._stub.prefetch((), (pc,))

@@ -65,6 +65,13 @@ class Stepper(Protocol):
         breakpoints of gdb's are.  False for an error.
         """
 
+    def leave(self, pc: int, planted: frozenset[int] | None) -> int | None:
+        """Step the selected thread, if it is at pc, while gdb still believes it to be there.
+
+        planted: where breakpoints of gdb's are in the guest, None: as at rest.  Where it has
+        arrived; None: the guest is where it was.
+        """
+
     def landings(self, among: Container[int] | None) -> Iterable[int]:
         """Where the selected thread's next instruction may arrive, if it is at one of `among`.
 
@@ -152,12 +159,15 @@ class Guards:
             return None
         return self._stopped[1]
 
-    def arrived(self, pc: int) -> None:
-        """The step that gdb is about to ask for has been made, and the guest is at pc.
+    def leave(self, address: int, planted: frozenset[int] | None) -> None:
+        """Before gdb lifts the breakpoint at an address and asks for a step of that thread alone.
 
-        gdb's ignored request ends where it begins, at a guard or at a breakpoint of gdb's.
+        The stub ignores that, so the guest would run to a guard, with interrupts whose handlers may
+        wait for the other threads.  So the step is made now.  gdb still believes the guest at the
+        breakpoint, and its request ends where it begins: at a guard, or at a breakpoint of gdb's.
         """
-        if pc not in self._guards and pc not in placed.users_addresses():
+        pc = self._stepper.leave(address, planted)
+        if pc is not None and pc not in self._guards and pc not in placed.users_addresses():
             self._guard(pc, frozenset())
             self._landings |= {pc}
 
@@ -258,7 +268,9 @@ class Guards:
             self._plant(places)
             return False
         self._plant(self._stepper.landings(None))
-        if address not in users:
+        if address in users:
+            self.leave(address, users | self._guards.keys())
+        else:
             self._rest(address)
         return True
 

@@ -1,13 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Get the guest off a breakpoint of the user's where gdb is about to resume it there.
 
-gdb lifts the breakpoint and asks for a step of that thread alone.  As the stub ignores that, the
-guest would run to a guard, with interrupts whose handlers may wait for the other threads.  So the
-step is made before: gdb tells of each resume when it has decided how it will begin it (gdb/infrun.c
-proceed: set_running, of which gdb.events.cont tells).  gdb still believes the guest at the
-breakpoint, and its request ends at once, where the guest stands.
-
-Every command is covered by that, and MI's -exec-continue, which no hook comes before.
+gdb tells of each resume when it has decided how it will begin it (gdb/infrun.c proceed:
+set_running, of which gdb.events.cont tells).  So every command is covered, and MI's -exec-continue,
+which no hook comes before.  What is done then is in `Guards.leave`.
 """
 
 from __future__ import annotations
@@ -39,6 +35,4 @@ class Leaving:
         here = self._door.guards.stopped_at
         if here is None or here not in placed.users_addresses():
             return
-        pc = self._door.leave(here)
-        if pc is not None:
-            self._door.guards.arrived(pc)
+        self._door.guards.leave(here, None)
