@@ -71,7 +71,7 @@ class CommandsDoor:
         self._teller = Teller(self._engine, stub, link.recent, lambda: link.sent)
         self._view = View(stub, self._engine.quiesce)
         self.guards = Guards(self)
-        self.leaving_breakpoints = Leaving(self)
+        self.leaving_breakpoints = Leaving(self.guards, lambda: self.busy)
         self._software_only = SoftwareOnly()
         self._software_only.switch(True)
         self.reporter = Reporter(stub, self._engine, self._view, self.guards)
@@ -83,6 +83,17 @@ class CommandsDoor:
     def busy(self) -> bool:
         """Whether the guest is being moved behind gdb's back."""
         return self._view.busy
+
+    @property
+    def warning(self) -> str:
+        """See `Door`."""
+        if not self._stub.loses_breakpoints:
+            return ""
+        return (
+            " With KVM HV `continue` and other commands may hang at a breakpoint, as gdb itself "
+            "resumes the guest at this door; with `set ppc-sstep door wire`, in a new gdb, they do "
+            "not."
+        )
 
     def activate(self, active: bool) -> None:
         """See `Door`.  Who finds the door looks whether it is active."""

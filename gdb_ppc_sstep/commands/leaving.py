@@ -8,19 +8,19 @@ which no hook comes before.  What is done then is in `Guards.leave`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from . import placed
-
-if TYPE_CHECKING:
-    from .door import CommandsDoor
+from .guards import Guards
 
 
 class Leaving:
     """For one door."""
 
-    def __init__(self, door: CommandsDoor) -> None:
-        self._door = door
+    def __init__(self, guards: Guards, busy: Callable[[], bool]) -> None:
+        """busy: whether the guest is being moved behind gdb's back."""
+        self._guards = guards
+        self._busy = busy
         self._jumps = False
 
     def before_jump(self) -> None:
@@ -30,9 +30,7 @@ class Leaving:
     def resuming(self) -> None:
         """gdb is about to resume the guest."""
         jumps, self._jumps = self._jumps, False
-        if jumps or self._door.busy:
+        here = self._guards.stopped_at
+        if jumps or self._busy() or here is None or here not in placed.users_addresses():
             return
-        here = self._door.guards.stopped_at
-        if here is None or here not in placed.users_addresses():
-            return
-        self._door.guards.leave(here, None)
+        self._guards.leave(here, None)

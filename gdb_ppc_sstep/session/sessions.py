@@ -80,7 +80,7 @@ class Session:
         self.active = True
         self.tell_settings()
         because = "" if SETTINGS.mode == "on" else "this stub ignores step requests; "
-        say.announce(f"{because}{how}.")
+        say.announce(f"{because}{how}.{self.door.warning}")
         from ..rsp.private import LEFT_BEHIND
 
         for one in self.leftovers():

@@ -474,6 +474,16 @@ def test_a_connection_that_drops(gdb: Gdb, faulty: Faulty, demo: Program) -> Non
 # -- other targets, before and after
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+def test_what_continue_does_with_kvm_hv_is_said(gdb: Gdb, faulty: Faulty, enabled: bool) -> None:
+    """There gdb's own resume may hang at a breakpoint: docs/kvm.md."""
+    told = f"kvm support: {'enabled' if enabled else 'disabled'}\r\n"
+    faulty.answers = {f"qRcmd,{b'info kvm'.hex()}": told.encode().hex()}
+    output = gdb.connect(faulty.target)
+    assert REPLACED in output
+    assert ("may hang at a breakpoint" in output) is enabled
+
+
 def test_chosen_by_hand_and_said_once(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:
     assert "The door of ppc-sstep is commands." in gdb.command("show ppc-sstep door")
     output = gdb.connect(boot(demo, steps=False).target, demo.elf)
