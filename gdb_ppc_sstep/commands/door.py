@@ -25,11 +25,11 @@ from ..rsp.breakpoints import Breakpoint, GdbBreakpoints
 from ..rsp.private import Stretch
 from ..rsp.resume import Action, Resume, StopReply
 from ..stub.introduce import introduce
-from . import placed, watches
 from .guards import Guards
+from .leaving import Leaving
 from .link import GdbLink, Log, interrupt_pending, interrupts_held, thread_id
 from .report import Reporter
-from .view import View, stopped_at
+from .view import View
 from .watches import SoftwareOnly
 
 
@@ -71,6 +71,7 @@ class CommandsDoor:
         self._teller = Teller(self._engine, stub, link.recent, lambda: link.sent)
         self._view = View(stub, self._engine.quiesce)
         self.guards = Guards(self)
+        self.leaving_breakpoints = Leaving(self.guards, lambda: self.busy)
         self._software_only = SoftwareOnly()
         self._software_only.switch(True)
         self.reporter = Reporter(stub, self._engine, self._view, self.guards)
@@ -82,6 +83,17 @@ class CommandsDoor:
     def busy(self) -> bool:
         """Whether the guest is being moved behind gdb's back."""
         return self._view.busy
+
+    @property
+    def warning(self) -> str:
+        """See `Door`."""
+        if not self._stub.loses_breakpoints:
+            return ""
+        return (
+            " With KVM HV `continue` and other commands may hang at a breakpoint, as gdb itself "
+            "resumes the guest at this door; with `set ppc-sstep door wire`, in a new gdb, they do "
+            "not."
+        )
 
     def activate(self, active: bool) -> None:
         """See `Door`.  Who finds the door looks whether it is active."""
@@ -165,12 +177,16 @@ class CommandsDoor:
     # -- behind gdb's back
 
     @contextmanager
-    def behind_gdb(self, planted: frozenset[int] | None = None) -> Iterator[None]:
+    def behind_gdb(
+        self, planted: frozenset[int] | None = None, *, seen: bool = True
+    ) -> Iterator[None]:
         """Move the selected thread by raw packets; gdb sees it afterwards.
 
-        planted: where gdb's own breakpoints are in the guest now; None: gdb is at rest.
+        planted: where gdb's own breakpoints are in the guest now; None: gdb is at rest.  seen: see
+        `View.behind`.
         """
-        with interrupts_held(), self._view.behind(thread_id(gdb.selected_thread())):
+        thread = thread_id(gdb.selected_thread())
+        with interrupts_held(), self._view.behind(thread, seen=seen):
             self._breakpoints.clear()
             for address in self.guards.inserted_at_rest() if planted is None else planted:
                 self._breakpoints.insert(Breakpoint(0, address, 4))
@@ -281,29 +297,22 @@ class CommandsDoor:
         gdb.write(f"ppc-sstep: stopped at a breakpoint: {said}\n", gdb.STDERR)
         return False
 
-    def leave_breakpoint(self) -> bool:
-        """Before gdb resumes the guest: get off a breakpoint of the user's at which it stands.
-
-        gdb would have the thread do that alone, with interrupts whose handlers may wait for the
-        others.  It still does where the instruction may lead to another breakpoint.  False: another
-        stop came, and gdb has reported it.  SstepError: the guest is where it was.
-        """
-        addresses = placed.users_addresses()
-        with self.behind_gdb():
-            if watches.numbers():  # gdb has to see each step
-                return True
-            if self.pc not in addresses or self.pc != stopped_at():
-                return True
-            self._stub.prefetch((), (self.pc,))
-            try:
-                if addresses.isdisjoint(self._engine.landings()):
+    def leave(self, pc: int, planted: frozenset[int] | None) -> int | None:
+        """See `guards.Stepper`."""
+        try:
+            with self.behind_gdb(planted, seen=False):
+                if self.pc != pc:
+                    return None
+                self._stub.prefetch((), (pc,))
+                try:
                     self.step()
-            except Interrupted:
-                pass  # gdb gets it where it resumes
-            except UnrequestedStop as unrequested:
-                self.reporter.report_unrequested(unrequested.stop)
-                return False
-        return True
+                except UnrequestedStop as unrequested:
+                    self._log(f"a step off a breakpoint ended elsewhere: {unrequested}")
+                    return self._stub.read("pc")
+                return self.pc
+        except (Interrupted, SstepError) as error:
+            self._log(f"gdb has to get off the breakpoint at {pc:#x}: {error}")
+            return None
 
     def comes_home(self, planted: frozenset[int]) -> bool:
         """See `guards.Stepper`."""

@@ -20,6 +20,7 @@ import gdb
 
 from . import placed, watches
 from .link import interrupt_pending, interrupts_held
+from .view import stopped_at
 
 
 class Mode(enum.Enum):
@@ -64,6 +65,13 @@ class Stepper(Protocol):
         breakpoints of gdb's are.  False for an error.
         """
 
+    def leave(self, pc: int, planted: frozenset[int] | None) -> int | None:
+        """Step the selected thread, if it is at pc, while gdb still believes it to be there.
+
+        planted: where breakpoints of gdb's are in the guest, None: as at rest.  Where it has
+        arrived; None: the guest is where it was.
+        """
+
     def landings(self, among: Container[int] | None) -> Iterable[int]:
         """Where the selected thread's next instruction may arrive, if it is at one of `among`.
 
@@ -85,6 +93,7 @@ class Guards:
         self._guards: dict[int, _Guard] = {}
         self._landings: frozenset[int] = frozenset()
         """Where guards are only for the step that gdb asks for when it goes on from here."""
+        self._stopped: tuple[tuple[int, int, int] | None, int | None] | None = None
         self._hits: dict[int, tuple[int, int]] = {}
         self._retired: list[_Guard] = []
         self.mode = Mode.FREE
@@ -125,6 +134,7 @@ class Guards:
         follows = following or bool(watches.numbers())
         self._followed = _selected() if follows else None
         landings = self._stepper.landings(None if follows else wanted) if wanted or follows else ()
+        self._stopped = (_selected(), stopped_at()) if landings else None
         self._landings = frozenset(landings) - wanted.keys()
         wanted.update(dict.fromkeys(self._landings, watches.numbers()))
         for address, guard in list(self._guards.items()):
@@ -142,15 +152,43 @@ class Guards:
         """gdb is about to resume in place."""
         self.mode, self.stayed = mode, False
 
+    @property
+    def stopped_at(self) -> int | None:
+        """Where gdb has stopped with the selected thread, if it then may have to step it off."""
+        if self._stopped is None or self._stopped[0] != _selected():
+            return None
+        return self._stopped[1]
+
+    def leave(self, address: int, planted: frozenset[int] | None) -> None:
+        """Before gdb lifts the breakpoint at an address and asks for a step of that thread alone.
+
+        The stub ignores that, so the guest would run to a guard, with interrupts whose handlers may
+        wait for the other threads.  So the step is made now.  gdb still believes the guest at the
+        breakpoint, and its request ends where it begins: at a guard, or at a breakpoint of gdb's.
+        """
+        pc = self._stepper.leave(address, planted)
+        if pc is not None and pc not in self._guards and pc not in placed.users_addresses():
+            self._guard(pc, frozenset())
+            self._landings |= {pc}
+
     def only_at(self, addresses: frozenset[int]) -> None:
         """Have no guards elsewhere while a command of ours steps: they would show in its stop."""
         for address in self._guards.keys() - addresses:
             self._retire(address)
 
     def inserted_at_rest(self) -> frozenset[int]:
-        """Where gdb's breakpoints are in the guest while gdb is at rest."""
+        """Where gdb's breakpoints are in the guest while gdb is at rest.
+
+        With `breakpoint always-inserted` that is everywhere, but where gdb has stepped off one: it
+        inserts that one when a breakpoint is enabled the next time (gdb/breakpoint.c
+        update_global_location_list).  So one is, and they are everywhere.
+        """
         if not gdb.parameter("breakpoint always-inserted"):
             return frozenset()
+        for guard in self._guards.values():
+            guard.enabled = False
+            guard.enabled = True
+            break
         return placed.users_addresses() | self._guards.keys()
 
     def _retire(self, address: int) -> None:
@@ -230,7 +268,9 @@ class Guards:
             self._plant(places)
             return False
         self._plant(self._stepper.landings(None))
-        if address not in users:
+        if address in users:
+            self.leave(address, users | self._guards.keys())
+        else:
             self._rest(address)
         return True
 

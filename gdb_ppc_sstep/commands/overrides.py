@@ -15,6 +15,7 @@ import gdb
 
 from ..errors import SstepError
 from . import before
+from .dap import Server
 
 if TYPE_CHECKING:  # most gdbs never need the rest
     from .door import CommandsDoor
@@ -35,6 +36,13 @@ def note_stop(event: gdb.StopEvent) -> None:
     """gdb has stopped; `continue` asks for what."""
     _Stopped.breakpoints = tuple(getattr(event, "breakpoints", ()))
     _Stopped.signal = getattr(event, "stop_signal", None)
+
+
+def note_resume(find: Find) -> None:
+    """gdb is about to resume a guest."""
+    door = find() if installed() else None
+    if door is not None:
+        door.leaving_breakpoints.resuming()
 
 
 def _check_stopped() -> None:
@@ -70,9 +78,12 @@ def _errors_as_gdbs() -> Iterator[None]:
 class _Step(gdb.Command):
     """What the four commands have in common."""
 
-    def __init__(self, name: str, find: Find, calls: Calls, *, by_lines: bool) -> None:
+    def __init__(
+        self, name: str, find: Find, server: Server, calls: Calls, *, by_lines: bool
+    ) -> None:
         super().__init__(name, gdb.COMMAND_RUNNING, gdb.COMPLETE_EXPRESSION)
         self._find = find
+        self._server = server
         self._calls = calls
         self._by_lines = by_lines
 
@@ -89,7 +100,7 @@ class _Step(gdb.Command):
         count = _number(argument) if argument.strip() else 1
         from .stepping import Stepping
 
-        with _errors_as_gdbs():
+        with _errors_as_gdbs(), self._server.one_stop():
             door.guards.refresh()
             Stepping(door, self._calls, count, by_lines=self._by_lines).run()
             door.guards.refresh()
@@ -148,10 +159,8 @@ class _Continue(gdb.Command):
         door = self._find()
         with _errors_as_gdbs():
             if door is not None:
-                if not door.leave_breakpoint():
-                    return
                 door.guards.refresh()
-            # gdb's own, by another name; it steps off a breakpoint itself (see `guards`).
+            # gdb's own, by another name (see `leaving` and `guards`).
             gdb.execute(f"signal {self._signal()}" + (" &" if background else ""))
         if door is not None and not background and door.guards.interrupted:
             door.guards.interrupted = False
@@ -196,13 +205,20 @@ def install(find: Find, actions: Mapping[str, before.Action]) -> None:
         if door is not None:
             door.reporter.stopped()
 
+    def before_jump() -> None:
+        door = find()
+        if door is not None:
+            door.leaving_breakpoints.before_jump()
+
+    server = Server(find)
     _installed.extend(
         (
-            _Stepi("stepi", find, Calls.INTO, by_lines=False),
-            _Nexti("nexti", find, Calls.OVER, by_lines=False),
-            _StepLine("step", find, Calls.BY_LINES, by_lines=True),
-            _Next("next", find, Calls.OVER, by_lines=True),
+            _Stepi("stepi", find, server, Calls.INTO, by_lines=False),
+            _Nexti("nexti", find, server, Calls.OVER, by_lines=False),
+            _StepLine("step", find, server, Calls.BY_LINES, by_lines=True),
+            _Next("next", find, server, Calls.OVER, by_lines=True),
             _Continue(find),
         )
     )
-    before.add({**actions, "stop": before_telling})  # "stop" is not a command: gdb has stopped
+    # "stop" is not a command: gdb has stopped.
+    before.add({**actions, "stop": before_telling, "jump": before_jump})

@@ -60,6 +60,7 @@ class Reporter:
         self._view = view
         self._guards = guards
         self._place: _Place | None = None
+        self._goes_on = False
         self._several = len(gdb.selected_inferior().threads()) > 1
 
     def report(
@@ -117,7 +118,7 @@ class Reporter:
         begins there that one (gdb/inline-frame.c stopped_by_user_bp_inline_frame); a silent stop is
         at the outermost call, as after a step.
         """
-        if not self.stops_at(pc):
+        if not self.stops_at(pc, goes_on=False):
             print_location(same_frame=same_frame)
 
     def report_interrupted(self) -> None:
@@ -136,20 +137,29 @@ class Reporter:
         self._stub.select(stop.thread)
         self.report(self._stub.read("pc"), same_frame=False)
 
-    def stops_at(self, pc: int, *, innermost: bool = False) -> bool:
+    def stops_at(self, pc: int, *, innermost: bool = False, goes_on: bool = True) -> bool:
         """Whether a breakpoint of the user's stops at the present pc, as gdb then has reported.
 
         innermost: inlined calls that begin here are shown as frames, if it is known to stop.
+        goes_on: the command does, if none stops.
         """
         thread = self._stub.thread
         innermost = innermost and placed.always_stops(pc)
         with self._guards.at(pc):
             how = f"advance *{pc:#x}" if innermost else "signal 0"
+            self._goes_on = goes_on
             stayed = self._resume_in_place(pc, how, Mode.ASK)
+            self._goes_on = False
         if not stayed:
+            self._guards.inserted_at_rest()  # as when the command began
             self._view.touched()
             self._stub.select(thread)
         return stayed
+
+    def ends_command(self) -> bool:
+        """Whether the command is over with the stop that gdb tells of; to be asked once a stop."""
+        goes_on, self._goes_on = self._goes_on, False
+        return not goes_on or self._guards.stayed
 
     def stopped(self) -> None:
         """gdb has stopped and is about to tell of it: nothing of a resume in place shows."""

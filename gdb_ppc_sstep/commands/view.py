@@ -30,10 +30,12 @@ class View:
         self._remotetimeout: object = None  # the user's, while it is another
 
     @contextmanager
-    def behind(self, thread: bytes | None) -> Iterator[None]:
+    def behind(self, thread: bytes | None, *, seen: bool = True) -> Iterator[None]:
         """The stub is sent packets that gdb does not know of; gdb sees what they did afterwards.
 
-        thread: the one that gdb has selected.
+        thread: the one that gdb has selected.  seen: gdb is to look at once.  Else it does when the
+        guest has been resumed: while it is about to do that its registers must not be flushed
+        (gdb/infrun.c proceed has a pointer to them).
         """
         before, self.busy = self.busy, True
         try:
@@ -42,7 +44,10 @@ class View:
             try:
                 yield
             finally:
-                self.flush()
+                if seen:
+                    self.flush()
+                else:
+                    self._settle()
         finally:
             self.busy = before
 
@@ -61,11 +66,9 @@ class View:
         the last command has read its registers (gdb/top.c execute_command looks for the selected
         frame at its end).
         """
-        with suppress(SstepError):
-            self._quiesce()
+        self._settle()
         thread = gdb.selected_thread()
         if self._touched and thread is not None:  # else the connection is gone
-            self._stub.select(self.thread)
             # Where the guest has not been moved a frame that the user has selected stays selected.
             keeping = "" if self._moved else f"thread apply {thread.num} -q "
             gdb.execute("maintenance flush dcache", to_string=True)
@@ -74,6 +77,13 @@ class View:
         if self._remotetimeout is not None:
             gdb.execute(f"set remotetimeout {self._remotetimeout}")
             self._remotetimeout = None
+
+    def _settle(self) -> None:
+        """Have gdb find nothing of ours in the stub, which has the thread that gdb has selected."""
+        with suppress(SstepError):
+            self._quiesce()
+        if self._touched and gdb.selected_thread() is not None:
+            self._stub.select(self.thread)
 
     def shorten_remotetimeout(self) -> None:
         """Have gdb not wait long for a reply, until `flush`: Ctrl-C is noticed (see `link`).

@@ -31,6 +31,10 @@ class Door(Protocol):
     def busy(self) -> bool:
         """Whether the guest is being moved behind gdb's back."""
 
+    @property
+    def warning(self) -> str:
+        """What the user has to know of this door at this stub, after a space; empty if nothing."""
+
     def activate(self, active: bool) -> None:
         """Step from now on, or (not active) let gdb's step requests reach the stub."""
 
@@ -101,6 +105,11 @@ class WireDoor:
     def busy(self) -> bool:
         """See `Door`."""
         return False
+
+    @property
+    def warning(self) -> str:
+        """See `Door`."""
+        return ""
 
     def activate(self, active: bool) -> None:
         """See `Door`."""

@@ -22,6 +22,10 @@ def _on_stop(event: gdb.StopEvent) -> None:
         sessions.stopped()
 
 
+def _on_resume(_event: gdb.ContinueEvent) -> None:
+    overrides.note_resume(sessions.commands_door)
+
+
 def _before_prompt(*_nothing: object) -> None:
     lines.forget()
     sessions.before_prompt()
@@ -55,6 +59,7 @@ def _on_exit(_event: gdb.GdbExitingEvent) -> None:
 def connect() -> None:
     """Connect the handlers to gdb's events, and look at the connection that is there already."""
     gdb.events.stop.connect(_on_stop)
+    gdb.events.cont.connect(_on_resume)
     gdb.events.before_prompt.connect(_before_prompt)
     gdb.events.connection_removed.connect(_on_connection_removed)
     gdb.events.gdb_exiting.connect(_on_exit)

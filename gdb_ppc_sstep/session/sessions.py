@@ -80,7 +80,7 @@ class Session:
         self.active = True
         self.tell_settings()
         because = "" if SETTINGS.mode == "on" else "this stub ignores step requests; "
-        say.announce(f"{because}{how}.")
+        say.announce(f"{because}{how}.{self.door.warning}")
         from ..rsp.private import LEFT_BEHIND
 
         for one in self.leftovers():
@@ -107,7 +107,7 @@ class Session:
         from ..commands.door import CommandsDoor
 
         door = CommandsDoor(self.connection, say.log, kvm=detect.kvm())
-        overrides.install(_commands_door, hooks.actions(door_at_rest))
+        overrides.install(commands_door, hooks.actions(door_at_rest))
         door.guard()
         return door
 
@@ -189,7 +189,7 @@ def _active_door() -> Door | None:
     return session.door if session is not None and session.active else None
 
 
-def _commands_door() -> CommandsDoor | None:
+def commands_door() -> CommandsDoor | None:
     """The door of the selected inferior's connection, if it is a commands door in use."""
     from ..commands.door import CommandsDoor
 

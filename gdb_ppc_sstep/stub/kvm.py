@@ -46,6 +46,11 @@ class KvmStub(Stub):
         self._words = Words(self._known)
         self._view = View(self._written_msr)
 
+    @property
+    def loses_breakpoints(self) -> bool:
+        """See `Stub`.  `_as_sent` is for what is resumed by this."""
+        return self._hv
+
     def _as_sent(self, resume: Resume) -> Resume:
         """A continue as a request to step, which KVM HV takes for a continue.
 

@@ -329,6 +329,11 @@ class Stub:
             return stopped(resume.alone, signal=2)
         return stop
 
+    @property
+    def loses_breakpoints(self) -> bool:
+        """Whether a guest that others resume may hang at a breakpoint (see `kvm`)."""
+        return False
+
     def _as_sent(self, resume: Resume) -> Resume:
         """What to send to this stub to have the guest run so."""
         return resume

@@ -64,6 +64,10 @@ class Dap(Closing):
             self._ahead.append(message)
         return message
 
+    def events(self, *names: str) -> list[dict[str, Any]]:
+        """The bodies of the events of these names that have come and that nobody waited for."""
+        return [one["body"] for one in self._ahead if one.get("event") in names]
+
     def _next(self) -> dict[str, Any]:
         assert self.process.stdout is not None
         length = None

@@ -25,11 +25,11 @@ MI_REASON = "stepi and nexti end in MI by an `advance` to where they are: locati
 """A step by lines ends by gdb's `until`, whose reason is that of a step; that of one instruction
 cannot."""
 
-DAP = (
-    "gdb's DAP server takes each stop event for the end of a request, and shows ids of guards: a "
-    "breakpoint that does not stop within a step is a stop event of its own"
+PAUSE = (
+    "where a breakpoint that does not stop is hit all the time, a pause may have to be asked for "
+    "again, as natively"
 )
-"""test_dap is of the wire door alone."""
+"""test_dap: at the wire door each one is seen."""
 
 HALTED = "a vCPU that the guest has not started makes no stop, not even where it stands"
 """`stepi` of such a one: in test_breakpoints_of_one_vcpu at the wire door alone."""

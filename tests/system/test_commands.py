@@ -96,16 +96,19 @@ def test_interrupt_waits_while_gdb_is_told(pair: Oracle) -> None:
     """)
 
 
-def test_interrupt_waits_until_a_breakpoint_is_left(pair: Oracle) -> None:
+@pytest.mark.parametrize("command", ["continue", "advance", "until", "finish", "signal 0"])
+def test_interrupt_waits_until_a_breakpoint_is_left(pair: Oracle, command: str) -> None:
+    """gdb's own way is to run this vCPU alone, where the interrupt would come first."""
     let_interrupt_wait(pair)
-    pair.run("""
-        set {unsigned int}0x900 = 0x7ed603a6
-        set {unsigned int}0x904 = 0x4c000024
+    place = "*($pc + 12)"
+    pair.run(f"""
+        set {{unsigned int}}0x900 = 0x7ed603a6
+        set {{unsigned int}}0x904 = 0x4c000024
         set $r22 = 0x7fffffff
         break *($pc + 4)
         stepi
-        tbreak *($pc + 12)
-        continue
+        tbreak {place}
+        {f"{command} {place}" if command in ("advance", "until") else command}
         info breakpoints
     """)
 
@@ -469,6 +472,16 @@ def test_a_connection_that_drops(gdb: Gdb, faulty: Faulty, demo: Program) -> Non
 
 
 # -- other targets, before and after
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_what_continue_does_with_kvm_hv_is_said(gdb: Gdb, faulty: Faulty, enabled: bool) -> None:
+    """There gdb's own resume may hang at a breakpoint: docs/kvm.md."""
+    told = f"kvm support: {'enabled' if enabled else 'disabled'}\r\n"
+    faulty.answers = {f"qRcmd,{b'info kvm'.hex()}": told.encode().hex()}
+    output = gdb.connect(faulty.target)
+    assert REPLACED in output
+    assert ("may hang at a breakpoint" in output) is enabled
 
 
 def test_chosen_by_hand_and_said_once(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:

@@ -175,7 +175,7 @@ def test_mi(asynchronous: bool, boot: Callable[..., Qemu], program: Program) -> 
 
 @hooks
 def test_dap(boot: Callable[..., Qemu], program: Program) -> None:
-    with server(extension=True) as dap:
+    with server(door="wire") as dap:
         dap.ask("initialize", adapterID="test")
         target = boot(program, steps=False).target
         dap.send("attach", target=target, program=str(program.elf))

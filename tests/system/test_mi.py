@@ -17,6 +17,7 @@ import pytest
 
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu
+from tests.harness.doors import DOORS
 from tests.harness.driver import EXTENSION, GDB
 
 pytestmark = pytest.mark.bare
@@ -300,3 +301,41 @@ def test_stops_of_the_commands_door(
         )
     assert frames[0] == frames[1]
     assert sum("end-stepping-range" in line for line in frames[0]) >= 8
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_interrupt_waits_until_a_breakpoint_is_left(
+    door: str, programs: Callable[..., Program], boot: Callable[..., Qemu]
+) -> None:
+    """The guest stands at a breakpoint with an interrupt pending: it is taken one step later."""
+    program = programs("demo")
+    words = (0x7E9603A6, 0x7EA10164, *[0x60000000] * 6)  # mtdec 20; mtmsrd 21,1; nop
+    handler = (0x7ED603A6, 0x4C000024)  # mtdec 22; rfid
+    stored = [(f"$pc + {4 * n}", word) for n, word in enumerate(words)]
+    stored += [(hex(0x900 + 4 * n), word) for n, word in enumerate(handler)]
+    sets = [f"{{unsigned int}}({place}) = {word:#x}" for place, word in stored]
+    sets += ["$r20 = -1", "$r21 = $msr | 0x8000", "$r22 = 0x7fffffff"]
+    shown = []
+    for ours in (False, True):
+        guest = boot(program, steps=not ours)
+        mi = Mi(extension=ours, asynchronous=True, door=door)
+        try:
+            for command in (
+                f"-file-exec-and-symbols {program.elf}",
+                f"-target-select remote {guest.target}",
+                "-break-insert -t work",
+                "-exec-continue",
+                *(f'-interpreter-exec console "set {one}"' for one in sets),
+                '-break-insert "*($pc + 8)"',
+                '-break-insert "*($pc + 16)"',
+                *("-exec-step-instruction", "-exec-step-instruction"),
+            ):
+                assert "^error" not in (said := mi.command(command)), said
+            assert 'bkptno="2"' in said, said
+            assert 'bkptno="3"' in mi.command("-exec-continue")
+            values = ("(long)$srr0 - (long)$pc", "$srr1")
+            shown.append([mi.command(f'-data-evaluate-expression "{one}"') for one in values])
+        finally:
+            mi.child.close(force=True)
+    assert shown[0] == shown[1]
+    assert 'value="-4"' in shown[0][0]

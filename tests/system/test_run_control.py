@@ -293,6 +293,43 @@ def test_transcript(name: str, pair: Oracle) -> None:
     assert pair.ours.value("trace_hits") == 0
 
 
+@pytest.mark.parametrize(
+    ("door", "name"), [(door, name) for door in DOORS for name in SCRIPTS if runs_at(door, name)]
+)
+def test_breakpoints_always_inserted(name: str, pair: Oracle) -> None:
+    """gdb leaves its breakpoints in the stub, but for the one that it steps off."""
+    pair.run("set breakpoint always-inserted on")
+    pair.run(SCRIPTS[name])
+
+
+@pytest.mark.parametrize("displaced", ["on", "auto", "off"])
+@pytest.mark.parametrize("door", DOORS)
+def test_displaced_stepping(displaced: str, pair: Oracle) -> None:
+    """gdb cannot do it here, where no code of the program's begins; it says so and does not."""
+    pair.run(f"""
+        set displaced-stepping {displaced}
+        set breakpoint always-inserted on
+        break square if x == 3
+        tbreak work
+        continue
+        next
+        next
+        step 3
+        next 4
+        stepi 3
+        finish
+        condition 1 x == 99
+        next 2
+        tbreak largest
+        continue
+        finish
+        break square
+        ignore 4 2
+        continue
+        info breakpoints
+    """)
+
+
 @pytest.mark.parametrize("door", DOORS)
 def test_commands_that_step(pair: Oracle) -> None:
     pair.both("break square")

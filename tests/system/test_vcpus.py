@@ -151,7 +151,7 @@ def test_who_runs_during_steps(gdb: Gdb, locking: str) -> None:
 
 @pytest.mark.parametrize("door", ["wire", "commands"])
 @pytest.mark.parametrize("smp", [2, 4, pytest.param(8, marks=pytest.mark.soak)])
-@pytest.mark.parametrize("command", ["continue", "stepi", "stepi 3"])
+@pytest.mark.parametrize("command", ["continue", "stepi", "stepi 3", "finish"])
 def test_no_hit_is_lost_and_none_counted_twice(gdb: Gdb, smp: int, command: str) -> None:
     """All vCPUs come to one breakpoint again and again: gdb shows each hit once."""
     gdb.command("set var go = 1")

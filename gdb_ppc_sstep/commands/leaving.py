@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT
+"""Get the guest off a breakpoint of the user's where gdb is about to resume it there.
+
+gdb tells of each resume when it has decided how it will begin it (gdb/infrun.c proceed:
+set_running, of which gdb.events.cont tells).  So every command is covered, and MI's -exec-continue,
+which no hook comes before.  What is done then is in `Guards.leave`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from . import placed
+from .guards import Guards
+
+
+class Leaving:
+    """For one door."""
+
+    def __init__(self, guards: Guards, busy: Callable[[], bool]) -> None:
+        """busy: whether the guest is being moved behind gdb's back."""
+        self._guards = guards
+        self._busy = busy
+        self._jumps = False
+
+    def before_jump(self) -> None:
+        """What comes is a `jump`, which hits a breakpoint where it goes to."""
+        self._jumps = True
+
+    def resuming(self) -> None:
+        """gdb is about to resume the guest."""
+        jumps, self._jumps = self._jumps, False
+        here = self._guards.stopped_at
+        if jumps or self._busy() or here is None or here not in placed.users_addresses():
+            return
+        self._guards.leave(here, None)
