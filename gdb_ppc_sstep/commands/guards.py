@@ -105,6 +105,7 @@ class Guards:
         """Where a command of gdb's waits for a function to return, and not in every frame."""
         self._followed: tuple[int, int, int] | None = None
         """The thread that a command of gdb's, or a watchpoint of its own, makes gdb step itself."""
+        self._patience = watches.Patience()
         self._places: dict[int, _Guard] = {}
         """Guards that served to follow, disabled by now: code is often come to again."""
 
@@ -234,6 +235,8 @@ class Guards:
             return self.mode is Mode.ASK
         users = placed.users_addresses()
         if self._followed is not None and self._followed == _selected():
+            if watches.numbers():
+                self._patience.stepped()
             if self._follows_on(address, users):
                 return False
         elif address in self._landings and address not in users:

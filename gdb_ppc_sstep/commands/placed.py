@@ -10,6 +10,13 @@ import gdb
 from . import table, watches
 
 
+def said(command: str) -> str:
+    """What a command about breakpoints prints, with addresses; the user may not want to see any."""
+    if not gdb.parameter("print address"):  # else MI would tell of a change
+        command = f"with print address on -- {command}"
+    return gdb.execute(command, to_string=True)
+
+
 def users_addresses() -> frozenset[int]:
     """Where the user's enabled breakpoints and dprintfs are."""
     return frozenset(users())
@@ -18,7 +25,7 @@ def users_addresses() -> frozenset[int]:
 def users_functions() -> dict[int, frozenset[str]]:
     """The functions of the user's enabled breakpoints, as gdb takes them, by their addresses."""
     found: dict[int, frozenset[str]] = {}
-    for row in table.parse(gdb.execute("info breakpoints", to_string=True)):
+    for row in table.parse(said("info breakpoints")):
         if row.enabled and row.address is not None:
             found[row.address] = found.get(row.address, frozenset()) | {row.function}
     return found
@@ -39,7 +46,7 @@ def users() -> dict[int, frozenset[int]]:
     """The same, with the numbers of those that are at each address, and of what gdb watches."""
     found: dict[int, frozenset[int]] = {}
     watching = watches.numbers()
-    for row in table.parse(gdb.execute("info breakpoints", to_string=True)):
+    for row in table.parse(said("info breakpoints")):
         if row.enabled and row.address is not None:
             found[row.address] = found.get(row.address, watching) | {row.number}
     return found
@@ -54,7 +61,7 @@ def hits() -> dict[int, tuple[int, int]]:
 
 def momentary_rows() -> Iterator[table.Row]:
     """gdb's breakpoints for the command that it is about."""
-    text = gdb.execute("maintenance info breakpoints", to_string=True)
+    text = said("maintenance info breakpoints")
     return (row for row in table.parse(text) if row.number == 0)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import gdb
 
-from . import skips
+from . import placed, skips
 
 
 class Line(NamedTuple):
@@ -258,7 +258,7 @@ def _breakpoint_address(block: gdb.Block) -> int:
     )
     try:
         probe.enabled = False
-        text = gdb.execute("maintenance info breakpoints", to_string=True)
+        text = placed.said("maintenance info breakpoints")
         for row in re.finditer(rf"^{probe.number}(?:\.\d+)?\s.*?(0x[0-9a-f]+)", text, re.MULTILINE):
             if block.start <= int(row[1], 16) < block.end:
                 return int(row[1], 16)

@@ -11,11 +11,31 @@ import gdb
 
 _LIMIT = "remote hardware-watchpoint-limit"
 
+MANY = 1000
+"""After so many steps for watchpoints the user has waited for seconds, and is told why."""
+
 
 def numbers() -> frozenset[int]:
     """The software watchpoints for which gdb steps instead of running the guest."""
     found = (one for one in gdb.breakpoints() if one.type == gdb.BP_WATCHPOINT and one.enabled)
     return frozenset(one.number for one in found)
+
+
+class Patience:
+    """The user's, while gdb evaluates watchpoints on one connection."""
+
+    def __init__(self) -> None:
+        self._steps = 0
+
+    def stepped(self) -> None:
+        """gdb has made a step to evaluate watchpoints."""
+        self._steps += 1
+        if self._steps == MANY:
+            gdb.write(
+                "ppc-sstep: gdb evaluates watchpoints after each step, which is slow; they are "
+                "fast with `set ppc-sstep door wire`, in a new gdb.\n",
+                gdb.STDERR,
+            )
 
 
 class SoftwareOnly:

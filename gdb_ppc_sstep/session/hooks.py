@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 Find = Callable[[], "Door | None"]
 """Finds the commands door of the selected inferior's connection, if it is in use and at rest."""
 
-_WATCHPOINTS = (
-    gdb.BP_WATCHPOINT,
+_OF_THE_STUB = (
     gdb.BP_HARDWARE_WATCHPOINT,
     gdb.BP_READ_WATCHPOINT,
     gdb.BP_ACCESS_WATCHPOINT,
@@ -65,14 +64,10 @@ def actions(find: Find) -> dict[str, Callable[[], None]]:
 
 
 def warn_of(breakpoint: gdb.Breakpoint, find: Find) -> None:
-    """Say what the commands door makes of a new breakpoint, if it is a watchpoint."""
-    if breakpoint.type not in _WATCHPOINTS or find() is None:
-        return
-    if breakpoint.type == gdb.BP_WATCHPOINT:
-        said = "gdb evaluates this watchpoint after each step, which is slow; it is fast with"
-    else:
-        said = (
-            "for a watchpoint of the stub's gdb makes a step of its own, which this stub ignores; "
-            "it needs"
+    """Say what the commands door makes of a new breakpoint, if it is a watchpoint of the stub's."""
+    if breakpoint.type in _OF_THE_STUB and find() is not None:
+        gdb.write(
+            "ppc-sstep: for a watchpoint of the stub's gdb makes a step of its own, which this "
+            "stub ignores; it needs `set ppc-sstep door wire`, in a new gdb.\n",
+            gdb.STDERR,
         )
-    gdb.write(f"ppc-sstep: {said} `set ppc-sstep door wire`, in a new gdb.\n", gdb.STDERR)

@@ -35,7 +35,7 @@ HALTED = "a vCPU that the guest has not started makes no stop, not even where it
 """`stepi` of such a one: in test_breakpoints_of_one_vcpu at the wire door alone."""
 
 SAID = (
-    "ppc-sstep: gdb evaluates this watchpoint after each step, which is slow; it is fast with `set "
+    "ppc-sstep: gdb evaluates watchpoints after each step, which is slow; they are fast with `set "
     "ppc-sstep door wire`, in a new gdb.\n"
 )
 """What gdb without us does not say."""

@@ -560,10 +560,9 @@ def test_where_the_wire_cannot_be_taken(
 
 
 def test_what_it_cannot_do_is_said(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:
-    """Before anything moves, in one line; what is slow is said as well."""
+    """Before anything moves, in one line."""
     gdb.connect(boot(demo, steps=False).target, demo.elf)
-    said = gdb.command("watch total").splitlines()
-    assert said[0].startswith("Watchpoint 1") and "after each step, which is slow" in said[1], said
+    assert gdb.command("watch total") == "Watchpoint 1: total\n"
     for command in ("rwatch total", "awatch total"):
         assert "does not support this type of hardware watchpoint" in gdb.command(command)
     gdb.command("delete")
@@ -575,6 +574,18 @@ def test_what_it_cannot_do_is_said(gdb: Gdb, boot: Callable[..., Qemu], demo: Pr
         assert said == ["ppc-sstep: `record` needs `set ppc-sstep door wire`, in a new gdb."]
         assert gdb.pc == here
     assert "demo.c:17" in gdb.command("until 17")
+
+
+def test_slow_watchpoint(gdb: Gdb, boot: Callable[..., Qemu], demo: Program) -> None:
+    """That it is slow is said once, where it is."""
+    gdb.connect(boot(demo, steps=False).target, demo.elf)
+    gdb.command("tbreak main")
+    gdb.command("continue")
+    gdb.command("watch total if round >= 4")
+    output = gdb.command("continue", 120)
+    assert output.count("after each step, which is slow") == 1, output
+    assert "Watchpoint 2: total" in output
+    assert "which is slow" not in gdb.command("continue", 120)
 
 
 def test_hardware_watchpoints_are_as_before_when_it_is_gone(

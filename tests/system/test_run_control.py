@@ -240,6 +240,21 @@ SCRIPTS = {
         jump work
         step
     """,
+    "addresses are not printed": """
+        set print address off
+        break square
+        continue
+        stepi
+        finish
+        continue
+        finish
+        tbreak largest
+        delete 1
+        next
+        info breakpoints
+        continue
+        step
+    """,
     "no line information": """
         break work
         continue
