@@ -15,6 +15,13 @@ Action = Callable[[], None]
 
 _actions: dict[str, list[Action]] = {}
 
+_needed: set[str] = set()
+
+_LATER = ("stop",)
+"""Hooks that are not there before they are needed.  gdb asks users before they make one of their
+own in the place of one that is there.  "stop" is not a command: gdb has stopped.
+"""
+
 
 class _Before(gdb.Command):
     """Do what the ppc64 single-step extension does before a command of gdb's.
@@ -47,9 +54,16 @@ def add(actions: Mapping[str, Action]) -> None:
     The command is not run where an action raises.
     """
     for command, action in actions.items():
-        if command not in _actions:
+        if command not in _actions and command not in _LATER:
             _define(command)
         _actions.setdefault(command, []).append(action)
+
+
+def need(command: str) -> None:
+    """From now on a hook is needed that is made later than the others."""
+    if command in _actions and command not in _needed:
+        _needed.add(command)
+        _define(command)
 
 
 def _define(command: str) -> None:

@@ -95,6 +95,7 @@ class _Step(gdb.Command):
                 "ppc-sstep has replaced this command for another connection, and gdb's own is "
                 "gone until gdb ends; step this one in a new gdb."
             )
+        door.reporter.stopped()  # a hook-stop of the user's may step as well
         # In the background (`stepi &`, MI with mi-async) as well: it is over when this returns.
         argument = argument.strip().rstrip("&")
         count = _number(argument) if argument.strip() else 1
@@ -159,6 +160,7 @@ class _Continue(gdb.Command):
         door = self._find()
         with _errors_as_gdbs():
             if door is not None:
+                door.reporter.stopped()
                 door.guards.refresh()
             # gdb's own, by another name (see `leaving` and `guards`).
             gdb.execute(f"signal {self._signal()}" + (" &" if background else ""))

@@ -16,7 +16,7 @@ from ..errors import SstepError
 from ..ppc.isa import Kind
 from ..rsp.resume import StopReply
 from ..stub.stub import Stub
-from . import placed, source
+from . import before, placed, source
 from .guards import Guards, Mode
 from .link import thread_id
 from .view import View
@@ -186,7 +186,8 @@ class Reporter:
         if self._several:
             command = f"with scheduler-locking on -- {command}"
         try:
-            self._engine.hold_interrupts()
+            if self._engine.hold_interrupts():
+                before.need("stop")
             if seen:
                 self._view.flush()
             gdb.execute(command)

@@ -199,19 +199,19 @@ class Engine:
         """
         return self._runner.run(request, PlacesTarget(stops))
 
-    def hold_interrupts(self) -> None:
-        """Before gdb resumes the selected thread alone, at a breakpoint: clear its MSR[EE].
+    def hold_interrupts(self) -> bool:
+        """Before gdb resumes the selected thread alone, at a breakpoint: clear its MSR[EE], if set.
 
         So interrupts from outside, whose handlers may wait for another vCPU, wait for
-        `let_interrupts_come`.  In problem state they cannot be held.  SstepError: nothing has
-        changed.
+        `let_interrupts_come`.  In problem state they cannot be held.  Returns whether they are.
+        SstepError: nothing has changed.
         """
         state, pc = self._stub.read("msr"), self._stub.read("pc")
-        if state & (msr.EE | msr.PR) == msr.EE:
-            instruction, held = self._stub.instruction(pc), state & ~msr.EE
-            self._runner.hold(
-                Armed(self._stub.thread, instruction, pc, state, held, 0, 0, None, ())
-            )
+        if state & (msr.EE | msr.PR) != msr.EE:
+            return False
+        instruction, held = self._stub.instruction(pc), state & ~msr.EE
+        self._runner.hold(Armed(self._stub.thread, instruction, pc, state, held, 0, 0, None, ()))
+        return True
 
     def let_interrupts_come(self, thread: bytes | None) -> bool:
         """At this thread's stop, put back MSR[EE] if `hold_interrupts` cleared it; returns whether.

@@ -131,6 +131,29 @@ def test_hook_of_the_users_own_at_a_stop(
         assert gdb.value("$msr") & 0x8000
 
 
+@pytest.mark.parametrize("line", ["next", "stepi"])
+def test_hook_at_a_stop_that_resumes(
+    tmp_path: Path, boot: Callable[..., Qemu], demo: Program, line: str
+) -> None:
+    """gdb does not ask whether ours is to go, as it is not there before it is needed."""
+    outputs = []
+    for steps in (True, False):
+        name = "native" if steps else "ours"
+        door = None if steps else "commands"
+        with Gdb(tmp_path, name=name, extension=not steps, door=door) as gdb:
+            gdb.connect(boot(demo, steps=steps).target, demo.elf)
+            said = [gdb.command(one) for one in ("break work", "continue", "step", "delete")]
+            gdb.command("tbreak largest")
+            gdb.command("set confirm on")
+            for text in ("define hook-stop", line):
+                gdb.send(text)
+            gdb.command("end")
+            said += [gdb.command(one) for one in ("step", "stepi", "next 2", "bt")]
+            said += [gdb.command(one) for one in ("finish", "until", "info breakpoints", "bt")]
+            outputs.append(said)
+    assert outputs[0] == outputs[1]
+
+
 def test_stops_within_a_count(pair: Oracle) -> None:
     """Breakpoints that stop, and some that do not, in the middle of a command with a count."""
     pair.run("""
