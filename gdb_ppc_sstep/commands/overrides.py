@@ -87,7 +87,7 @@ class _Step(gdb.Command):
         self._calls = calls
         self._by_lines = by_lines
 
-    def invoke(self, argument: str, _from_tty: bool) -> None:
+    def invoke(self, argument: str, from_tty: bool) -> None:
         _check_stopped()
         door = self._find()
         if door is None:
@@ -99,8 +99,10 @@ class _Step(gdb.Command):
         # In the background (`stepi &`, MI with mi-async) as well: it is over when this returns.
         argument = argument.strip().rstrip("&")
         count = _number(argument) if argument.strip() else 1
+        from . import nowhere
         from .stepping import Stepping
 
+        door.reporter.for_mi = not from_tty and nowhere.speaks_mi()
         with _errors_as_gdbs(), self._server.one_stop():
             door.guards.refresh()
             Stepping(door, self._calls, count, by_lines=self._by_lines).run()

@@ -16,7 +16,7 @@ from ..errors import SstepError
 from ..ppc.isa import Kind
 from ..rsp.resume import StopReply
 from ..stub.stub import Stub
-from . import before, placed, source
+from . import before, nowhere, placed, source
 from .guards import Guards, Mode
 from .link import thread_id
 from .view import View
@@ -60,6 +60,8 @@ class Reporter:
         self._view = view
         self._guards = guards
         self._place: _Place | None = None
+        self.for_mi = False
+        """Whether the command is MI's, which prints no frame of its own."""
         self._goes_on = False
         self._several = len(gdb.selected_inferior().threads()) > 1
 
@@ -84,6 +86,10 @@ class Reporter:
             self._view.flush()
             print_location(same_frame=same_frame)
             return
+        if since is None and not hide and nowhere.is_known():
+            # gdb hides no inlined calls then, and sees another frame in any case.
+            tells = self.for_mi or not same_frame
+            since = Since(nowhere.ADDRESS, elsewhere=True, tells_frame=tells)
         if since is not None:
             self._end_until(pc, since, same_frame=same_frame)
             return

@@ -21,10 +21,6 @@ SCRIPTS = {
 }
 """Scripts of test_run_control and test_shapes."""
 
-MI_REASON = "stepi and nexti end in MI by an `advance` to where they are: location-reached"
-"""A step by lines ends by gdb's `until`, whose reason is that of a step; that of one instruction
-cannot."""
-
 PAUSE = (
     "where a breakpoint that does not stop is hit all the time, a pause may have to be asked for "
     "again, as natively"
