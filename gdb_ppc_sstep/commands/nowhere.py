@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: MIT
 """A function of one byte at address 0, for gdb's own `until` to end like `stepi`.
 
-`until` in a function without lines steps until pc is behind the address where it began (gdb/infcmd.c
-until_next_command).  Where gdb believes that this is 0, that is address 1, which gdb takes for the
-mark of a step by one instruction (gdb/infrun.c, step_range_end == 1): it ends wherever the guest
-is, with the reason of a step, which MI tells.  gdb has to know a symbol there; so MI's gdb gets a
-symbol file, and no other.
+In a function without lines `until` steps until pc is behind where it began (gdb/infcmd.c
+until_next_command).  Where gdb believes that to have been 0 this is 1, which gdb takes for the mark
+of a step by one instruction (gdb/infrun.c, step_range_end == 1): the step ends wherever the guest
+is, with the reason of a step, which MI tells.  gdb has to know a symbol there, so MI's gdb is given
+a symbol file, and no other.  And gdb has to be able to read it: in a Linux kernel it is not.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import struct
 import tempfile
@@ -26,8 +25,8 @@ _PPC64 = 21
 
 
 def is_known() -> bool:
-    """Whether gdb can be made believe that it steps from there; it is told of it if that counts."""
-    if not speaks_mi() or gdb.block_for_pc(0) is not None:
+    """Whether gdb knows a function without lines there, which it is told of if need be."""
+    if gdb.block_for_pc(0) is not None:
         return False
     if not _has_symbol():
         with tempfile.TemporaryDirectory() as folder:

@@ -86,7 +86,7 @@ class Reporter:
             self._view.flush()
             print_location(same_frame=same_frame)
             return
-        if since is None and not hide and nowhere.is_known():
+        if since is None and not hide and self._can_be_nowhere():
             # gdb hides no inlined calls then, and sees another frame in any case.
             tells = self.for_mi or not same_frame
             since = Since(nowhere.ADDRESS, elsewhere=True, tells_frame=tells)
@@ -103,6 +103,14 @@ class Reporter:
         if same_frame:
             what = _shown(what, "source-line")
         self._resume_in_place(pc, what, Mode.SHOW)
+
+    def _can_be_nowhere(self) -> bool:
+        """Whether gdb's `until` can begin there: gdb looks at the instruction where it begins."""
+        code = self._stub.memory(nowhere.ADDRESS, 4) if nowhere.speaks_mi() else b""
+        if len(code) < 4 or not nowhere.is_known():
+            return False
+        instruction = self._stub.instruction(nowhere.ADDRESS)
+        return not (instruction.kind is Kind.TRAP or instruction.reserves)
 
     def _end_until(self, pc: int, since: Since, *, same_frame: bool) -> None:
         """Have gdb's own `until` end at the present pc, which it reports as the end of a step."""

@@ -15,6 +15,8 @@ from fixtures.qemu import Qemu
 from tests.harness.driver import ROOT, Gdb
 from tests.harness.kernel import assert_healthy, attach
 
+from .test_mi import Mi
+
 pytestmark = pytest.mark.linux
 
 SE = 0x400
@@ -38,6 +40,21 @@ def test_steps_in_kernel_code(gdb: Gdb, start: Callable[..., Qemu], image: Linux
     gdb.command("delete")
     gdb.command("detach")
     assert_healthy(guest)
+
+
+def test_reason_of_a_step_in_mi(start: Callable[..., Qemu], image: LinuxImage) -> None:
+    """At the commands door gdb cannot be made believe that it began at 0: no memory is there."""
+    mi = Mi(extension=True, asynchronous=False, door="commands")
+    try:
+        mi.command(f"-file-exec-and-symbols {image.vmlinux}")
+        mi.command(f"-target-select remote {start().target}")
+        mi.command("-break-insert -t sys_openat")
+        mi.command("-exec-continue")
+        for command in ("-exec-step-instruction 3", "-exec-next-instruction"):
+            record = mi.command(command)
+            assert record.count('*stopped,reason="location-reached"') == 1, record
+    finally:
+        mi.child.close(force=True)
 
 
 # Where walks begin, in turn.  FROM_USER: the vector of a timer interrupt that came in user space.
