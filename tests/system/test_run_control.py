@@ -240,6 +240,20 @@ SCRIPTS = {
         jump work
         step
     """,
+    "breakpoint in a call": """
+        break work
+        continue
+        break square
+        print sum_of_squares(2)
+        bt
+        stepi
+        finish
+        bt
+        finish
+        bt
+        print factorial(3)
+        next
+    """,
     "addresses are not printed": """
         set print address off
         break square
