@@ -19,6 +19,7 @@ from typing import Protocol
 import gdb
 
 from . import placed, watches
+from .hidden import Hidden
 from .link import interrupt_pending, interrupts_held
 from .view import stopped_at
 
@@ -31,7 +32,7 @@ class Mode(enum.Enum):
     SHOW = "stop as gdb does anyway, like after a step"
 
 
-class _Guard(gdb.Breakpoint):
+class _Guard(Hidden):
     """One guard; it never stops noisily.
 
     users: the numbers of the user's breakpoints at the address, all older than the guard.

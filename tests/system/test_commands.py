@@ -154,6 +154,19 @@ def test_hook_at_a_stop_that_resumes(
     assert outputs[0] == outputs[1]
 
 
+def test_python_sees_the_users_breakpoints(pair: Oracle) -> None:
+    pair.run("""
+        break work
+        continue
+        python print([one.number for one in gdb.breakpoints()])
+        tbreak square
+        python print([(one.number, one.location, one.hit_count) for one in gdb.breakpoints()])
+        continue
+        stepi
+        python print([one.number for one in gdb.breakpoints()])
+    """)
+
+
 def test_stops_within_a_count(pair: Oracle) -> None:
     """Breakpoints that stop, and some that do not, in the middle of a command with a count."""
     pair.run("""
