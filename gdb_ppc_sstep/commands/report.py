@@ -88,8 +88,7 @@ class Reporter:
             return
         if since is None and not hide and self._can_be_nowhere():
             # gdb hides no inlined calls then, and sees another frame in any case.
-            tells = self.for_mi or not same_frame
-            since = Since(nowhere.ADDRESS, elsewhere=True, tells_frame=tells)
+            since = Since(nowhere.ADDRESS, elsewhere=True, tells_frame=not same_frame)
         if since is not None:
             self._end_until(pc, since, same_frame=same_frame)
             return
@@ -100,7 +99,7 @@ class Reporter:
                 self._report_call_site(pc, same_frame=same_frame)
                 return
             what = f"advance {name}"
-        if same_frame:
+        if same_frame and not self.for_mi:
             what = _shown(what, "source-line")
         self._resume_in_place(pc, what, Mode.SHOW)
 
@@ -122,7 +121,7 @@ class Reporter:
             gdb.parse_and_eval("$pc")  # gdb reads the registers
             self._stub.changed(None)
             self._stub.write("pc", pc)
-        if not since.tells_frame:
+        if not (since.tells_frame or self.for_mi):
             what = _shown(what, "source-line" if same_frame else "source-and-location")
         self._view.moved()
         self._resume_in_place(pc, what, Mode.SHOW, seen=False)
