@@ -18,8 +18,7 @@ from typing import Protocol
 
 import gdb
 
-from . import placed, watches
-from .hidden import Hidden
+from . import hidden, placed, watches
 from .link import interrupt_pending, interrupts_held
 from .view import stopped_at
 
@@ -32,7 +31,7 @@ class Mode(enum.Enum):
     SHOW = "stop as gdb does anyway, like after a step"
 
 
-class _Guard(Hidden):
+class _Guard(hidden.Hidden):
     """One guard; it never stops noisily.
 
     users: the numbers of the user's breakpoints at the address, all older than the guard.
@@ -236,8 +235,7 @@ class Guards:
             return self.mode is Mode.ASK
         users = placed.users_addresses()
         if self._followed is not None and self._followed == _selected():
-            if watches.numbers():
-                self._patience.stepped()
+            self._patience.stepped()
             if self._follows_on(address, users):
                 return False
         elif address in self._landings and address not in users:

@@ -26,11 +26,13 @@ class Patience:
 
     def __init__(self) -> None:
         self._steps = 0
+        self._said = False
 
     def stepped(self) -> None:
-        """gdb has made a step to evaluate watchpoints."""
-        self._steps += 1
-        if self._steps == MANY:
+        """gdb has made a step, if it watches to evaluate what it watches."""
+        self._steps += bool(numbers())
+        if self._steps == MANY and not self._said:
+            self._said = True
             gdb.write(
                 "ppc-sstep: gdb evaluates watchpoints after each step, which is slow; they are "
                 "fast with `set ppc-sstep door wire`, in a new gdb.\n",
