@@ -180,6 +180,7 @@ class Reporter:
         has stopped; its commands, which may resume as well, have been executed then.
         """
         place = self._place = _Place(pc)
+        self._engine.remove_temporary()  # the one that the last step has planted here may stay
         self._stub.insert(pc)
         self._stub.send_queued()
         self._guards.begin(mode)

@@ -12,9 +12,6 @@ import gdb
 from ..errors import SstepError
 from ..stub.stub import Stub
 
-PATIENCE = 2
-"""Seconds for which gdb waits for a stop before it looks for Ctrl-C; gdb's "remotetimeout"."""
-
 
 class View:
     """thread: the thread-id that gdb has selected.  busy: whether the guest is being moved."""
@@ -27,7 +24,6 @@ class View:
         self.busy = False
         self._touched = False  # the stub was sent packets that gdb does not know of
         self._moved = False  # and these have moved the guest
-        self._remotetimeout: object = None  # the user's, while it is another
 
     @contextmanager
     def behind(self, thread: bytes | None, *, seen: bool = True) -> Iterator[None]:
@@ -74,9 +70,6 @@ class View:
             gdb.execute("maintenance flush dcache", to_string=True)
             gdb.execute(keeping + "maintenance flush register-cache", to_string=True)
         self._touched = self._moved = False
-        if self._remotetimeout is not None:
-            gdb.execute(f"set remotetimeout {self._remotetimeout}")
-            self._remotetimeout = None
 
     def _settle(self) -> None:
         """Have gdb find nothing of ours in the stub, which has the thread that gdb has selected."""
@@ -84,17 +77,6 @@ class View:
             self._quiesce()
         if self._touched and gdb.selected_thread() is not None:
             self._stub.select(self.thread)
-
-    def shorten_remotetimeout(self) -> None:
-        """Have gdb not wait long for a reply, until `flush`: Ctrl-C is noticed (see `link`).
-
-        MI tells of each change of a setting, so gdb's default is left as it is.
-        """
-        before = gdb.parameter("remotetimeout")
-        assert isinstance(before, int)
-        if self._remotetimeout is None and not 0 < before <= PATIENCE:
-            self._remotetimeout = before
-            gdb.execute(f"set remotetimeout {PATIENCE}")
 
 
 def stopped_at() -> int | None:

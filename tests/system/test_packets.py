@@ -23,9 +23,7 @@ from tests.harness.results import Results
 from tests.harness.side import Side
 
 Row = tuple[float, ...]
-"""For one step or stop: packets and exchanges at the wire door; packets at the commands door, where
-each packet waits for its reply.
-"""
+"""For one step or stop: packets and exchanges at the wire door; the same at the commands door."""
 
 COUNTED_WITH = 13  # gdb's version: other versions ask the stub for other things
 
@@ -103,7 +101,7 @@ def rows(results: Results) -> dict[str, Row]:
     for case, by_door in results.counted.items():
         numbers = [*by_door["wire"]]
         if "commands" in by_door:
-            numbers.append(by_door["commands"].packets)
+            numbers += by_door["commands"]
         table[case] = tuple(round(number, 2) for number in numbers)
     return table
 
