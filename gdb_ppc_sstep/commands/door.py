@@ -195,7 +195,7 @@ class CommandsDoor:
             for address in self.guards.inserted_at_rest() if planted is None else planted:
                 self._breakpoints.insert(Breakpoint(0, address, 4))
             # Not by gdb.newest_frame(), which unwinds its caller as well: a dozen packets.
-            self._stub.changed(None)
+            self._stub.changed(None if self._view.several else self._view.thread)
             self._stub.select(self._view.thread)
             self._stub.prefetch(("msr", "pc"))
             self.pc = self._stub.read("pc")

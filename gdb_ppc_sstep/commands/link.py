@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import gdb
 
@@ -151,7 +151,8 @@ class GdbLink(StubLink):
 
     def _show(self, payload: bytes) -> None:
         if payload[:1] == b"O":
-            gdb.write(bytes.fromhex(payload[1:].decode()).decode(errors="replace"), gdb.STDERR)
+            with suppress(ValueError):  # it is malformed
+                gdb.write(bytes.fromhex(payload[1:].decode()).decode(errors="replace"), gdb.STDERR)
         elif payload[:1] == b"F":  # only gdb's own code could do it
             self.peer.send(_CANNOT)
 

@@ -61,7 +61,6 @@ class Reporter:
         self._guards = guards
         self._place: _Place | None = None
         self._goes_on = False
-        self._several = len(gdb.selected_inferior().threads()) > 1
 
     def report(
         self,
@@ -184,7 +183,7 @@ class Reporter:
         self._stub.insert(pc)
         self._stub.send_queued()
         self._guards.begin(mode)
-        if self._several:
+        if self._view.several:
             command = f"with scheduler-locking on -- {command}"
         try:
             self._engine.hold_interrupts()

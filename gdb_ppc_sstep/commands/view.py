@@ -14,7 +14,10 @@ from ..stub.stub import Stub
 
 
 class View:
-    """thread: the thread-id that gdb has selected.  busy: whether the guest is being moved."""
+    """thread: the thread-id that gdb has selected.  busy: whether the guest is being moved.
+
+    several: whether there is another thread that gdb, or the stub, may have selected.
+    """
 
     def __init__(self, stub: Stub, quiesce: Callable[[], None]) -> None:
         """quiesce: called before gdb may look, to take what is ours out of the guest."""
@@ -22,6 +25,7 @@ class View:
         self._quiesce = quiesce
         self.thread: bytes | None = None
         self.busy = False
+        self.several = len(gdb.selected_inferior().threads()) > 1
         self._touched = False  # the stub was sent packets that gdb does not know of
         self._moved = False  # and these have moved the guest
 
@@ -60,15 +64,19 @@ class View:
 
         gdb remembers which thread it has selected in the stub; that is this one at the latest when
         the last command has read its registers (gdb/top.c execute_command looks for the selected
-        frame at its end).
+        frame at its end).  So it reads them anew where that may be another one.
         """
         self._settle()
         thread = gdb.selected_thread()
         if self._touched and thread is not None:  # else the connection is gone
-            # Where the guest has not been moved a frame that the user has selected stays selected.
-            keeping = "" if self._moved else f"thread apply {thread.num} -q "
+            registers = "maintenance flush register-cache"
+            if not self._moved:  # a frame that the user has selected stays selected
+                registers = f"thread apply {thread.num} -q {registers}" if self.several else "echo"
+            # Two in any case: where a gdb.execute ends, gdb runs the commands of a breakpoint that
+            # has stopped it (gdb 13.1 python.c execute_gdb_command).  With fewer of them a prompt
+            # comes while a `continue` among such commands still runs (test_commands_that_step).
             gdb.execute("maintenance flush dcache", to_string=True)
-            gdb.execute(keeping + "maintenance flush register-cache", to_string=True)
+            gdb.execute(registers, to_string=True)
         self._touched = self._moved = False
 
     def _settle(self) -> None:

@@ -251,7 +251,7 @@ def test_a_guest_that_does_not_stop_for_ctrl_c(make: Make, monkeypatch: pytest.M
 def test_what_the_guest_prints_is_shown(make: Make) -> None:
     both = make()
     both.says(b"O" + b"h\xc3\xa4\n".hex().encode())
-    both.stub.sendall(framed(HIT))
+    both.stub.sendall(framed(b"Ox") + framed(HIT))
     assert both.link.resume(GO) == HIT
     assert both.printed == ["h\xe4\n"]
 
