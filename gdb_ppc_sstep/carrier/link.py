@@ -43,6 +43,10 @@ class StubLink:
         """
         raise NotImplementedError
 
+    def _patience(self) -> float:
+        """Seconds that a reply may take."""
+        return REPLY_TIMEOUT
+
     def _pass_on(self) -> None:
         """The guest runs: send the stub what has come for it meanwhile."""
 
@@ -66,11 +70,11 @@ class StubLink:
         stub = self._stub
         stub.acks = False
         stub.send(b"qC")
-        end = time.monotonic() + REPLY_TIMEOUT
+        end = time.monotonic() + self._patience()
         parser, ran = Parser(), False
         while True:
             if not select.select([stub.sock], [], [], max(0.0, end - time.monotonic()))[0]:
-                raise self._silence(f"the stub did not answer within {REPLY_TIMEOUT:g} seconds")
+                raise self._silence(f"the stub did not answer within {self._patience():g} seconds")
             data = stub.sock.recv(4096)
             if not data:
                 raise StubGone("the stub closed the connection")
@@ -145,12 +149,12 @@ class StubLink:
     def _outcomes(self, count: int) -> list[Item]:
         """The next `count` packets of a stub at rest, or what came in place of one.
 
-        StubSilent: the next one does not come within `REPLY_TIMEOUT`.
+        StubSilent: the next one does not come within `_patience`.
         """
         if self._silent is not None:  # the stub may still obey the writes that were sent
             raise self._silent
         outcomes: list[Item] = []
-        end = time.monotonic() + REPLY_TIMEOUT  # for each
+        end = time.monotonic() + self._patience()  # for each
         while True:
             before = len(outcomes)
             while self._stub.items:
@@ -160,10 +164,10 @@ class StubLink:
                     if len(outcomes) == count:
                         return outcomes
             if len(outcomes) > before:
-                end = time.monotonic() + REPLY_TIMEOUT
+                end = time.monotonic() + self._patience()
             left = max(0.0, end - time.monotonic())
             if not self._wait(left, count - len(outcomes)):
-                raise self._silence(f"the stub did not answer within {REPLY_TIMEOUT:g} seconds")
+                raise self._silence(f"the stub did not answer within {self._patience():g} seconds")
 
     def _silence(self, why: str) -> StubSilent:
         """The error for a stub that did not answer in time; `_outcomes` raises it from now on."""
@@ -191,10 +195,10 @@ class StubLink:
             if asked is None and (due or self._must_stop()):
                 self._stub.send_raw(INTERRUPT)
                 asked = now
-            if asked is not None and now > asked + REPLY_TIMEOUT:
+            if asked is not None and now > asked + self._patience():
                 raise self._silence("the guest did not stop")
-            if not self._stub.acknowledged and now > sent + REPLY_TIMEOUT:
-                raise self._silence(f"the stub did not answer within {REPLY_TIMEOUT:g} seconds")
+            if not self._stub.acknowledged and now > sent + self._patience():
+                raise self._silence(f"the stub did not answer within {self._patience():g} seconds")
             self._stub.acknowledge()
             pending = not (asked is None and self._interrupt_at is None and self._stub.acknowledged)
             soon -= 1

@@ -28,6 +28,9 @@ CPU gets it first (sched_yield).
 """
 
 
+_DONTWAIT = int(socket.MSG_DONTWAIT)
+
+
 class PacketLog(Protocol):
     """Takes a line that says who has sent a packet to whom, and the packet."""
 
@@ -138,7 +141,7 @@ class Peer:
         data, end = b"", time.monotonic() + POLLED
         while True:
             try:
-                more = self.sock.recv(65536, socket.MSG_DONTWAIT)
+                more = self.sock.recv(65536, _DONTWAIT)
                 data += more
                 if not more or data.count(b"#") >= packets:
                     return data

@@ -29,6 +29,9 @@ class Stream(Protocol):
         """Close the descriptor."""
 
 
+_DONTWAIT = int(socket.MSG_DONTWAIT)  # as an IntFlag it takes longer than select does
+
+
 class Descriptor:
     """A descriptor as a `Stream`: a terminal, or what somebody else has open and has set up.
 
@@ -40,6 +43,7 @@ class Descriptor:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._limit: float | None = None
+        self._end: socket.socket | None = None  # the other end, once it is `cut`
 
     def fileno(self) -> int:
         """See `Stream`."""
@@ -52,7 +56,7 @@ class Descriptor:
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         """See `Stream`."""
-        timeout = 0.0 if flags & socket.MSG_DONTWAIT else self._limit
+        timeout = 0.0 if flags & _DONTWAIT else self._limit
         if not select.select([self._fd], [], [], timeout)[0]:
             raise BlockingIOError
         return os.read(self._fd, size)
@@ -64,6 +68,14 @@ class Descriptor:
     def close(self) -> None:
         """See `Stream`."""
         os.close(self._fd)
+
+    def cut(self) -> None:
+        """Have who reads it find the connection closed; what is written is taken, and lost."""
+        if self._end is None:
+            one, self._end = socket.socketpair()
+            with one:
+                self._end.shutdown(socket.SHUT_WR)
+                os.dup2(one.fileno(), self._fd, inheritable=False)
 
 
 def limit_wait(stream: Stream, seconds: float) -> None:

@@ -54,21 +54,25 @@ class CommandsDoor:
     steps_by_commands = True
 
     def __init__(
-        self, connection: gdb.RemoteTargetConnection, log: Log, *, kvm: bool | None
+        self, connection: gdb.RemoteTargetConnection, fd: int, log: Log, *, kvm: bool | None
     ) -> None:
-        """kvm: see `introduce`.  SstepError if the guest cannot be stepped."""
+        """fd: gdb's descriptor of the connection.  kvm: see `introduce`.
+
+        SstepError if the guest cannot be stepped.
+        """
         self._log = log
-        link = GdbLink(connection, log)
-        with interrupts_held():
-            self._stub = stub = introduce(link, kvm=kvm)
         self._breakpoints = GdbBreakpoints()
+        with interrupts_held():
+            is_qemu = kvm is not None
+            self._link = link = GdbLink(connection, fd, self._breakpoints, is_qemu=is_qemu)
+            self._stub = stub = introduce(link, kvm=kvm)
         self._engine = Engine(
             stub,
             lambda line, *values: log(line.format(*values)),
             breakpoints=self._breakpoints,
             undo=Undo.KEEP_PLANTED,
         )
-        self._teller = Teller(self._engine, stub, link.recent, lambda: link.sent)
+        self._teller = Teller(self._engine, stub, link.peer.recent, lambda: link.peer.sent)
         self._view = View(stub, self._engine.quiesce)
         self.guards = Guards(self)
         self.leaving_breakpoints = Leaving(self.guards, lambda: self.busy)
@@ -103,6 +107,7 @@ class CommandsDoor:
         """See `Door`.  The log is of who made the door."""
         self._engine.apply(options)
         self._teller.apply(options)
+        self._link.log_packets(self._log if debug else None)
 
     def status(self, *, active: bool) -> dict[str, Any]:
         """See `Door`."""
@@ -145,8 +150,7 @@ class CommandsDoor:
             return
         end = time.monotonic() + RELEASE_TIME
         home = False
-        with suppress(SstepError), self.behind_gdb():
-            self._view.shorten_remotetimeout()
+        with suppress(SstepError), self.behind_gdb(), self._link.interrupting_at(end):
             self._view.moved()
             home = self._engine.release(lambda: time.monotonic() < end)
         if not home:
@@ -191,7 +195,7 @@ class CommandsDoor:
             for address in self.guards.inserted_at_rest() if planted is None else planted:
                 self._breakpoints.insert(Breakpoint(0, address, 4))
             # Not by gdb.newest_frame(), which unwinds its caller as well: a dozen packets.
-            self._stub.changed(None)
+            self._stub.changed(None if self._view.several else self._view.thread)
             self._stub.select(self._view.thread)
             self._stub.prefetch(("msr", "pc"))
             self.pc = self._stub.read("pc")
@@ -228,7 +232,6 @@ class CommandsDoor:
         False where it is to be stepped.  stops: end as well where these are.  Raises as `step`.
         """
         request = self._alone(b"c")
-        self._view.shorten_remotetimeout()
         with self._teller.paced():
             stop = self._engine.run_range(request, start, end, stops, into_calls=False)
         if stop is None:
@@ -253,7 +256,6 @@ class CommandsDoor:
         self._view.moved()
         thread, locked = self._stub.thread, gdb.parameter("scheduler-locking") in ("on", "step")
         action = Action(b"c", b"", thread if locked else None)
-        self._view.shorten_remotetimeout()
         self._arrived(self._engine.run_to(Resume((action,)), stops), thread)
 
     def _arrived(self, stop: StopReply, thread: bytes | None = None) -> None:

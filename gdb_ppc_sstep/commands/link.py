@@ -1,28 +1,31 @@
 # SPDX-License-Identifier: MIT
-"""gdb's own connection as the engine's `Link`: the carrier of the commands door.
+"""The engine's `Link` on gdb's own descriptor, behind gdb's back: the carrier of the commands door.
 
-`gdb.RemoteTargetConnection.send_packet` waits for one reply, and "remotetimeout" seconds for it;
-then gdb sends a NAK, by which QEMU stops a guest that runs (gdbstub.c gdb_read_byte).  That stop is
-the reply with QEMU 7.2.  QEMU 10 does not tell it, for no Ctrl-C has asked for it: so gdb waits and
-sends a NAK three times, and gives up.
+gdb waits in our code meanwhile, and reads nothing.  When it goes on, nothing is left in the
+descriptor that it would take for its next reply.
 """
 
 from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import gdb
 
-from ..errors import StubGone, StubRefused
-from ..rsp.resume import StopReply, is_final
-from ..stub.recent import RecentPackets
+from ..carrier.link import StubLink
+from ..carrier.peer import Peer
+from ..carrier.streams import Descriptor
+from ..errors import StubGone, StubSilent
+from ..rsp.breakpoints import GdbBreakpoints
+from ..rsp.framing import Item
 
 Log = Callable[[str], None]
 
 _INTERRUPT = {signal.SIGINT}
+
+_CANNOT = b"F-1,58"  # a reply to File-I/O: what it asks for is not there (gdb's FILEIO_ENOSYS)
 
 
 @contextmanager
@@ -43,66 +46,118 @@ def interrupt_pending() -> bool:
     return signal.SIGINT in signal.sigpending()
 
 
-class GdbLink:
-    """A `stub.Link` over one of gdb's connections.  log: takes a line about each packet.
+class _GdbsDescriptor(Descriptor):
+    """gdb's descriptor of a connection, while gdb has it open."""
 
-    sent: how many packets were sent by it.  recent: the last of them, and their replies.
+    def __init__(self, connection: gdb.RemoteTargetConnection, fd: int) -> None:
+        super().__init__(fd)
+        self._connection = connection
+
+    def sendall(self, data: bytes, /) -> None:
+        """See `Stream`."""
+        if not self._connection.is_valid():
+            raise OSError("gdb has closed the connection")
+        try:
+            super().sendall(data)
+        except OSError:
+            self.cut()
+            raise
+
+
+class GdbLink(StubLink):
+    """A `stub.Link` on one of gdb's connections.
+
+    fd: gdb's descriptor of it.  gdbs: gdb's breakpoints in the stub.  is_qemu: whether the stub is
+    QEMU's, which takes several packets at once.  peer: counts the packets, and keeps the last ones.
     """
 
-    def __init__(self, connection: gdb.RemoteTargetConnection, log: Log) -> None:
-        self._connection = connection
-        self._log = log
-        self.sent = 0
-        self.recent = RecentPackets()
+    def __init__(
+        self,
+        connection: gdb.RemoteTargetConnection,
+        fd: int,
+        gdbs: GdbBreakpoints,
+        *,
+        is_qemu: bool,
+    ) -> None:
+        self._descriptor = _GdbsDescriptor(connection, fd)
+        gone = StubGone("the stub closed the connection")
+        self.peer = Peer(self._descriptor, "stub", gone, is_server=True)
+        super().__init__(self.peer, gdbs)
+        timeout = gdb.parameter("remotetimeout")
+        assert isinstance(timeout, int)
+        self._remotetimeout = timeout
+        self._is_long = False  # whether the guest has run for a moment
+        self.learn_acks()
+        self.peer.bursts = is_qemu
+        self.peer.enable_polling()
 
-    def call(self, payload: bytes) -> bytes:
-        """See `stub.Link`."""
-        self.sent += 1
-        self.recent.note("stub <- ", payload)
-        self._log(f"stub <- {payload.decode('latin-1')}")
-        try:
-            # The stubs of the types package say bytes; None is an empty reply.
-            reply: bytes | None = self._connection.send_packet(payload)
-        except (gdb.error, RuntimeError) as error:
-            raise StubGone(str(error)) from error
-        self.recent.note("stub -> ", reply or b"")
-        self._log(f"stub -> {(reply or b'').decode('latin-1')}")
-        return reply or b""
+    def log_packets(self, log: Log | None) -> None:
+        """Give a line about each packet to `log` from now on, or (None) no more."""
 
-    def begin(self, payloads: Sequence[bytes]) -> Callable[[], list[bytes]]:
-        """See `stub.Link`.  gdb waits for each reply."""
-        replies = [self.call(payload) for payload in payloads]
-        return lambda: replies
+        def packet(who: str, payload: bytes) -> None:
+            assert log is not None
+            log(who + payload.decode("latin-1"))
+
+        self.peer.log = packet if log is not None else None
+
+    def _outcomes(self, count: int) -> list[Item]:
+        outcomes = super()._outcomes(count)
+        self._end_exchange()
+        return outcomes
 
     def resume(self, payload: bytes) -> bytes:
-        """See `stub.Link`.  Ctrl-C is noticed when gdb's patience with the reply ends."""
-        while True:
-            start = time.monotonic()
-            patience = gdb.parameter("remotetimeout")
-            assert isinstance(patience, int)
-            try:
-                reply = self.call(payload)
-            except StubGone:
-                if time.monotonic() - start < patience:
-                    raise
-                reply = self._stopped_by_gdb()
-            if not is_final(reply):
-                raise StubRefused(f"the stub answered {reply[:20]!r} to a request to run")
-            by_gdb = time.monotonic() - start > 0.9 * patience and not self.interrupted()
-            if StopReply.parse(reply).signal != signal.SIGINT or not by_gdb:
-                return reply
+        """See `stub.link.Link`."""
+        self._is_long = False
+        stop = super().resume(payload)
+        self._end_exchange()
+        return stop
 
-    def _stopped_by_gdb(self) -> bytes:
-        """The stop reply for a guest that gdb's NAK has stopped without one.
+    def _end_exchange(self) -> None:
+        """Acknowledge the last packet, as gdb may come next.
 
-        StubGone: the stub does not answer.
+        QEMU takes the next packet for the acknowledgement, whoever sends it (QEMU 7.2 gdbstub.c
+        gdb_read_byte).
         """
-        current = self.call(b"qC")
-        thread = b"thread:%s;" % current[2:] if current.startswith(b"QC") else b""
-        return b"T%02x" % signal.SIGINT + thread
+        if not self.peer.bursts:
+            self.peer.acknowledge()
+
+    def _patience(self) -> float:
+        return max(super()._patience(), self._remotetimeout)  # for a line that is slow
+
+    def _silence(self, why: str) -> StubSilent:
+        self._descriptor.cut()  # gdb would take a late reply for that to something else
+        return super()._silence(why)
+
+    def _fill(self, packets: int = 1) -> bool:
+        try:
+            return self.peer.fill(packets)
+        except StubGone:
+            self._descriptor.cut()
+            raise
+
+    def _wait(self, timeout: float, packets: int) -> bool:
+        end = time.monotonic() + timeout
+        while not self._fill(packets):
+            if time.monotonic() > end:
+                return False
+        return True
+
+    def _wait_running(self, timeout: float | None, *, soon: bool) -> None:
+        self._is_long = not self._fill()
+
+    def _must_stop(self) -> bool:
+        # A step comes to its end.
+        return self._is_long and interrupt_pending()
+
+    def _show(self, payload: bytes) -> None:
+        if payload[:1] == b"O":
+            with suppress(ValueError):  # it is malformed
+                gdb.write(bytes.fromhex(payload[1:].decode()).decode(errors="replace"), gdb.STDERR)
+        elif payload[:1] == b"F":  # only gdb's own code could do it
+            self.peer.send(_CANNOT)
 
     def interrupted(self) -> bool:
-        """See `stub.Link`."""
+        """See `stub.link.Link`."""
         return interrupt_pending()
 
 

@@ -66,8 +66,16 @@ def momentary_rows() -> Iterator[table.Row]:
 
 
 def in_frame(row: table.Row) -> bool:
-    # What a gdb.Frame is printed as is its frame id (gdb/frame.c frame_id::to_string).
-    return row.frame is None or f"{{stack={row.frame:#x}," in str(gdb.newest_frame())
+    """Whether the guest is in the frame that a breakpoint is for, if that is for one."""
+    return row.frame is None or f"{{stack={row.frame:#x}," in _frame_id()
+
+
+def _frame_id() -> str:
+    """The newest frame's id, as text (gdb/frame.c frame_id::to_string)."""
+    try:
+        return gdb.execute("maintenance print frame-id 0", to_string=True)
+    except gdb.error:  # gdb 12; this unwinds the frame's caller as well: a dozen packets
+        return str(gdb.newest_frame())
 
 
 def is_momentary(address: int) -> bool:

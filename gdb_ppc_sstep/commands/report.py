@@ -63,7 +63,6 @@ class Reporter:
         self.for_mi = False
         """Whether the command is MI's, which prints no frame of its own."""
         self._goes_on = False
-        self._several = len(gdb.selected_inferior().threads()) > 1
 
     def report(
         self,
@@ -193,10 +192,11 @@ class Reporter:
         has stopped; its commands, which may resume as well, have been executed then.
         """
         place = self._place = _Place(pc)
+        self._engine.remove_temporary()  # the one that the last step has planted here may stay
         self._stub.insert(pc)
         self._stub.send_queued()
         self._guards.begin(mode)
-        if self._several:
+        if self._view.several:
             command = f"with scheduler-locking on -- {command}"
         try:
             if self._engine.hold_interrupts():

@@ -12,12 +12,12 @@ import gdb
 from ..errors import SstepError
 from ..stub.stub import Stub
 
-PATIENCE = 2
-"""Seconds for which gdb waits for a stop before it looks for Ctrl-C; gdb's "remotetimeout"."""
-
 
 class View:
-    """thread: the thread-id that gdb has selected.  busy: whether the guest is being moved."""
+    """thread: the thread-id that gdb has selected.  busy: whether the guest is being moved.
+
+    several: whether there is another thread that gdb, or the stub, may have selected.
+    """
 
     def __init__(self, stub: Stub, quiesce: Callable[[], None]) -> None:
         """quiesce: called before gdb may look, to take what is ours out of the guest."""
@@ -25,9 +25,9 @@ class View:
         self._quiesce = quiesce
         self.thread: bytes | None = None
         self.busy = False
+        self.several = len(gdb.selected_inferior().threads()) > 1
         self._touched = False  # the stub was sent packets that gdb does not know of
         self._moved = False  # and these have moved the guest
-        self._remotetimeout: object = None  # the user's, while it is another
 
     @contextmanager
     def behind(self, thread: bytes | None, *, seen: bool = True) -> Iterator[None]:
@@ -64,19 +64,20 @@ class View:
 
         gdb remembers which thread it has selected in the stub; that is this one at the latest when
         the last command has read its registers (gdb/top.c execute_command looks for the selected
-        frame at its end).
+        frame at its end).  So it reads them anew where that may be another one.
         """
         self._settle()
         thread = gdb.selected_thread()
         if self._touched and thread is not None:  # else the connection is gone
-            # Where the guest has not been moved a frame that the user has selected stays selected.
-            keeping = "" if self._moved else f"thread apply {thread.num} -q "
+            registers = "maintenance flush register-cache"
+            if not self._moved:  # a frame that the user has selected stays selected
+                registers = f"thread apply {thread.num} -q {registers}" if self.several else "echo"
+            # Two in any case: where a gdb.execute ends, gdb runs the commands of a breakpoint that
+            # has stopped it (gdb 13.1 python.c execute_gdb_command).  With fewer of them a prompt
+            # comes while a `continue` among such commands still runs (test_commands_that_step).
             gdb.execute("maintenance flush dcache", to_string=True)
-            gdb.execute(keeping + "maintenance flush register-cache", to_string=True)
+            gdb.execute(registers, to_string=True)
         self._touched = self._moved = False
-        if self._remotetimeout is not None:
-            gdb.execute(f"set remotetimeout {self._remotetimeout}")
-            self._remotetimeout = None
 
     def _settle(self) -> None:
         """Have gdb find nothing of ours in the stub, which has the thread that gdb has selected."""
@@ -84,17 +85,6 @@ class View:
             self._quiesce()
         if self._touched and gdb.selected_thread() is not None:
             self._stub.select(self.thread)
-
-    def shorten_remotetimeout(self) -> None:
-        """Have gdb not wait long for a reply, until `flush`: Ctrl-C is noticed (see `link`).
-
-        MI tells of each change of a setting, so gdb's default is left as it is.
-        """
-        before = gdb.parameter("remotetimeout")
-        assert isinstance(before, int)
-        if self._remotetimeout is None and not 0 < before <= PATIENCE:
-            self._remotetimeout = before
-            gdb.execute(f"set remotetimeout {PATIENCE}")
 
 
 def stopped_at() -> int | None:

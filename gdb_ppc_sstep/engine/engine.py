@@ -254,6 +254,13 @@ class Engine:
         """Another client may look: remove our breakpoints, and send all deferred writes."""
         self._temporary.quiesce()
 
+    def remove_temporary(self) -> None:
+        """Remove our breakpoints with the next packets; one that is planted again meanwhile stays.
+
+        `quiesce` sends that, as whatever else is queued.
+        """
+        self._temporary.remove_all()
+
     def abandon(self) -> None:
         """After an exception that is a bug: undo what is still in the guest; if `recover` cannot,
         by what is seen of it, as after a killed session.

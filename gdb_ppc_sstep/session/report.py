@@ -193,12 +193,14 @@ def _registers() -> Iterator[str]:
 
 
 def _description(session: Session) -> Iterator[str]:
-    from ..commands.link import GdbLink
     from ..stub.introduce import described
 
+    def call(payload: bytes) -> bytes:
+        return detect.send(session.connection, payload.decode("ascii")) or b""
+
     try:
-        yield from shown.described(described(GdbLink(session.connection, lambda line: None)))
-    except SstepError as error:
+        yield from shown.described(described(call))
+    except (SstepError, gdb.error) as error:
         yield str(error)
 
 

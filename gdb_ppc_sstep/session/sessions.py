@@ -43,8 +43,7 @@ class Session:
         try:
             self.finding = None if mode == "off" else detect.stub_steps(self.connection, ours=ours)
         except gdb.error as error:
-            self.why = f"the stub did not say whether it steps: {error}"
-            self._not_taken()
+            self._not_taken(f"the stub did not say whether it steps: {error}")
             return
         self.why = verdict.against(mode, self.finding)
         if self.door is None and not self.why:
@@ -70,8 +69,7 @@ class Session:
         try:
             self.door, trouble = self._opened(by_commands=SETTINGS.door == "commands" or replaced)
         except SstepError as error:
-            self.why = str(error)
-            self._not_taken()
+            self._not_taken(str(error))
             return
         if trouble:
             how = f"not through its connection ({trouble}), but {how}"
@@ -105,13 +103,15 @@ class Session:
 
     def _commands_door(self) -> Door:
         from ..commands.door import CommandsDoor
+        from .descriptor import find
 
-        door = CommandsDoor(self.connection, say.log, kvm=detect.kvm())
+        door = CommandsDoor(self.connection, find(self.connection), say.log, kvm=detect.kvm())
         overrides.install(commands_door, hooks.actions(door_at_rest))
         door.guard()
         return door
 
-    def _not_taken(self) -> None:
+    def _not_taken(self, why: str) -> None:
+        self.why = why
         say.warn(f"this connection is not taken: {self.why}")
 
     def tell_settings(self) -> None:
@@ -202,8 +202,8 @@ def door_at_rest() -> Door | None:
     door, thread = _active_door(), gdb.selected_thread()
     if door is None or not door.steps_by_commands or door.busy:
         return None
-    stands = thread is None or not thread.is_running()  # which does not ask the stub
-    return door if stands and at_rest(gdb.selected_inferior()) else None
+    # The threads of one stub run, or stand still, together.  `at_rest` would ask the stub for them.
+    return None if thread is None or thread.is_running() else door
 
 
 # -- events

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..errors import StubRefused
 from ..ppc import msr
 from ..rsp import description
@@ -10,6 +12,9 @@ from ..rsp.framing import plain
 from .kvm import KvmStub
 from .link import Link
 from .stub import Stub
+
+Call = Callable[[bytes], bytes]
+"""Gives the reply to a packet."""
 
 _LARGEST = 1 << 20  # characters that a target description may have
 
@@ -22,7 +27,7 @@ def introduce(link: Link, *, kvm: bool | None) -> Stub:
     kvm: it is QEMU's with KVM, or without; None: it does not say.  KVM HV is told from KVM PR,
     which steps, by LPCR: KVM PR tells no bit of it but ILE (Linux v6.1 kvmppc_get_one_reg_pr).
     """
-    registers = description.parse(lambda name: _annex(link, name))
+    registers = description.parse(lambda name: _annex(link.call, name))
     stub = KvmStub(link, registers) if kvm else Stub(link, registers, runs_on=_WITHOUT_KVM[kvm])
     for name in ("pc", "msr"):
         stub.read(name)
@@ -35,17 +40,17 @@ def introduce(link: Link, *, kvm: bool | None) -> Stub:
     return stub
 
 
-def described(link: Link) -> dict[str, str]:
+def described(call: Call) -> dict[str, str]:
     """The target description, by the names of its parts.  StubRefused: the stub has none."""
     parts: dict[str, str] = {}
-    description.parse(lambda name: parts.setdefault(name, _annex(link, name)))
+    description.parse(lambda name: parts.setdefault(name, _annex(call, name)))
     return parts
 
 
-def _annex(link: Link, name: str) -> str:
+def _annex(call: Call, name: str) -> str:
     text, more = "", True
     while more:
-        reply = link.call(b"qXfer:features:read:%s:%x,800" % (name.encode(), len(text)))
+        reply = call(b"qXfer:features:read:%s:%x,800" % (name.encode(), len(text)))
         if reply[:1] not in (b"m", b"l"):
             raise StubRefused("the stub has no target description, so SRR0 has no number")
         more = reply[:1] == b"m"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fixtures.closing import Closing
-from gdb_ppc_sstep.rsp.framing import Packet, Parser
+from gdb_ppc_sstep.rsp.framing import ACK, Byte, Packet, Parser
 
 QUIET = 0.15
 """Seconds: a client that has sent nothing for so long has nothing deferred (the layer waits for
@@ -43,13 +43,15 @@ class Counts(NamedTuple):
 class Relay(Closing):
     """Listens on `target` for one client, and relays its packets.
 
-    connect: makes the connection to the stub once that client has come.
+    connect: makes the connection to the stub once that client has come.  lone: the NAKs and
+    interrupts that the client has sent.
     """
 
     def __init__(self, connect: Callable[[], socket.socket]) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="relay-")
         self.target = str(Path(self._folder.name) / "stub")
         self._to_stub = connect
+        self.lone: list[bytes] = []
         self._packets = self._exchanges = self._unanswered = 0
         self._last = time.monotonic()
         self._server = socket.socket(socket.AF_UNIX)
@@ -73,6 +75,10 @@ class Relay(Closing):
                 raise TimeoutError(f"the stub's client was not quiet for {timeout:g} s")
             time.sleep(QUIET / 10)
         return Counts(self._packets, self._exchanges)
+
+    def waits(self) -> bool:
+        """Whether the stub owes a reply, and has for a moment, as while the guest runs."""
+        return self._unanswered > 0 and time.monotonic() - self._last > QUIET
 
     def _serve(self) -> None:
         with contextlib.suppress(OSError):
@@ -113,6 +119,8 @@ class Relay(Closing):
                 self._packets += 1
                 self._exchanges += not self._unanswered
                 self._unanswered += 1
+            elif isinstance(item, Byte) and item.value != ACK:
+                self.lone.append(item.value)
 
     def _settle(self, parser: Parser, data: bytes) -> None:
         """Count the replies in what the stub sends, so that no request stays unanswered."""

@@ -15,10 +15,11 @@ import pexpect
 import pytest
 
 from fixtures.bare_metal import SOURCES, Program
-from fixtures.qemu import Qemu
+from fixtures.qemu import Qemu, wait_for
 from tests.harness.driver import Gdb
 from tests.harness.faulty import Faulty
 from tests.harness.oracle import Oracle, oracle
+from tests.harness.relay import Relay
 
 pytestmark = pytest.mark.bare
 
@@ -505,6 +506,37 @@ def test_a_connection_that_drops(gdb: Gdb, faulty: Faulty, demo: Program) -> Non
     output = gdb.command("stepi 5")
     assert "Remote connection closed" in output, output
     assert "The program is not being run." in gdb.command("stepi")
+
+
+@pytest.fixture
+def at_loop(
+    gdb: Gdb, boot: Callable[..., Qemu], programs: Callable[..., Program]
+) -> Iterator[Relay]:
+    """A guest before a line that is a loop of `rounds` rounds, and a relay to its stub."""
+    program = programs("bench", opt="O1")
+    with Relay(boot(program, steps=False).connect) as relay:
+        gdb.connect(relay.target, program.elf)
+        gdb.command("tbreak loop")
+        assert "loop ()" in gdb.command("continue")
+        yield relay
+
+
+def test_a_guest_that_runs_long_is_not_disturbed(gdb: Gdb, at_loop: Relay) -> None:
+    """gdb itself sends a NAK after "remotetimeout" seconds, by which QEMU stops the guest."""
+    gdb.command("set remotetimeout 1")
+    gdb.command("set var rounds = 6000000")  # for longer than that
+    output = gdb.command("next 2", timeout=100)
+    assert output.count("\n") == 1 and "total = 0;" in output, output
+    assert at_loop.lone == []
+
+
+def test_ctrl_c_reaches_a_guest_that_runs(gdb: Gdb, at_loop: Relay) -> None:
+    gdb.command("set var rounds = -1")
+    gdb.send("next 2")
+    wait_for(at_loop.waits, "the guest to run", 30)
+    assert "while (n--) total += n;" in gdb.interrupt()
+    assert at_loop.lone == [b"\x03"]
+    assert gdb.value("$msr") & SE == 0
 
 
 # -- other targets, before and after

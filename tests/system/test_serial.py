@@ -139,6 +139,24 @@ def test_the_line_is_free_again(gdb: Gdb, line: LineQemu, demo: Program) -> None
     assert open_files() <= files
 
 
+def test_the_commands_door(tmp_path: Path, line: LineQemu, demo: Program) -> None:
+    """It has gdb's descriptor, of whatever kind that is."""
+    with Gdb(tmp_path, door="commands") as gdb:
+        assert "are replaced until gdb ends" in gdb.connect(line.target, demo.elf)
+        gdb.command("tbreak work")
+        gdb.command("continue")
+        here = gdb.pc
+        gdb.command("stepi 2")
+        assert gdb.pc == here + 8
+        gdb.command("next")
+        assert "Run till exit" in gdb.command("finish")
+        gdb.send("stepi 1000000")
+        time.sleep(0.3)
+        gdb.interrupt()
+        assert gdb.value("$msr") & SE == 0
+        assert no_breakpoint_at(gdb, 0xD00)
+
+
 def test_ctrl_c(gdb: Gdb, line: LineQemu, demo: Program) -> None:
     to_work(gdb, line.target, demo)
     for command in ("continue", "stepi 1000000"):
