@@ -7,6 +7,7 @@ user's breakpoints are evaluated and counted, and gdb reports it with events, MI
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import gdb
@@ -16,7 +17,7 @@ from ..errors import SstepError
 from ..ppc.isa import Kind
 from ..rsp.resume import StopReply
 from ..stub.stub import Stub
-from . import placed, source
+from . import placed, source, versions
 from .guards import Guards, Mode
 from .link import thread_id
 from .view import View
@@ -88,25 +89,47 @@ class Reporter:
             self._end_until(pc, since, same_frame=same_frame)
             return
         what = f"advance *{pc:#x}"
+        if hide and hide == hides:
+            self._report_call_site(pc, same_frame=same_frame)
+            return
         if hide:
-            name = source.inlined_at(pc)[hide].name if hide < hides else ""
-            if not name or not source.names_place(name, pc):
-                self._report_call_site(pc, same_frame=same_frame)
-                return
-            what = f"advance {name}"
+            what = self._showing_call(pc, hide) or what
         if same_frame:
             what = _shown(what, "source-line")
         self._resume_in_place(pc, what, Mode.SHOW)
+
+    def _showing_call(self, pc: int, hide: int) -> str | None:
+        """The command of gdb's that stops here and shows all but so many of the inlined calls that
+        begin here; None where there is none.
+        """
+        call = source.inlined_at(pc)[hide]
+        if source.names_place(call.name, pc):
+            self._view.flush()  # `advance` waits in the selected frame's caller as well
+            _select_caller_of(lambda frame: frame.type() == gdb.INLINE_FRAME)
+            return f"advance {call.name}"
+        if not versions.shows_where_it_was() or source.beside(pc, call.entry) != hide:
+            return None
+        # gdb takes `finish` for a step that was in the call, in another piece of its code.
+        self._believe(pc + 4)
+        self._stub.write("pc", pc)
+        self._view.moved()
+        self._view.flush()
+        _select_caller_of(lambda frame: frame.level() < hide - 1)
+        return "finish"
+
+    def _believe(self, pc: int) -> None:
+        """Make gdb believe that the guest is at pc: it hides no inlined calls of where it was."""
+        self._stub.write("pc", pc)
+        self._view.moved()
+        self._view.flush()
+        gdb.parse_and_eval("$pc")  # gdb reads the registers
+        self._stub.changed(None)
 
     def _end_until(self, pc: int, since: Since, *, same_frame: bool) -> None:
         """Have gdb's own `until` end at the present pc, which it reports as the end of a step."""
         what = "until"
         if since.elsewhere:
-            self._stub.write("pc", since.pc)
-            self._view.moved()
-            self._view.flush()
-            gdb.parse_and_eval("$pc")  # gdb reads the registers
-            self._stub.changed(None)
+            self._believe(since.pc)
             self._stub.write("pc", pc)
         if not since.tells_frame:
             what = _shown(what, "source-line" if same_frame else "source-and-location")
@@ -194,6 +217,15 @@ class Reporter:
             place.end(self._stub, self._guards)
             self.stopped()
         return place.stayed
+
+
+def _select_caller_of(holds: Callable[[gdb.Frame], bool]) -> None:
+    """Select the innermost frame of which this does not hold."""
+    frame: gdb.Frame | None = gdb.newest_frame()
+    while frame is not None and holds(frame):
+        frame = frame.older()
+    if frame is not None:
+        frame.select()
 
 
 def _shown(command: str, what: str) -> str:

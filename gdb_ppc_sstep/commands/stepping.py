@@ -13,9 +13,9 @@ import enum
 import gdb
 
 from ..ppc.isa import Instruction
-from . import placed, source, watches
+from . import placed, source, versions, watches
 from .door import CommandsDoor, Interrupted, UnrequestedStop
-from .frames import Frame, compares_inlined
+from .frames import Frame
 from .report import Since, print_location
 from .source import Inlined
 
@@ -45,6 +45,7 @@ class Stepping:
         self._watches = bool(watches.numbers())  # gdb has to see each step
         self._skips = source.Skips()
         self._left = 0  # how often the step has gone to another frame
+        self._entered = False  # whether one of these was by a call
         self._hidden = 0
         """How many inlined calls begin here and are not yet shown as frames."""
         self._single = not by_lines  # whether the step ends after one instruction
@@ -161,7 +162,7 @@ class Stepping:
 
     def _function_at(self, pc: int) -> Inlined | str | None:
         """What `_shows_line` compares: from gdb 18 on a call that is inlined and shown counts."""
-        shown = source.inlined_at(pc)[self._hidden :] if compares_inlined() else ()
+        shown = source.inlined_at(pc)[self._hidden :] if versions.compares_inlined() else ()
         return shown[0] if shown else source.function_at(pc)
 
     def _hides(self, pc: int) -> int:
@@ -225,7 +226,7 @@ class Stepping:
         if instruction is None:  # neither by a call nor by a return
             return self._ends()
         following = before + instruction.length
-        if pc != following and instruction.links:
+        if pc != following and instruction.links and not self._misses_call(pc):
             if self._enters(pc, before):
                 self._left += 1
                 self._entered = True
@@ -233,9 +234,14 @@ class Stepping:
             self._run_to(following, self._door.stack_pointer())
             if self._in_range(self._door.pc):
                 return False
-        elif pc != following and instruction.returns:
+        elif pc != following and (instruction.returns or instruction.links):
             self._left += 1
+            self._entered = self._entered or instruction.links
         return self._ends()
+
+    def _misses_call(self, pc: int) -> bool:
+        """Whether gdb does not see that it has come to pc by a call."""
+        return versions.misses_calls() and len(source.inlined_at(pc)) > self._hidden
 
     def _enters(self, pc: int, before: int) -> bool:
         """At the first instruction of a function, called before: whether the step ends in it."""
@@ -275,6 +281,8 @@ class Stepping:
         line = source.line_at(pc)
         if self._single or not line.number:
             return True
+        frame = self._frame_at(pc)
+        self._hidden = frame.still_hidden(pc, self._hidden, self._frame)
         frame = self._frame_at(pc)
         same = frame.is_same(self._frame)
         if same and self._hidden:
