@@ -28,7 +28,7 @@ class Mode(enum.Enum):
 
     FREE = "step off, and let gdb go on"
     ASK = "stop silently"
-    SHOW = "stop as gdb does anyway, like after a step"
+    SHOW = "stop as gdb does anyway, like after a step; silently where gdb does not and comes again"
 
 
 class _Guard(gdb.Breakpoint):
@@ -50,7 +50,8 @@ class _Guard(gdb.Breakpoint):
         try:
             with interrupts_held():
                 stop = self._guards.hit(self._address)
-                self._guards.interrupted = interrupt_pending()
+                free = self._guards.mode is Mode.FREE
+                self._guards.interrupted = free and interrupt_pending()
         except KeyboardInterrupt:
             return True
         # Not every gdb makes a KeyboardInterrupt of one that was held back (16 does not always).
@@ -99,6 +100,10 @@ class Guards:
         self.mode = Mode.FREE
         self.stayed = False
         """Whether the last hit was one that a breakpoint of the user's stops at."""
+        self.repeated = False
+        """Whether gdb came again to where it was to stop at once, and was stopped silently."""
+        self._comes = 0
+        self._added: _Guard | None = None
         self.interrupted = False
         """Whether Ctrl-C came during the last hit; gdb has then stopped and printed nothing."""
         self.return_address: int | None = None
@@ -150,7 +155,7 @@ class Guards:
 
     def begin(self, mode: Mode) -> None:
         """gdb is about to resume in place."""
-        self.mode, self.stayed = mode, False
+        self.mode, self.stayed, self.repeated, self._comes = mode, False, False, 0
 
     @property
     def stopped_at(self) -> int | None:
@@ -202,12 +207,19 @@ class Guards:
         """With a guard at an address, whatever is there."""
         added = address not in self._guards
         if added:
-            self._guards[address] = _Guard(self, address, frozenset())
+            self._guards[address] = self._added = _Guard(self, address, frozenset())
         try:
             yield
         finally:
-            if added:
+            if added and address in self._guards:
                 self._retire(address)
+
+    def vanish(self) -> None:
+        """gdb has stopped, and tells of it without the guard that `at` has added."""
+        added, self._added = self._added, None
+        if added is not None and added.is_valid():
+            self._guards = {one: guard for one, guard in self._guards.items() if guard is not added}
+            added.delete()
 
     def clear(self) -> None:
         """Remove all guards."""
@@ -231,7 +243,9 @@ class Guards:
                 gdb.execute("set print frame-info auto")
             return False
         if self.mode is not Mode.FREE:
-            return self.mode is Mode.ASK
+            self._comes += 1
+            self.repeated = self.mode is Mode.SHOW and self._comes > 1
+            return self.mode is Mode.ASK or self.repeated
         users = placed.users_addresses()
         if self._followed is not None and self._followed == _selected():
             if self._follows_on(address, users):

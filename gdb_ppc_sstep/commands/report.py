@@ -48,6 +48,8 @@ class _Place:
             return
         pc, self._pc = self._pc, None
         self.stayed, guards.mode = guards.stayed, Mode.FREE
+        if not guards.repeated:
+            guards.vanish()
         stub.remove(pc)
         stub.send_queued()
 
@@ -85,37 +87,40 @@ class Reporter:
             self._view.flush()
             print_location(same_frame=same_frame)
             return
-        if since is not None:
-            self._end_until(pc, since, same_frame=same_frame)
-            return
         what = f"advance *{pc:#x}"
+        if same_frame:
+            what = _shown(what, "source-line")
+        if since is not None and self._end_until(pc, since, same_frame=same_frame):
+            return
         if hide and hide == hides:
             self._report_call_site(pc, same_frame=same_frame)
             return
-        if hide:
-            what = self._showing_call(pc, hide) or what
-        if same_frame:
-            what = _shown(what, "source-line")
+        if hide and self._shows_call(pc, hide, same_frame=same_frame):
+            return
         self._resume_in_place(pc, what, Mode.SHOW)
 
-    def _showing_call(self, pc: int, hide: int) -> str | None:
-        """The command of gdb's that stops here and shows all but so many of the inlined calls that
-        begin here; None where there is none.
+    def _shows_call(self, pc: int, hide: int, *, same_frame: bool) -> bool:
+        """Have gdb stop here and show all but so many of the inlined calls that begin here, if it
+        has a command that does.
         """
         call = source.inlined_at(pc)[hide]
         if source.names_place(call.name, pc):
             self._view.flush()  # `advance` waits in the selected frame's caller as well
             _select_caller_of(lambda frame: frame.type() == gdb.INLINE_FRAME)
-            return f"advance {call.name}"
-        if not versions.shows_where_it_was() or source.beside(pc, call.entry) != hide:
-            return None
-        # gdb takes `finish` for a step that was in the call, in another piece of its code.
-        self._believe(pc + 4)
-        self._stub.write("pc", pc)
-        self._view.moved()
-        self._view.flush()
-        _select_caller_of(lambda frame: frame.level() < hide - 1)
-        return "finish"
+            what = f"advance {call.name}"
+        elif versions.shows_where_it_was() and source.beside(pc, call.entry) == hide:
+            # gdb takes `finish` for a step that was in the call, in another piece of its code.
+            self._believe(pc + 4)
+            self._stub.write("pc", pc)
+            self._view.moved()
+            self._view.flush()
+            _select_caller_of(lambda frame: frame.level() < hide - 1)
+            what = "finish"
+        else:
+            return False
+        if same_frame:
+            what = _shown(what, "source-line")
+        return self._ends_at_once(pc, what)
 
     def _believe(self, pc: int) -> None:
         """Make gdb believe that the guest is at pc: it hides no inlined calls of where it was."""
@@ -125,8 +130,10 @@ class Reporter:
         gdb.parse_and_eval("$pc")  # gdb reads the registers
         self._stub.changed(None)
 
-    def _end_until(self, pc: int, since: Since, *, same_frame: bool) -> None:
-        """Have gdb's own `until` end at the present pc, which it reports as the end of a step."""
+    def _end_until(self, pc: int, since: Since, *, same_frame: bool) -> bool:
+        """Have gdb's own `until` end at the present pc, which it reports as the end of a step, if
+        it does end there.
+        """
         what = "until"
         if since.elsewhere:
             self._believe(since.pc)
@@ -134,7 +141,20 @@ class Reporter:
         if not since.tells_frame:
             what = _shown(what, "source-line" if same_frame else "source-and-location")
         self._view.moved()
-        self._resume_in_place(pc, what, Mode.SHOW, seen=False)
+        return self._ends_at_once(pc, what, seen=False)
+
+    def _ends_at_once(self, pc: int, command: str, *, seen: bool = True) -> bool:
+        """Whether a command of gdb's ends by itself where the guest stands, as is expected of it.
+
+        If not it would go on without end, for the guest stays there: it is stopped silently.
+        """
+        thread = self._stub.thread
+        with self._guards.at(pc):
+            self._resume_in_place(pc, command, Mode.SHOW, seen=seen)
+        if self._guards.repeated:
+            self._view.touched()
+            self._stub.select(thread)
+        return not self._guards.repeated
 
     def _report_call_site(self, pc: int, *, same_frame: bool) -> None:
         """`advance` to an address shows the innermost inlined function, and to the name of one that

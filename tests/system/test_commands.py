@@ -340,6 +340,20 @@ def test_one_stop_event_a_command(pair: Oracle) -> None:
     """)
 
 
+def test_a_wrong_guess_of_where_until_ends(pair: Oracle) -> None:
+    """gdb's `until` shows where a step has ended.  One that goes on where the guest is kept would
+    do so for ever, with Ctrl-C held back.
+    """
+    pair.run("tbreak square\ncontinue")
+    pair.ours.command("python from gdb_ppc_sstep.commands import report, stepping")
+    pair.ours.command(
+        "python stepping.Stepping._since = lambda step: report.Since(step._door.pc, elsewhere=False)"
+    )
+    pair.run("stepi\nstepi 2\nnexti\ninfo frame\nbacktrace")
+    pair.run("break *$pc + 4 if $r1 == 1\nstepi\nstepi\nbreak *$pc + 4\nstepi\nstepi")
+    assert not planted(pair.ours, pair.ours.pc)
+
+
 def test_python_breakpoints(pair: Oracle) -> None:
     """gdb asks the user's stop() once at each hit."""
     for line in (
