@@ -202,6 +202,10 @@ class Guards:
             guard.enabled = False
             self._retired.append(guard)
 
+    def of_users(self, address: int) -> bool:
+        """Whether a breakpoint of the user's is at an address."""
+        return address in self._guards and bool(self._guards[address].users)
+
     @contextmanager
     def at(self, address: int) -> Iterator[None]:
         """With a guard at an address, whatever is there."""

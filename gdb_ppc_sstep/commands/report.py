@@ -87,6 +87,11 @@ class Reporter:
             self._view.flush()
             print_location(same_frame=same_frame)
             return
+        if self._guards.of_users(pc) and placed.some_silent(pc):
+            if not self.stops_at(pc):  # `advance` prints what it stops at
+                with placed.without(pc):
+                    self.report(pc, same_frame=same_frame, hide=hide, hides=hides, since=since)
+            return
         what = f"advance *{pc:#x}"
         if same_frame:
             what = _shown(what, "source-line")
@@ -164,6 +169,12 @@ class Reporter:
         if not self.stops_at(pc, goes_on=False):
             print_location(same_frame=same_frame)
 
+    def end_call(self, pc: int) -> None:
+        """Have gdb see that a function has returned that it had called: it stops and puts back what
+        was before, and prints nothing.
+        """
+        self._resume_in_place(pc, "signal 0", Mode.SHOW)
+
     def report_interrupted(self) -> None:
         """After Ctrl-C where gdb has stopped and printed nothing: where that is."""
         print_location(same_frame=False)
@@ -187,7 +198,7 @@ class Reporter:
         goes_on: the command does, if none stops.
         """
         thread = self._stub.thread
-        innermost = innermost and placed.always_stops(pc)
+        innermost = innermost and placed.always_stops(pc) and not placed.some_silent(pc)
         with self._guards.at(pc):
             how = f"advance *{pc:#x}" if innermost else "signal 0"
             self._goes_on = goes_on

@@ -8,10 +8,12 @@ The sources that were read are those of gdb 13.1, 16.3 and 18.1; 14 and 15 are t
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import gdb
 
 
+@cache
 def _major() -> int:
     version = re.search(r"\d+", gdb.VERSION)
     return int(version[0]) if version is not None else 0
