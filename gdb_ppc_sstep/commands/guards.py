@@ -12,14 +12,14 @@ counts and prints stays gdb's business, and so do continue, finish, advance and 
 from __future__ import annotations
 
 import enum
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Protocol
 
 import gdb
 
 from . import placed, watches
 from .link import interrupt_pending, interrupts_held
+from .stepper import Stepper
 from .view import stopped_at
 
 
@@ -56,34 +56,6 @@ class _Guard(gdb.Breakpoint):
             return True
         # Not every gdb makes a KeyboardInterrupt of one that was held back (16 does not always).
         return stop or self._guards.interrupted
-
-
-class Stepper(Protocol):
-    """What the guards need of a door."""
-
-    def step_off(self, planted: frozenset[int]) -> bool:
-        """Step the selected thread off, unless it might arrive at one of these addresses, where
-        breakpoints of gdb's are.  False for an error.
-        """
-
-    def leave(self, pc: int, planted: frozenset[int] | None) -> int | None:
-        """Step the selected thread, if it is at pc, while gdb still believes it to be there.
-
-        planted: where breakpoints of gdb's are in the guest, None: as at rest.  Where it has
-        arrived; None: the guest is where it was.
-        """
-
-    def landings(self, among: Container[int] | None) -> Iterable[int]:
-        """Where the selected thread's next instruction may arrive, if it is at one of `among`.
-
-        None: wherever it is.
-        """
-
-    def vectors(self) -> Iterable[int]:
-        """Where interrupted steps will come home."""
-
-    def comes_home(self, planted: frozenset[int]) -> bool:
-        """Whether an interrupted step has come home in the selected thread; it is collected."""
 
 
 class Guards:
