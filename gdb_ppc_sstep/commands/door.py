@@ -263,10 +263,10 @@ class CommandsDoor:
             raise UnrequestedStop(stop)
         self.pc = self._stub.read("pc")
 
-    # -- for the guards (see `guards.Stepper`)
+    # -- for the guards (see `stepper.Stepper`)
 
     def landings(self, among: Container[int] | None) -> tuple[int, ...]:
-        """See `guards.Stepper`."""
+        """See `stepper.Stepper`."""
         try:
             with self.behind_gdb():
                 here = among is None or self.pc in among
@@ -276,11 +276,11 @@ class CommandsDoor:
             return ()
 
     def vectors(self) -> tuple[int, ...]:
-        """See `guards.Stepper`."""
+        """See `stepper.Stepper`."""
         return self._engine.guarded
 
     def step_off(self, planted: frozenset[int]) -> bool:
-        """See `guards.Stepper`."""
+        """See `stepper.Stepper`."""
         # Where gdb has called a function meanwhile (dprintf-style call) its breakpoints are out.
         for lifted in (planted, frozenset[int]()):
             try:
@@ -300,7 +300,7 @@ class CommandsDoor:
         return False
 
     def leave(self, pc: int, planted: frozenset[int] | None) -> int | None:
-        """See `guards.Stepper`."""
+        """See `stepper.Stepper`."""
         try:
             with self.behind_gdb(planted, seen=False):
                 if self.pc != pc:
@@ -317,7 +317,7 @@ class CommandsDoor:
             return None
 
     def comes_home(self, planted: frozenset[int]) -> bool:
-        """See `guards.Stepper`."""
+        """See `stepper.Stepper`."""
         try:
             with self.behind_gdb(planted):
                 self._view.moved()

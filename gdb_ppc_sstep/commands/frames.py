@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import re
-
 import gdb
 
-from . import source
+from . import source, versions
 from .source import Inlined
 
 
@@ -38,8 +36,11 @@ class Frame:
     def _is_same_call(self, other: Frame) -> bool:
         return (self._function, self._left) == (other._function, other._left)
 
+    def still_hidden(self, pc: int, hidden: int, since: Frame) -> int:
+        """How many of the inlined calls hidden at pc stay so in a step that is in `since`.
 
-def compares_inlined() -> bool:
-    """Whether this gdb shows the frame where a step has left an inlined call for its function."""
-    version = re.search(r"\d+", gdb.VERSION)
-    return version is not None and int(version[0]) >= 18
+        Code of an inlined call may be in several pieces.  Where another piece begins gdb hides the
+        call as if it were entered; but the step has been in it.
+        """
+        within = since.inlined and versions.shows_where_it_was() and self._is_same_call(since)
+        return min(hidden, source.beside(pc, since.inlined[0].entry)) if within else hidden

@@ -12,14 +12,14 @@ counts and prints stays gdb's business, and so do continue, finish, advance and 
 from __future__ import annotations
 
 import enum
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Protocol
 
 import gdb
 
 from . import hidden, placed, watches
 from .link import interrupt_pending, interrupts_held
+from .stepper import Stepper
 from .view import stopped_at
 
 
@@ -28,7 +28,7 @@ class Mode(enum.Enum):
 
     FREE = "step off, and let gdb go on"
     ASK = "stop silently"
-    SHOW = "stop as gdb does anyway, like after a step"
+    SHOW = "stop as gdb does anyway, like after a step; silently where gdb does not and comes again"
 
 
 class _Guard(hidden.Hidden):
@@ -50,39 +50,12 @@ class _Guard(hidden.Hidden):
         try:
             with interrupts_held():
                 stop = self._guards.hit(self._address)
-                self._guards.interrupted = interrupt_pending()
+                free = self._guards.mode is Mode.FREE
+                self._guards.interrupted = free and interrupt_pending()
         except KeyboardInterrupt:
             return True
         # Not every gdb makes a KeyboardInterrupt of one that was held back (16 does not always).
         return stop or self._guards.interrupted
-
-
-class Stepper(Protocol):
-    """What the guards need of a door."""
-
-    def step_off(self, planted: frozenset[int]) -> bool:
-        """Step the selected thread off, unless it might arrive at one of these addresses, where
-        breakpoints of gdb's are.  False for an error.
-        """
-
-    def leave(self, pc: int, planted: frozenset[int] | None) -> int | None:
-        """Step the selected thread, if it is at pc, while gdb still believes it to be there.
-
-        planted: where breakpoints of gdb's are in the guest, None: as at rest.  Where it has
-        arrived; None: the guest is where it was.
-        """
-
-    def landings(self, among: Container[int] | None) -> Iterable[int]:
-        """Where the selected thread's next instruction may arrive, if it is at one of `among`.
-
-        None: wherever it is.
-        """
-
-    def vectors(self) -> Iterable[int]:
-        """Where interrupted steps will come home."""
-
-    def comes_home(self, planted: frozenset[int]) -> bool:
-        """Whether an interrupted step has come home in the selected thread; it is collected."""
 
 
 class Guards:
@@ -99,6 +72,10 @@ class Guards:
         self.mode = Mode.FREE
         self.stayed = False
         """Whether the last hit was one that a breakpoint of the user's stops at."""
+        self.repeated = False
+        """Whether gdb came again to where it was to stop at once, and was stopped silently."""
+        self._comes = 0
+        self._added: _Guard | None = None
         self.interrupted = False
         """Whether Ctrl-C came during the last hit; gdb has then stopped and printed nothing."""
         self.return_address: int | None = None
@@ -151,7 +128,7 @@ class Guards:
 
     def begin(self, mode: Mode) -> None:
         """gdb is about to resume in place."""
-        self.mode, self.stayed = mode, False
+        self.mode, self.stayed, self.repeated, self._comes = mode, False, False, 0
 
     @property
     def stopped_at(self) -> int | None:
@@ -198,17 +175,28 @@ class Guards:
             guard.enabled = False
             self._retired.append(guard)
 
+    def of_users(self, address: int) -> bool:
+        """Whether a breakpoint of the user's is at an address."""
+        return address in self._guards and bool(self._guards[address].users)
+
     @contextmanager
     def at(self, address: int) -> Iterator[None]:
         """With a guard at an address, whatever is there."""
         added = address not in self._guards
         if added:
-            self._guards[address] = _Guard(self, address, frozenset())
+            self._guards[address] = self._added = _Guard(self, address, frozenset())
         try:
             yield
         finally:
-            if added:
+            if added and address in self._guards:
                 self._retire(address)
+
+    def vanish(self) -> None:
+        """gdb has stopped, and tells of it without the guard that `at` has added."""
+        added, self._added = self._added, None
+        if added is not None and added.is_valid():
+            self._guards = {one: guard for one, guard in self._guards.items() if guard is not added}
+            added.delete()
 
     def clear(self) -> None:
         """Remove all guards."""
@@ -232,7 +220,9 @@ class Guards:
                 gdb.execute("set print frame-info auto")
             return False
         if self.mode is not Mode.FREE:
-            return self.mode is Mode.ASK
+            self._comes += 1
+            self.repeated = self.mode is Mode.SHOW and self._comes > 1
+            return self.mode is Mode.ASK or self.repeated
         users = placed.users_addresses()
         if self._followed is not None and self._followed == _selected():
             self._patience.stepped()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import gdb
 
 from ..errors import SstepError
-from . import before
+from . import before, placed
 from .dap import Server
 
 if TYPE_CHECKING:  # most gdbs never need the rest
@@ -26,16 +26,22 @@ Find = Callable[[], "CommandsDoor | None"]
 
 
 class _Stopped:
-    """What gdb stopped with last."""
+    """What gdb stopped with last.
+
+    newest: the number of the newest breakpoint that there was.
+    """
 
     breakpoints: tuple[gdb.Breakpoint, ...] = ()
     signal: str | None = None
+    newest = 0
 
 
 def note_stop(event: gdb.StopEvent) -> None:
     """gdb has stopped; `continue` asks for what."""
     _Stopped.breakpoints = tuple(getattr(event, "breakpoints", ()))
     _Stopped.signal = getattr(event, "stop_signal", None)
+    newest = gdb.convenience_variable("bpnum")
+    _Stopped.newest = int(newest) if newest is not None else 0
 
 
 def note_resume(find: Find) -> None:
@@ -172,13 +178,21 @@ class _Continue(gdb.Command):
 
     @staticmethod
     def _ignore(count: int) -> str:
-        """Have the breakpoints that were hit ignored; gdb's words about it."""
+        """Have the breakpoints that were hit ignored; gdb's words about it.
+
+        All that were there count, also those that did not stop (gdb/infcmd.c continue_command).
+        """
+        from .view import stopped_at
+
+        # Ours were hit with the user's, but gdb's own `continue` should not count for them.
+        numbers = {one.number for one in _Stopped.breakpoints if one.is_valid() and one.visible}
+        pc = stopped_at()
+        if pc is not None:
+            numbers |= {one for one in placed.dprintfs(pc) if one <= _Stopped.newest}
         said = ""
-        for one in _Stopped.breakpoints:
-            # Ours were hit with the user's, but gdb's own `continue` should not count for them.
-            if one.is_valid() and one.visible:
-                text = gdb.execute(f"ignore {one.number} {count}", True, to_string=True)
-                said += text.rstrip("\n") + "  "
+        for number in sorted(numbers):
+            text = gdb.execute(f"ignore {number} {count}", True, to_string=True)
+            said += text.rstrip("\n") + "  "
         return said or "Not stopped at any breakpoint; argument ignored.\n"
 
     @staticmethod

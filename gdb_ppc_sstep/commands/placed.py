@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import gdb
 
@@ -40,6 +43,59 @@ def always_stops(address: int) -> bool:
         and not (one.condition or one.ignore_count or one.thread)
         for one in gdb.breakpoints()
     )
+
+
+def some_silent(address: int) -> bool:
+    """Whether gdb may print nothing of a stop at an address, for what a breakpoint there says."""
+    numbers = users().get(address, frozenset())
+    return any(_is_silent(one) for one in gdb.breakpoints() if one.number in numbers)
+
+
+def _is_silent(one: gdb.Breakpoint) -> bool:
+    first = (one.commands or "").partition("\n")[0]
+    return one.silent or first.strip() == "silent"
+
+
+def dprintfs(address: int) -> frozenset[int]:
+    """The numbers of the user's enabled dprintfs at an address."""
+    here = users().get(address, frozenset())
+    return here - {one.number for one in gdb.breakpoints()}
+
+
+def call_returns() -> frozenset[int]:
+    """Where functions return to that gdb has called, and that have stopped before they did.
+
+    A breakpoint of gdb's there puts back what was before the call (gdb/infrun.c normal_stop).
+    """
+    text = gdb.execute("maintenance print dummy-frames", to_string=True)
+    return frozenset(int(one, 16) for one in re.findall(r"\bcode=(0x[0-9a-f]+)", text))
+
+
+@contextmanager
+def without(address: int) -> Iterator[None]:
+    """The user's breakpoints at an address do not count there meanwhile.
+
+    Their locations are disabled: `enable` of a breakpoint would forget the count of `enable count`.
+    """
+    locations = " ".join(_locations(address))
+    if not locations:
+        yield
+        return
+    gdb.execute(f"disable {locations}")
+    try:
+        yield
+    finally:
+        gdb.execute(f"enable {locations}")
+
+
+def _locations(address: int) -> Iterator[str]:
+    """The user's enabled breakpoints at an address, each with the number of its location."""
+    seen: Counter[int] = Counter()
+    for row in table.parse(gdb.execute("info breakpoints", to_string=True)):
+        if row.address is not None:
+            seen[row.number] += 1
+            if row.enabled and row.address == address:
+                yield f"{row.number}.{seen[row.number]}"
 
 
 def users() -> dict[int, frozenset[int]]:

@@ -7,6 +7,7 @@ user's breakpoints are evaluated and counted, and gdb reports it with events, MI
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import gdb
@@ -16,7 +17,7 @@ from ..errors import SstepError
 from ..ppc.isa import Kind
 from ..rsp.resume import StopReply
 from ..stub.stub import Stub
-from . import before, nowhere, placed, source
+from . import before, nowhere, placed, source, versions
 from .guards import Guards, Mode
 from .link import thread_id
 from .view import View
@@ -47,6 +48,8 @@ class _Place:
             return
         pc, self._pc = self._pc, None
         self.stayed, guards.mode = guards.stayed, Mode.FREE
+        if not guards.repeated:
+            guards.vanish()
         stub.remove(pc)
         stub.send_queued()
 
@@ -85,21 +88,24 @@ class Reporter:
             self._view.flush()
             print_location(same_frame=same_frame)
             return
+        if self._guards.of_users(pc) and placed.some_silent(pc):
+            if not self.stops_at(pc):  # `advance` prints what it stops at
+                with placed.without(pc):
+                    self.report(pc, same_frame=same_frame, hide=hide, hides=hides, since=since)
+            return
         if since is None and not hide and self._can_be_nowhere():
             # gdb hides no inlined calls then, and sees another frame in any case.
             since = Since(nowhere.ADDRESS, elsewhere=True, tells_frame=not same_frame)
-        if since is not None:
-            self._end_until(pc, since, same_frame=same_frame)
-            return
         what = f"advance *{pc:#x}"
-        if hide:
-            name = source.inlined_at(pc)[hide].name if hide < hides else ""
-            if not name or not source.names_place(name, pc):
-                self._report_call_site(pc, same_frame=same_frame)
-                return
-            what = f"advance {name}"
         if same_frame and not self.for_mi:
             what = _shown(what, "source-line")
+        if since is not None and self._end_until(pc, since, same_frame=same_frame):
+            return
+        if hide and hide == hides:
+            self._report_call_site(pc, same_frame=same_frame)
+            return
+        if hide and self._shows_call(pc, hide, same_frame=same_frame):
+            return
         self._resume_in_place(pc, what, Mode.SHOW)
 
     def _can_be_nowhere(self) -> bool:
@@ -110,20 +116,62 @@ class Reporter:
         instruction = self._stub.instruction(nowhere.ADDRESS)
         return not (instruction.kind is Kind.TRAP or instruction.reserves)
 
-    def _end_until(self, pc: int, since: Since, *, same_frame: bool) -> None:
-        """Have gdb's own `until` end at the present pc, which it reports as the end of a step."""
-        what = "until"
-        if since.elsewhere:
-            self._stub.write("pc", since.pc)
+    def _shows_call(self, pc: int, hide: int, *, same_frame: bool) -> bool:
+        """Have gdb stop here and show all but so many of the inlined calls that begin here, if it
+        has a command that does.
+        """
+        call = source.inlined_at(pc)[hide]
+        if source.names_place(call.name, pc):
+            self._view.flush()  # `advance` waits in the selected frame's caller as well
+            _select_caller_of(lambda frame: frame.type() == gdb.INLINE_FRAME)
+            what = f"advance {call.name}"
+        elif versions.shows_where_it_was() and source.beside(pc, call.entry) == hide:
+            # gdb takes `finish` for a step that was in the call, in another piece of its code.
+            self._believe(pc + 4)
+            self._stub.write("pc", pc)
             self._view.moved()
             self._view.flush()
-            gdb.parse_and_eval("$pc")  # gdb reads the registers
-            self._stub.changed(None)
+            _select_caller_of(lambda frame: frame.level() < hide - 1)
+            what = "finish"
+        else:
+            return False
+        if same_frame and not self.for_mi:
+            what = _shown(what, "source-line")
+        return self._ends_at_once(pc, what)
+
+    def _believe(self, pc: int) -> None:
+        """Make gdb believe that the guest is at pc: it hides no inlined calls of where it was."""
+        self._stub.write("pc", pc)
+        self._view.moved()
+        self._view.flush()
+        gdb.parse_and_eval("$pc")  # gdb reads the registers
+        self._stub.changed(None)
+
+    def _end_until(self, pc: int, since: Since, *, same_frame: bool) -> bool:
+        """Have gdb's own `until` end at the present pc, which it reports as the end of a step, if
+        it does end there.
+        """
+        what = "until"
+        if since.elsewhere:
+            self._believe(since.pc)
             self._stub.write("pc", pc)
         if not (since.tells_frame or self.for_mi):
             what = _shown(what, "source-line" if same_frame else "source-and-location")
         self._view.moved()
-        self._resume_in_place(pc, what, Mode.SHOW, seen=False)
+        return self._ends_at_once(pc, what, seen=False)
+
+    def _ends_at_once(self, pc: int, command: str, *, seen: bool = True) -> bool:
+        """Whether a command of gdb's ends by itself where the guest stands, as is expected of it.
+
+        If not it would go on without end, for the guest stays there: it is stopped silently.
+        """
+        thread = self._stub.thread
+        with self._guards.at(pc):
+            self._resume_in_place(pc, command, Mode.SHOW, seen=seen)
+        if self._guards.repeated:
+            self._view.touched()
+            self._stub.select(thread)
+        return not self._guards.repeated
 
     def _report_call_site(self, pc: int, *, same_frame: bool) -> None:
         """`advance` to an address shows the innermost inlined function, and to the name of one that
@@ -132,6 +180,12 @@ class Reporter:
         """
         if not self.stops_at(pc, goes_on=False):
             print_location(same_frame=same_frame)
+
+    def end_call(self, pc: int) -> None:
+        """Have gdb see that a function has returned that it had called: it stops and puts back what
+        was before, and prints nothing.
+        """
+        self._resume_in_place(pc, "signal 0", Mode.SHOW)
 
     def report_interrupted(self) -> None:
         """After Ctrl-C where gdb has stopped and printed nothing: where that is."""
@@ -156,7 +210,7 @@ class Reporter:
         goes_on: the command does, if none stops.
         """
         thread = self._stub.thread
-        innermost = innermost and placed.always_stops(pc)
+        innermost = innermost and placed.always_stops(pc) and not placed.some_silent(pc)
         with self._guards.at(pc):
             how = f"advance *{pc:#x}" if innermost else "signal 0"
             self._goes_on = goes_on
@@ -208,6 +262,15 @@ class Reporter:
             place.end(self._stub, self._guards)
             self.stopped()
         return place.stayed
+
+
+def _select_caller_of(holds: Callable[[gdb.Frame], bool]) -> None:
+    """Select the innermost frame of which this does not hold."""
+    frame: gdb.Frame | None = gdb.newest_frame()
+    while frame is not None and holds(frame):
+        frame = frame.older()
+    if frame is not None:
+        frame.select()
 
 
 def _shown(command: str, what: str) -> str:

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Container
 from typing import NamedTuple
 
 import gdb
 
-from . import placed, skips
+from . import placed, skips, versions
 
 
 class Line(NamedTuple):
@@ -29,11 +30,15 @@ class Line(NamedTuple):
 
 
 class Inlined(NamedTuple):
-    """A call that was compiled into its caller: the function's code, and the line of the call."""
+    """A call that was compiled into its caller: the function's code, and the line of the call.
+
+    entry: where the call begins, which need not be the lowest of its addresses.
+    """
 
     name: str
     start: int
     end: int
+    entry: int
     call: tuple[int, str | None]
 
 
@@ -123,16 +128,35 @@ def _blocks(pc: int) -> list[gdb.Block]:
     return function_blocks(gdb.block_for_pc(pc))
 
 
-def _inlined(block: gdb.Block) -> Inlined:
+def _inlined(block: gdb.Block, entry: int) -> Inlined:
     symbol = block.function  # of an inlined function: its line is that of the call
     assert symbol is not None
     file = symbol.symtab.fullname() if symbol.symtab is not None else None
-    return Inlined(str(symbol), block.start, block.end, (symbol.line, file))
+    return Inlined(str(symbol), block.start, block.end, entry, (symbol.line, file))
 
 
 def inlined_at(pc: int) -> tuple[Inlined, ...]:
     """The inlined calls around an address, innermost first."""
-    return tuple(_inlined(block) for block in _blocks(pc)[:-1])
+    blocks = _blocks(pc)[:-1]
+    return tuple(map(_inlined, blocks, _entries(pc, blocks)))
+
+
+def _entries(pc: int, blocks: list[gdb.Block]) -> list[int]:
+    """Where the inlined calls around an address begin, innermost first.
+
+    Each gdb that goes by DW_AT_entry_pc has `maintenance info blocks`, which tells it.
+    """
+    if not blocks or not versions.knows_entries():
+        return [block.start for block in blocks]
+    text = gdb.execute(f"maintenance info blocks {pc:#x}", to_string=True)
+    found = re.findall(r"^  entry pc: (0x[0-9a-f]+)\n(?=  inline function: )", text, re.MULTILINE)
+    return [int(entry, 16) for entry in reversed(found)]
+
+
+def beside(pc: int, other: int) -> int:
+    """How many of the innermost of `inlined_at` pc are not around the other address."""
+    around = inlined_at(other)
+    return len(tuple(itertools.takewhile(lambda one: one not in around, inlined_at(pc))))
 
 
 def entered_at(pc: int, shown: Container[str] = ()) -> int:
@@ -146,7 +170,7 @@ def entered_at(pc: int, shown: Container[str] = ()) -> int:
     inlined = inlined_at(pc)
     before = set(inlined_at(pc - 1))
     count = 0
-    while count < len(inlined) and (inlined[count].start == pc or inlined[count] not in before):
+    while count < len(inlined) and (inlined[count].entry == pc or inlined[count] not in before):
         if inlined[count].name in shown:
             break
         count += 1

@@ -9,13 +9,14 @@ sets LR and goes elsewhere, and it has returned when pc and r1 are what they wer
 from __future__ import annotations
 
 import enum
+from contextlib import nullcontext
 
 import gdb
 
 from ..ppc.isa import Instruction
-from . import placed, source, watches
+from . import placed, source, until, versions, watches
 from .door import CommandsDoor, Interrupted, UnrequestedStop
-from .frames import Frame, compares_inlined
+from .frames import Frame
 from .report import Since, print_location
 from .source import Inlined
 
@@ -40,11 +41,14 @@ class Stepping:
         self._calls = calls
         self._count = count
         self._by_lines = by_lines
-        self._addresses = placed.users_addresses()
+        self._call_returns = placed.call_returns()
+        self._addresses = placed.users_addresses() | self._call_returns
         self._functions = placed.users_functions()
         self._watches = bool(watches.numbers())  # gdb has to see each step
         self._skips = source.Skips()
         self._left = 0  # how often the step has gone to another frame
+        self._stood = True  # whether no instruction was executed
+        self._entered = False  # whether one of these was by a call
         self._hidden = 0
         """How many inlined calls begin here and are not yet shown as frames."""
         self._single = not by_lines  # whether the step ends after one instruction
@@ -63,7 +67,7 @@ class Stepping:
             gdb.parse_and_eval("$pc")  # gdb has the registers of where it believes the guest to be
         self._door.guards.only_at(self._addresses)
         with self._door.behind_gdb():
-            self._believed = self._door.pc
+            self._believed = self._door.pc, self._left
             self._hidden = source.hidden_at(self._door.pc)
             self._can_unwind = not self._hidden  # gdb would look for hidden frames wherever pc is
             try:
@@ -72,13 +76,17 @@ class Stepping:
                     if self._by_lines or left == 1:
                         self._begin()
                     left -= self._goes_straight(left - 1) or self._step(last=left == 1)
-                self._door.reporter.report(
-                    self._door.pc,
-                    same_frame=self._shows_line(),
-                    hide=self._hidden,
-                    hides=self._hides(self._door.pc),
-                    since=self._since(),
-                )
+                pc = self._door.pc
+                self._let_call_end()
+                # A step into an inlined call takes no instruction: no breakpoint is hit by it.
+                with placed.without(pc) if self._stood else nullcontext():
+                    self._door.reporter.report(
+                        pc,
+                        same_frame=self._shows_line(),
+                        hide=self._hidden,
+                        hides=source.entered_at(pc) if self._stood else self._hides(pc),
+                        since=self._since(),
+                    )
             except Reported:
                 pass
             except Interrupted:
@@ -90,7 +98,8 @@ class Stepping:
 
     def _begin(self) -> None:
         """gdb/infcmd.c prepare_one_step."""
-        pc = self._began = self._door.pc
+        pc = self._door.pc
+        self._began = pc, self._left
         self._entered = False
         self._function = self._function_at(pc)
         self._frame = self._frame_at(pc)
@@ -101,7 +110,7 @@ class Stepping:
             call = source.inlined_at(pc)[self._hidden - 1]
             self._from = call.call
             self._line = self._line._replace(end=min(self._line.end, call.end))
-        self._began_in = (self._from, self._frame)
+        self._began_at = until.Begin(pc, self._frame, self._from)
         unknown = self._by_lines and not self._line.number
         self._single = not self._by_lines or (unknown and bool(gdb.parameter("step-mode")))
         if unknown and not self._single:
@@ -118,7 +127,7 @@ class Stepping:
         if self._can_unwind and source.is_assembler(pc):
             # gdb analyses its prologue, and may find another frame behind that.
             self._door.flush()
-            self._believed = pc
+            self._believed = pc, self._left
             unwound = gdb.newest_frame()
         return Frame(pc, self._left, source.inlined_at(pc)[self._hidden :], unwound)
 
@@ -129,39 +138,20 @@ class Stepping:
         return same and self._function_at(pc) == self._function
 
     def _since(self) -> Since | None:
-        """Where gdb's `until` ends here from, as the step has; None where it would go on.
-
-        gdb/infcmd.c until_next_command, which steps over calls, and gdb/infrun.c
-        process_event_stop_test.
-        """
+        """Where gdb's `until` ends here from, as the step has."""
         pc = self._door.pc
-        line, frame = source.line_at(pc), self._frame_at(pc)
-        shown = len(source.inlined_at(pc)) - self._hidden
-        if self._single or not line.number or pc != line.start or not source.is_statement(pc):
+        if self._single:
             return None
-        began_from, began_in = self._began_in
-        if self._hidden != self._hides(pc) or frame.is_inside(began_in):
-            return None
-        start = source.function_start(self._began)
-        here: tuple[int, str | None] = (line.number, line.file)
-        if self._hidden and frame.is_same(began_in):
-            here = source.inlined_at(pc)[self._hidden - 1].call
-        passed = start is not None and not start <= pc < source.until_end(self._began)
-        if self._believed == self._began and not self._entered and passed and here != began_from:
-            # Where the step came to another frame in the middle of a line, that is the one to show.
-            tells = frame.is_same(began_in) == frame.is_same(self._frame)
-            return Since(self._began, elsewhere=False, tells_frame=tells)
-        first = source.line_at(start) if start is not None else line
-        if start is None or shown or self._hidden or not first.number:
-            return None
-        if pc in first or (line.number, line.file) == first[::3]:
-            return None
-        elsewhere = source.function_start(pc) != start
-        return Since(start, elsewhere=True, tells_frame=elsewhere)
+        frame = self._frame_at(pc)
+        return until.since(
+            self._began_at,
+            until.End(pc, frame, self._hidden, self._hides(pc), frame.is_same(self._frame)),
+            direct=self._believed == self._began and not self._entered,
+        )
 
     def _function_at(self, pc: int) -> Inlined | str | None:
         """What `_shows_line` compares: from gdb 18 on a call that is inlined and shown counts."""
-        shown = source.inlined_at(pc)[self._hidden :] if compares_inlined() else ()
+        shown = source.inlined_at(pc)[self._hidden :] if versions.compares_inlined() else ()
         return shown[0] if shown else source.function_at(pc)
 
     def _hides(self, pc: int) -> int:
@@ -176,6 +166,7 @@ class Stepping:
         """How many steps are done at once: of instructions, up to `limit`."""
         done = 0 if self._by_lines or self._watches else self._door.straight(limit, self._addresses)
         if done:
+            self._stood = False
             self._hidden = 0
             self._let_breakpoints_decide()
         return done
@@ -186,7 +177,7 @@ class Stepping:
             self._hidden -= 1  # into an inlined call: that takes no instruction
             if not self._skips.covers_inlined(self._door.pc, self._hidden, self._outer()):
                 return 1
-        ended = False
+        ended = self._stood = False
         while not ended:
             before = self._door.pc
             instruction = None if self._goes_through() else self._door.step()
@@ -204,10 +195,16 @@ class Stepping:
     def _let_breakpoints_decide(self) -> None:
         here = self._watches or self._door.pc in self._addresses
         if here:
-            self._believed = self._door.pc
+            self._let_call_end()
+            self._believed = self._door.pc, self._left
             innermost = self._single and source.entered_at(self._door.pc) > 0
             if self._door.reporter.stops_at(self._door.pc, innermost=innermost):
                 raise Reported
+
+    def _let_call_end(self) -> None:
+        if self._door.pc in self._call_returns:
+            self._door.reporter.end_call(self._door.pc)
+            raise Reported
 
     def _in_range(self, pc: int) -> bool:
         if self._symbol is not None:
@@ -225,7 +222,8 @@ class Stepping:
         if instruction is None:  # neither by a call nor by a return
             return self._ends()
         following = before + instruction.length
-        if pc != following and instruction.links:
+        called = pc != following and instruction.links
+        if called and not (versions.misses_calls() and len(source.inlined_at(pc)) > self._hidden):
             if self._enters(pc, before):
                 self._left += 1
                 self._entered = True
@@ -233,8 +231,9 @@ class Stepping:
             self._run_to(following, self._door.stack_pointer())
             if self._in_range(self._door.pc):
                 return False
-        elif pc != following and instruction.returns:
+        elif called or (pc != following and instruction.returns):
             self._left += 1
+            self._entered = self._entered or called
         return self._ends()
 
     def _enters(self, pc: int, before: int) -> bool:
@@ -275,6 +274,8 @@ class Stepping:
         line = source.line_at(pc)
         if self._single or not line.number:
             return True
+        frame = self._frame_at(pc)
+        self._hidden = frame.still_hidden(pc, self._hidden, self._frame)
         frame = self._frame_at(pc)
         same = frame.is_same(self._frame)
         if same and self._hidden:

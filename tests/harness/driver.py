@@ -12,6 +12,7 @@ import sys
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pexpect
@@ -25,6 +26,7 @@ GDB = os.environ.get("GDB", "gdb-multiarch")
 """The gdb under test; the environment variable GDB may name another one."""
 
 
+@cache
 def gdb_version(program: str = GDB) -> tuple[int, int]:
     """The major and minor version of a gdb: of the one under test unless another is named."""
     command = [program, "-nx", "-batch", "-ex", "python print(gdb.VERSION)"]

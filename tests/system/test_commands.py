@@ -377,6 +377,32 @@ def test_one_stop_event_a_command(pair: Oracle) -> None:
     """)
 
 
+def test_continue_with_a_count_at_a_dprintf(pair: Oracle) -> None:
+    pair.run('tbreak work\ncontinue\nbreak square\ndprintf square,"x is %d\\n", x\ncontinue')
+    pair.run('dprintf *$pc,"later\\n"\ninfo breakpoints\ncontinue 2\ndelete')
+
+
+def test_silent_breakpoints_where_a_step_ends(pair: Oracle) -> None:
+    """Whether gdb prints the stop is decided by the breakpoints that stop, and only then known."""
+    pair.run("tbreak square\ncontinue\nbreak *$pc + 4\nbreak *$pc + 8 if $r1 == 1\nbreak *$pc + 8")
+    for number in (2, 4):
+        pair.block(f"commands {number}", "silent", "print $pc", "end")
+    pair.run("stepi\nstepi\ncondition 4 $r1 == 1\ncondition 3 $r1 != 1\ncontinue")
+
+
+def test_a_wrong_guess_of_where_until_ends(pair: Oracle) -> None:
+    """gdb's `until` shows where a step has ended.  One that goes on where the guest is kept would
+    do so for ever, with Ctrl-C held back.
+    """
+    pair.run("tbreak square\ncontinue")
+    pair.ours.command("python from gdb_ppc_sstep.commands import report, stepping")
+    wrong = "lambda step: report.Since(step._door.pc, elsewhere=False)"
+    pair.ours.command(f"python stepping.Stepping._since = {wrong}")
+    pair.run("stepi\nstepi 2\nnexti\ninfo frame\nbacktrace")
+    pair.run("break *$pc + 4 if $r1 == 1\nstepi\nstepi\nbreak *$pc + 4\nstepi\nstepi")
+    assert not planted(pair.ours, pair.ours.pc)
+
+
 def test_python_breakpoints(pair: Oracle) -> None:
     """gdb asks the user's stop() once at each hit."""
     for line in (

@@ -12,7 +12,7 @@ import pytest
 
 from fixtures.bare_metal import SOURCES, Program
 from fixtures.qemu import Qemu
-from tests.harness.doors import DOORS
+from tests.harness.doors import DOORS, runs_at
 from tests.harness.oracle import Oracle, oracle, variant_name
 
 pytestmark = pytest.mark.bare
@@ -32,7 +32,8 @@ INTO = "step" + FRAMES
 OVER = "next" + FRAMES
 
 SCRIPTS = {
-    "step into each": "tbreak work\ncontinue\n" + 45 * INTO,
+    "step into each": "tbreak work\ncontinue\n" + 36 * INTO,
+    "step into calls in pieces": "tbreak work\ncontinue\nadvance 80\n" + 9 * INTO,
     "next over each": "tbreak work\ncontinue\n" + 25 * OVER,
     "both in turn": "tbreak work\ncontinue\n" + 14 * (INTO + OVER + OVER),
     "counts": "tbreak work\ncontinue\n" + 4 * ("step 3" + FRAMES + "next 2" + FRAMES + "step 5\n"),
@@ -104,6 +105,17 @@ SCRIPTS = {
         nexti 30
         stepi 20
     """,
+    "into one at a breakpoint": """
+        break outer
+        continue
+        step
+        info breakpoints
+        backtrace
+        step
+        continue
+        step 2
+        continue 2
+    """,
     "skipped": """
         skip function product
         skip function inner
@@ -166,8 +178,10 @@ def pair(
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("variant", VARIANTS, ids=variant_name)
-def test_transcripts(pair: Oracle) -> None:
+def test_transcripts(pair: Oracle, door: str) -> None:
     for name, script in SCRIPTS.items():
+        if not runs_at(door, name):
+            continue
         pair.commands.append(f"# {name}")
         assert "work" in pair.run(script), name
         pair.run("delete\nframe 0")

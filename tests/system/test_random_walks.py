@@ -23,6 +23,8 @@ from tests.harness.oracle import Oracle, oracle
 pytestmark = pytest.mark.bare
 
 COMMANDS, WALKS = 150, 3
+DIFFERED = (21, 101, 119)
+"""Seeds of walks in which a step was once told of in another way than natively."""
 
 FUNCTIONS = ("leaf", "tail", "twice", "inlines", "turned", "initial", "ackermann", "plain")
 CONDITIONS = ("total % 2 == 0", "total % 3 == 1", "round % 3 == 1", "total == -1", "$pc == 0")
@@ -31,7 +33,8 @@ CONDITIONS = ("total % 2 == 0", "total % 3 == 1", "round % 3 == 1", "total == -1
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     seed, times = metafunc.config.getoption("seed"), metafunc.config.getoption("soak")
     first, count = (1, WALKS) if seed is None else (seed, 1)
-    metafunc.parametrize("seed", range(first, first + count * times))
+    seeds = range(first, first + count * times)
+    metafunc.parametrize("seed", [*seeds, *(DIFFERED if seed is None else ())])
 
 
 class Walk:
