@@ -299,10 +299,10 @@ class CommandsDoor:
         gdb.write(f"ppc-sstep: stopped at a breakpoint: {said}\n", gdb.STDERR)
         return False
 
-    def leave(self, pc: int, planted: frozenset[int] | None) -> int | None:
+    def leave(self, pc: int) -> int | None:
         """See `stepper.Stepper`."""
         try:
-            with self.behind_gdb(planted, seen=False):
+            with self.behind_gdb(seen=False):
                 if self.pc != pc:
                     return None
                 self._stub.prefetch((), (pc,))

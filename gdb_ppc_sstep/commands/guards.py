@@ -137,14 +137,14 @@ class Guards:
             return None
         return self._stopped[1]
 
-    def leave(self, address: int, planted: frozenset[int] | None) -> None:
+    def leave(self, address: int) -> None:
         """Before gdb lifts the breakpoint at an address and asks for a step of that thread alone.
 
         The stub ignores that, so the guest would run to a guard, with interrupts whose handlers may
         wait for the other threads.  So the step is made now.  gdb still believes the guest at the
         breakpoint, and its request ends where it begins: at a guard, or at a breakpoint of gdb's.
         """
-        pc = self._stepper.leave(address, planted)
+        pc = self._stepper.leave(address)
         if pc is not None and pc not in self._guards and pc not in placed.users_addresses():
             self._guard(pc, frozenset())
             self._landings |= {pc}
@@ -260,9 +260,8 @@ class Guards:
             self._plant(places)
             return False
         self._plant(self._stepper.landings(None))
-        if address in users:
-            self.leave(address, users | self._guards.keys())
-        else:
+        # A breakpoint of the user's here is gdb's to get off: its step may just have ended.
+        if address not in users:
             self._rest(address)
         return True
 

@@ -33,4 +33,4 @@ class Leaving:
         here = self._guards.stopped_at
         if jumps or self._busy() or here is None or here not in placed.users_addresses():
             return
-        self._guards.leave(here, None)
+        self._guards.leave(here)

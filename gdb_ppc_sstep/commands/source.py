@@ -201,10 +201,14 @@ def function_at(pc: int) -> str | None:
     return f"{blocks[-1].function}@{blocks[-1].start:#x}" if blocks else None
 
 
-def function_start(pc: int) -> int | None:
-    """The first address of the function with symbols at an address; None without."""
+def function_entry(pc: int) -> int | None:
+    """Where the function with symbols at an address is entered; None without.
+
+    A part of its code may be below that (gdb/block.h BLOCK_ENTRY_PC).
+    """
     blocks = _blocks(pc)
-    return int(blocks[-1].start) if blocks else None
+    function = blocks[-1].function if blocks else None
+    return int(function.value().address) if function is not None else None
 
 
 def until_end(pc: int) -> int:

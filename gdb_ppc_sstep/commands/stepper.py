@@ -15,11 +15,10 @@ class Stepper(Protocol):
         breakpoints of gdb's are.  False for an error.
         """
 
-    def leave(self, pc: int, planted: frozenset[int] | None) -> int | None:
+    def leave(self, pc: int) -> int | None:
         """Step the selected thread, if it is at pc, while gdb still believes it to be there.
 
-        planted: where breakpoints of gdb's are in the guest, None: as at rest.  Where it has
-        arrived; None: the guest is where it was.
+        Where it has arrived; None: the guest is where it was.
         """
 
     def landings(self, among: Container[int] | None) -> Iterable[int]:

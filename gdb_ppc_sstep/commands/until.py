@@ -49,11 +49,14 @@ def since(begin: Begin, end: End, *, direct: bool) -> Since | None:
     )
     if unhidden or frame.is_inside(begin.frame):
         return None
-    start = source.function_start(begin.pc)
+    start = source.function_entry(begin.pc)
     here: tuple[int, str | None] = (line.number, line.file)
     if end.hidden and frame.is_same(begin.frame):
         here = source.inlined_at(pc)[end.hidden - 1].call
-    passed = start is not None and not start <= pc < source.until_end(begin.pc)
+    # From code below its function's entry `until` fails an assertion of gdb's (13.1 infrun.c).
+    passed = (
+        start is not None and start <= begin.pc and not start <= pc < source.until_end(begin.pc)
+    )
     if direct and passed and here != begin.line:
         # Where the step came to another frame in the middle of a line, that is the one to show.
         return Since(begin.pc, elsewhere=False, tells_frame=frame.is_same(begin.frame) == end.same)
@@ -63,5 +66,5 @@ def since(begin: Begin, end: End, *, direct: bool) -> Since | None:
         return None
     if pc in first or (line.number, line.file) == first[::3]:
         return None
-    elsewhere = source.function_start(pc) != start
+    elsewhere = source.function_entry(pc) != start
     return Since(start, elsewhere=True, tells_frame=elsewhere)

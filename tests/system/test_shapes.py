@@ -110,6 +110,26 @@ C_SCRIPTS = {
         finish
         finish
     """,
+    "code below its function's entry": """
+        tbreak parted
+        continue
+        next 2
+        step
+        step
+        step
+        step
+        step 2
+        finish
+        tbreak parted
+        continue
+        next
+        next
+        next
+        next
+        stepi 3
+        next
+        backtrace
+    """,
     "values": """
         tbreak turned
         continue
