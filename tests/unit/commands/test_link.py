@@ -8,7 +8,6 @@ there before it is asked.
 from __future__ import annotations
 
 import importlib
-import os
 import select
 import signal
 import socket
@@ -202,6 +201,11 @@ def test_nothing_is_sent_to_a_guest_that_runs_long(make: Make) -> None:
     assert both.got(GO) == b"+"
 
 
+def ctrl_c() -> None:
+    """The user types Ctrl-C.  A test runner may have threads that have SIGINT not blocked."""
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+
 def test_ctrl_c_interrupts_a_guest_that_runs(make: Make) -> None:
     """Then it is gdb's to see."""
     both = make()
@@ -209,7 +213,7 @@ def test_ctrl_c_interrupts_a_guest_that_runs(make: Make) -> None:
     def type_it() -> None:
         assert both.stub.recv(len(framed(GO)), socket.MSG_WAITALL) == framed(GO)
         both.stub.sendall(b"+")
-        os.kill(os.getpid(), signal.SIGINT)
+        ctrl_c()
         assert both.stub.recv(10) == b"\x03"
         both.stub.sendall(framed(STOPPED))
 
@@ -228,7 +232,7 @@ def test_ctrl_c_does_not_interrupt_what_ends_at_once(make: Make, packet: bytes) 
     """A step, or a burst: its replies come, and Ctrl-C is looked at behind it."""
     both = make(is_qemu=True)
     with pytest.raises(KeyboardInterrupt), both.module.interrupts_held():
-        os.kill(os.getpid(), signal.SIGINT)
+        ctrl_c()
         both.says(HIT)
         ask = both.link.resume if packet == GO else both.link.call
         assert ask(packet) == HIT
@@ -241,7 +245,7 @@ def test_a_guest_that_does_not_stop_for_ctrl_c(make: Make, monkeypatch: pytest.M
     monkeypatch.setattr(base, "REPLY_TIMEOUT", 0.05)
     both = make()
     with pytest.raises(KeyboardInterrupt), both.module.interrupts_held():
-        os.kill(os.getpid(), signal.SIGINT)
+        ctrl_c()
         both.stub.sendall(b"+")
         with pytest.raises(StubSilent, match="did not stop"):
             both.link.resume(GO)
