@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import sys
 import time
@@ -112,6 +113,8 @@ class Peer:
 
     def send_raw(self, data: bytes) -> None:
         """Send bytes as they are, such as a framed packet.  The `+` that we owe go first."""
+        if self.overdue and not self._is_server:
+            self._read_copies()
         if self._owed:
             data, self._owed, self._unacknowledged = self._owed * ACK + data, 0, None
         try:
@@ -125,6 +128,13 @@ class Peer:
             # A peer that ended after its last reply takes no `+`; the next read sees that end.
             with suppress(type(self._gone)):
                 self.send_raw(b"")
+
+    def _read_copies(self) -> None:
+        """Read what has come: a client that waits for a `+` sends its packet again and again, and a
+        copy that is read behind the `+` would be taken for a request of its own.
+        """
+        while select.select([self.sock], [], [], 0)[0]:
+            self.fill()
 
     @property
     def overdue(self) -> bool:

@@ -166,6 +166,7 @@ class Reporter:
         If not it would go on without end, for the guest stays there: it is stopped silently.
         """
         thread = self._stub.thread
+        before.need("stop")  # there the guard vanishes: a stop at it is another event in Python
         with self._guards.at(pc):
             self._resume_in_place(pc, command, Mode.SHOW, seen=seen)
         if self._guards.repeated:

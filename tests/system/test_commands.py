@@ -136,14 +136,14 @@ def test_hook_of_the_users_own_at_a_stop(
 def test_hook_at_a_stop_that_resumes(
     tmp_path: Path, boot: Callable[..., Qemu], demo: Program, line: str
 ) -> None:
-    """gdb does not ask whether ours is to go, as it is not there before it is needed."""
+    """gdb does not ask whether ours is to go, as it is not there before a step by lines."""
     outputs = []
     for steps in (True, False):
         name = "native" if steps else "ours"
         door = None if steps else "commands"
         with Gdb(tmp_path, name=name, extension=not steps, door=door) as gdb:
             gdb.connect(boot(demo, steps=steps).target, demo.elf)
-            said = [gdb.command(one) for one in ("break work", "continue", "step", "delete")]
+            said = [gdb.command(one) for one in ("break work", "continue", "stepi", "delete")]
             gdb.command("tbreak largest")
             gdb.command("set confirm on")
             for text in ("define hook-stop", line):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from gdb_ppc_sstep.carrier.peer import Peer
-from gdb_ppc_sstep.rsp.framing import LONGEST, Byte, Packet
+from gdb_ppc_sstep.rsp.framing import INTERRUPT, LONGEST, Byte, Packet
 from gdb_ppc_sstep.stub.recent import LONGEST as KEPT
 from gdb_ppc_sstep.wire.wire import GdbGone
 
@@ -75,6 +75,24 @@ def test_peer_takes_what_is_sent_again_once(pair: tuple[Peer, socket.socket]) ->
         peer.items.clear()
         peer.acknowledge()
         assert other.recv(100) == b"+"
+
+
+def test_peer_that_answers_late_takes_what_was_sent_again_meanwhile_once(
+    pair: tuple[Peer, socket.socket],
+) -> None:
+    """As after SIGSTOP: the copies have come, and are not read yet."""
+    peer, other = pair
+    other.sendall(b"$s#73")
+    peer.fill()
+    assert peer.heard is not None
+    peer.heard -= 5
+    other.sendall(b"$s#73$s#73\x03")
+    peer.send(b"T05")
+    assert other.recv(100) == b"+$T05#b9"
+    assert list(peer.items) == [Packet(b"s"), Byte(INTERRUPT)]
+    other.sendall(b"+$s#73")
+    peer.fill()
+    assert list(peer.items)[2:] == [Packet(b"s")]
 
 
 def test_peer_takes_an_answer_that_is_sent_again_once() -> None:
