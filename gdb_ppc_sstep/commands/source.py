@@ -208,7 +208,8 @@ def function_entry(pc: int) -> int | None:
     """
     blocks = _blocks(pc)
     function = blocks[-1].function if blocks else None
-    return int(function.value().address) if function is not None else None
+    address = function.value().address if function is not None else None
+    return int(address) if address is not None else None
 
 
 def until_end(pc: int) -> int:
