@@ -202,14 +202,16 @@ def function_at(pc: int) -> str | None:
 
 
 def function_entry(pc: int) -> int | None:
-    """Where the function with symbols at an address is entered; None without.
-
-    A part of its code may be below that (gdb/block.h BLOCK_ENTRY_PC).
-    """
+    """Where the function with symbols at an address is entered; None without."""
     blocks = _blocks(pc)
-    function = blocks[-1].function if blocks else None
-    address = function.value().address if function is not None else None
-    return int(address) if address is not None else None
+    return _entry(blocks[-1]) if blocks else None
+
+
+def _entry(block: gdb.Block) -> int:
+    """Where a function is entered: a part of it may be below that (gdb/block.h BLOCK_ENTRY_PC)."""
+    assert block.function is not None
+    address = block.function.value().address
+    return int(block.start if address is None else address)
 
 
 def until_end(pc: int) -> int:
@@ -259,13 +261,14 @@ def body_of(entry: int) -> int:
 
 def _after_prologue(block: gdb.Block) -> int | None:
     """By the line table; None where that does not tell."""
-    line = line_at(block.start)
+    start = _entry(block)
+    line = line_at(start)
     if not line.number:
         return None
-    symtab = gdb.find_pc_line(block.start).symtab
+    symtab = gdb.find_pc_line(start).symtab
     assert symtab is not None
-    if sum(1 for entry in symtab.linetable() if entry.pc == block.start) > 1:
-        return int(block.start)  # two entries at the same address: no prologue
+    if sum(1 for entry in symtab.linetable() if entry.pc == start) > 1:
+        return start  # two entries at the same address: no prologue
     if line.end >= block.end:
         return None
     while line.end < block.end:
@@ -293,4 +296,4 @@ def _breakpoint_address(block: gdb.Block) -> int:
                 return int(row[1], 16)
     finally:
         probe.delete()
-    return int(block.start)
+    return _entry(block)
