@@ -20,6 +20,11 @@ def said(command: str) -> str:
     return gdb.execute(command, to_string=True)
 
 
+def _rows() -> Iterator[table.Row]:
+    """The user's breakpoints, each of their locations by itself."""
+    return table.parse(said("info breakpoints"))
+
+
 def users_addresses() -> frozenset[int]:
     """Where the user's enabled breakpoints and dprintfs are."""
     return frozenset(users())
@@ -28,7 +33,7 @@ def users_addresses() -> frozenset[int]:
 def users_functions() -> dict[int, frozenset[str]]:
     """The functions of the user's enabled breakpoints, as gdb takes them, by their addresses."""
     found: dict[int, frozenset[str]] = {}
-    for row in table.parse(said("info breakpoints")):
+    for row in _rows():
         if row.enabled and row.address is not None:
             found[row.address] = found.get(row.address, frozenset()) | {row.function}
     return found
@@ -91,7 +96,7 @@ def without(address: int) -> Iterator[None]:
 def _locations(address: int) -> Iterator[str]:
     """The user's enabled breakpoints at an address, each with the number of its location."""
     seen: Counter[int] = Counter()
-    for row in table.parse(gdb.execute("info breakpoints", to_string=True)):
+    for row in _rows():
         if row.address is not None:
             seen[row.number] += 1
             if row.enabled and row.address == address:
@@ -102,7 +107,7 @@ def users() -> dict[int, frozenset[int]]:
     """The same, with the numbers of those that are at each address, and of what gdb watches."""
     found: dict[int, frozenset[int]] = {}
     watching = watches.numbers()
-    for row in table.parse(said("info breakpoints")):
+    for row in _rows():
         if row.enabled and row.address is not None:
             found[row.address] = found.get(row.address, watching) | {row.number}
     return found

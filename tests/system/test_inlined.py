@@ -116,6 +116,19 @@ SCRIPTS = {
         step 2
         continue 2
     """,
+    "the same without addresses": """
+        set print address off
+        break outer
+        tbreak work
+        continue
+        continue
+        step
+        info breakpoints
+        step
+        continue
+        step 2
+        set print address on
+    """,
     "skipped": """
         skip function product
         skip function inner
