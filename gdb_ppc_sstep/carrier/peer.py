@@ -113,7 +113,7 @@ class Peer:
 
     def send_raw(self, data: bytes) -> None:
         """Send bytes as they are, such as a framed packet.  The `+` that we owe go first."""
-        if self.overdue and not self._is_server:
+        if not self._is_server and self.overdue:
             self._read_copies()
         if self._owed:
             data, self._owed, self._unacknowledged = self._owed * ACK + data, 0, None

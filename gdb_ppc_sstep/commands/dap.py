@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -40,13 +41,14 @@ class Server:
         self._within = False  # a command of ours that steps
         self._resumed = self._stopped = False  # and what the server has been told of it
         self._calls: dict[str, Callable[[Any], None]] = {}
+        hears = {"cont": self._cont, "stop": self._stop}
         for event, (module, name) in _HEARD.items():
             call = getattr(sys.modules.get(module), name, None)
             if call is not None:
                 self._calls[event] = call
                 registry = getattr(gdb.events, event)
                 registry.disconnect(call)
-                registry.connect(getattr(self, f"_{event}"))
+                registry.connect(hears.get(event) or partial(self._changed, event))
 
     @contextmanager
     def one_stop(self) -> Iterator[None]:
@@ -80,15 +82,6 @@ class Server:
         elif hit or (self._within and "reason" not in event.details):
             return _stop_of_a_step(event.details)
         return event
-
-    def _breakpoint_created(self, breakpoint: gdb.Breakpoint) -> None:
-        self._changed("breakpoint_created", breakpoint)
-
-    def _breakpoint_modified(self, breakpoint: gdb.Breakpoint) -> None:
-        self._changed("breakpoint_modified", breakpoint)
-
-    def _breakpoint_deleted(self, breakpoint: gdb.Breakpoint) -> None:
-        self._changed("breakpoint_deleted", breakpoint)
 
     def _changed(self, what: str, breakpoint: gdb.Breakpoint) -> None:
         if breakpoint.visible:

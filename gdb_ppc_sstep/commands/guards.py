@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 
 import gdb
 
-from . import hidden, placed, watches
+from . import internal, placed, watches
 from .link import interrupt_pending, interrupts_held
 from .stepper import Stepper
 from .view import stopped_at
@@ -31,7 +31,7 @@ class Mode(enum.Enum):
     SHOW = "stop as gdb does anyway, like after a step; silently where gdb does not and comes again"
 
 
-class _Guard(hidden.Hidden):
+class _Guard(internal.Internal):
     """One guard; it never stops noisily.
 
     users: the numbers of the user's breakpoints at the address, all older than the guard.

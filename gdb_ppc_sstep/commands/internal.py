@@ -14,14 +14,14 @@ import gdb
 _all = gdb.breakpoints
 
 
-class Hidden(gdb.Breakpoint):
+class Internal(gdb.Breakpoint):
     """A breakpoint of ours."""
 
 
 def _of_users() -> Sequence[gdb.Breakpoint]:
     """Return a sequence of all breakpoints.
     The ppc64 single-step extension has replaced gdb's own: its breakpoints are left out."""
-    return tuple(one for one in _all() if not isinstance(one, Hidden))
+    return tuple(one for one in _all() if not isinstance(one, Internal))
 
 
 def install() -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import struct
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import gdb
@@ -40,6 +41,7 @@ def _has_symbol() -> bool:
     return not gdb.execute("info symbol 0", to_string=True).startswith("No symbol")
 
 
+@cache
 def speaks_mi() -> bool:
     """Whether this gdb was started for a front end: nobody else is told the reason of a stop."""
     try:

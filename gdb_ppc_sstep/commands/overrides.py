@@ -216,10 +216,10 @@ def install(find: Find, actions: Mapping[str, before.Action]) -> None:
     """Replace gdb's built-ins, for good.  actions: what to do before others, by their names."""
     if _installed:
         return
-    from . import hidden
+    from . import internal
     from .stepping import Calls
 
-    hidden.install()
+    internal.install()
 
     def before_telling() -> None:
         door = find()

@@ -75,9 +75,9 @@ class replaced:
 
 
 def _candidates() -> Iterator[int]:
-    """The connected sockets and the lines among gdb's descriptors, but the standard ones."""
+    """The connected sockets and the serial lines among gdb's descriptors, but the standard ones."""
     for fd in _all():
-        if fd > 2 and (_is_connected(fd) or _is_line(fd)):
+        if fd > 2 and (_is_connected(fd) or _is_serial_line(fd)):
             yield fd
 
 
@@ -92,7 +92,7 @@ def _all() -> Iterable[int]:
     return range(min(limit, _MANY) if limit != resource.RLIM_INFINITY else _MANY)
 
 
-def _is_line(fd: int) -> bool:
+def _is_serial_line(fd: int) -> bool:
     """Whether it is a terminal with which gdb speaks RSP, and none of the user's.
 
     gdb makes it raw, and lets no read of it wait (gdb 13.1 ser-unix.c hardwire_raw).

@@ -47,7 +47,7 @@ _RUN = (
 )
 
 
-class _Line:
+class _SerialLine:
     """A descriptor of gdb's that leads to a layer, and not to gdb's serial line."""
 
     def __init__(self, fd: int) -> None:
@@ -87,7 +87,7 @@ class LayerProcess:
         log: IO[bytes],
         record: IO[bytes],
         last: IO[bytes],
-        line: _Line | None,
+        line: _SerialLine | None,
     ) -> None:
         self._process = process
         self._log = log
@@ -143,12 +143,12 @@ def take(connection: gdb.RemoteTargetConnection) -> LayerProcess:
     is_line = not stat.S_ISSOCK(os.fstat(fd).st_mode)
     ours, theirs = socket.socketpair()
     with ours, theirs, descriptor.replaced(fd, ours.fileno()) as place:
-        layer = _start(theirs.fileno(), place.real, _Line(fd) if is_line else None)
+        layer = _start(theirs.fileno(), place.real, _SerialLine(fd) if is_line else None)
         place.keep()
         return layer
 
 
-def _start(gdb_fd: int, stub_fd: int, line: _Line | None) -> LayerProcess:
+def _start(gdb_fd: int, stub_fd: int, line: _SerialLine | None) -> LayerProcess:
     try:
         log, record, last = map(_file_without_name, ("log", "record", "last packets"))
         ready, says_ready = os.pipe()

@@ -151,6 +151,11 @@ class Gdb(Closing):
         self.transcript.close()
 
 
+def open_files(gdb: Gdb) -> int:
+    """How many files a gdb has open."""
+    return len(os.listdir(f"/proc/{gdb.pid}/fd"))
+
+
 def layers_of(gdb: Gdb) -> list[int]:
     """The process ids of the layers that a gdb has started and that still run."""
     found = []

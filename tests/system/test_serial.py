@@ -20,7 +20,7 @@ import pytest
 
 from fixtures.bare_metal import Program
 from fixtures.qemu import Qemu, wait_for
-from tests.harness.driver import Gdb, is_running, layers_of, serial_line
+from tests.harness.driver import Gdb, is_running, layers_of, open_files, serial_line
 from tests.harness.line import LineQemu
 from tests.harness.oracle import oracle
 
@@ -118,14 +118,10 @@ def test_what_is_said_is_as_natively(tmp_path: Path, demo: Program) -> None:
 
 def test_the_line_is_free_again(gdb: Gdb, line: LineQemu, demo: Program) -> None:
     """gdb opens it again at once: what the layer sends last does not meet gdb's first packets."""
-
-    def open_files() -> int:
-        return len(os.listdir(f"/proc/{gdb.pid}/fd"))
-
     gdb.connect(line.target, demo.elf)
     gdb.command("break work")
     gdb.command("continue")
-    files, layers = open_files(), set(layers_of(gdb))
+    files, layers = open_files(gdb), set(layers_of(gdb))
     for leave in 3 * ("disconnect",):
         gdb.command("stepi 2")
         gdb.command(f"python gdb.execute('{leave}'); gdb.execute('target remote {line.target}')")
@@ -136,7 +132,7 @@ def test_the_line_is_free_again(gdb: Gdb, line: LineQemu, demo: Program) -> None
         here = gdb.pc
         gdb.command("stepi 2")
         assert gdb.pc == here + 8
-    assert open_files() <= files
+    assert open_files(gdb) <= files
 
 
 def test_the_commands_door(tmp_path: Path, line: LineQemu, demo: Program) -> None:

@@ -24,6 +24,7 @@ from tests.harness.driver import (
     Gdb,
     is_running,
     layers_of,
+    open_files,
     serial_line,
     tcp,
     udp,
@@ -174,13 +175,10 @@ def test_without_a_terminal(boot: Callable[..., Qemu], demo: Program) -> None:
 
 
 def test_ten_connections_leave_nothing(gdb: Gdb, guest: Qemu, demo: Program) -> None:
-    def open_files() -> int:
-        return len(os.listdir(f"/proc/{gdb.pid}/fd"))
-
     gdb.connect(guest.target, demo.elf)
     gdb.command("break work")
     gdb.command("continue")
-    first, files = layers_of(gdb), open_files()
+    first, files = layers_of(gdb), open_files(gdb)
     for number in range(10):
         gdb.command(("disconnect", "detach")[number % 2])
         output = gdb.connect(guest.target, kind=("extended-remote", "remote")[number // 2 % 2])
@@ -191,7 +189,7 @@ def test_ten_connections_leave_nothing(gdb: Gdb, guest: Qemu, demo: Program) -> 
         assert gdb.pc == here + 8
     wait_for(lambda: len(layers_of(gdb)) == 1, "the end of the other layers", 5)
     assert layers_of(gdb) != first
-    assert open_files() <= files
+    assert open_files(gdb) <= files
 
 
 # -- beside other extensions

@@ -28,6 +28,15 @@ def pair() -> Iterator[tuple[Peer, socket.socket]]:
         yield Peer(ours, "peer", GdbGone()), theirs
 
 
+@pytest.fixture
+def to_server() -> Iterator[tuple[Peer, socket.socket]]:
+    """A peer whose other side is a server, and the socket there."""
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(TIMEOUT)
+    with ours, theirs:
+        yield Peer(ours, "stub", GdbGone(), is_server=True), theirs
+
+
 def test_of_a_long_packet_only_the_beginning_is_kept(
     pair: tuple[Peer, socket.socket],
 ) -> None:
@@ -95,40 +104,38 @@ def test_peer_that_answers_late_takes_what_was_sent_again_meanwhile_once(
     assert list(peer.items)[2:] == [Packet(b"s")]
 
 
-def test_peer_takes_an_answer_that_is_sent_again_once() -> None:
+def test_peer_takes_an_answer_that_is_sent_again_once(
+    to_server: tuple[Peer, socket.socket],
+) -> None:
     """By a server.  What a monitor command or the guest prints may well be twice the same."""
-    ours, theirs = socket.socketpair()
-    theirs.settimeout(TIMEOUT)
-    with ours, theirs:
-        peer = Peer(ours, "stub", GdbGone(), is_server=True)
-        peer.send(b"c")
-        theirs.sendall(b"+" + 2 * framed(b"O41") + 2 * framed(b"T05"))
-        peer.fill()
-        theirs.sendall(b"$T05#b9")
-        peer.fill()
-        assert list(peer.items) == [Packet(b"O41"), Packet(b"O41"), Packet(b"T05")]
-        peer.send(b"s")
-        theirs.sendall(b"+$T05#b9")
-        peer.fill()
-        assert list(peer.items)[3:] == [Packet(b"T05")]
+    peer, theirs = to_server
+    peer.send(b"c")
+    theirs.sendall(b"+" + 2 * framed(b"O41") + 2 * framed(b"T05"))
+    peer.fill()
+    theirs.sendall(b"$T05#b9")
+    peer.fill()
+    assert list(peer.items) == [Packet(b"O41"), Packet(b"O41"), Packet(b"T05")]
+    peer.send(b"s")
+    theirs.sendall(b"+$T05#b9")
+    peer.fill()
+    assert list(peer.items)[3:] == [Packet(b"T05")]
 
 
-def test_peer_sends_nothing_behind_a_request_for_what_came_again() -> None:
+def test_peer_sends_nothing_behind_a_request_for_what_came_again(
+    to_server: tuple[Peer, socket.socket],
+) -> None:
     """A server that runs the guest by now, as QEMU, would take a `+` for an interrupt."""
-    ours, theirs = socket.socketpair()
-    theirs.settimeout(TIMEOUT)
-    with ours, theirs:
-        peer = Peer(ours, "stub", GdbGone(), is_server=True)
-        peer.send(b"P1=0")
-        theirs.sendall(b"+$OK#9a")
-        peer.fill()
-        peer.send(b"vCont;c")
-        assert theirs.recv(100) == framed(b"P1=0") + b"+" + framed(b"vCont;c")
-        theirs.sendall(b"$OK#9a")
-        peer.fill()
-        peer.acknowledge()
-        assert not select.select([theirs], [], [], 0)[0]
-        assert list(peer.items) == [Packet(b"OK")]
+    peer, theirs = to_server
+    peer.send(b"P1=0")
+    theirs.sendall(b"+$OK#9a")
+    peer.fill()
+    peer.send(b"vCont;c")
+    assert theirs.recv(100) == framed(b"P1=0") + b"+" + framed(b"vCont;c")
+    theirs.sendall(b"$OK#9a")
+    peer.fill()
+    peer.acknowledge()
+    assert not select.select([theirs], [], [], 0)[0]
+    assert list(peer.items) == [Packet(b"OK")]
 
 
 def test_peer_answers_a_bad_checksum(pair: tuple[Peer, socket.socket]) -> None:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from ..machine import TEXT
+from ..machine import TEXT, Machine
 from .rig import CONTINUE, NOPS, PC, STEP, TIMEOUT, Rig, Start, number, program
 
 PLACES = [TEXT + 4 * n for n in range(16, 48)]
@@ -90,13 +90,19 @@ def test_one_whose_removal_is_refused_once_is_removed(start: Start) -> None:
     assert TEXT not in machine.planted and machine.packets.count(removal) == 2
 
 
-def test_one_that_stays_is_not_planted_again(start: Start) -> None:
-    """A stub counts: as natively, it goes once the stub removes it."""
+def one_that_stays(start: Start) -> tuple[Rig, Machine, bytes]:
+    """A breakpoint behind the steps, whose removal the stub refuses: that packet."""
     machine = program(*NOPS)
     removal = b"z0,%x,4" % (TEXT + 16)
     rig = start(machine)
     ask_all(rig, b"Z", [TEXT + 16])
     machine.reply[removal] = b"E22"
+    return rig, machine, removal
+
+
+def test_one_that_stays_is_not_planted_again(start: Start) -> None:
+    """A stub counts: as natively, it goes once the stub removes it."""
+    rig, machine, removal = one_that_stays(start)
     for _ in range(3):
         ask_all(rig, b"z", [TEXT + 16])
         rig.gdb.ask(STEP)
@@ -110,11 +116,7 @@ def test_one_that_stays_is_not_planted_again(start: Start) -> None:
 
 def test_one_that_stayed_and_was_removed_is_planted_again(start: Start) -> None:
     """By a client that asks once more for the removal, as it may."""
-    machine = program(*NOPS)
-    removal = b"z0,%x,4" % (TEXT + 16)
-    rig = start(machine)
-    ask_all(rig, b"Z", [TEXT + 16])
-    machine.reply[removal] = b"E22"
+    rig, machine, removal = one_that_stays(start)
     ask_all(rig, b"z", [TEXT + 16])
     rig.gdb.ask(STEP)
     del machine.reply[removal]
