@@ -29,6 +29,7 @@ _UNRELATED = (b"qfThreadInfo", b"qsThreadInfo", b"qC")
 _BEFORE, _BEHIND = 32, 64  # bytes around pc that gdb or the next step may look at
 _INSTRUCTION = 8  # bytes of the longest instruction
 _MOST_THREADS = 4096
+_MOST_REMOVALS = 256  # a slow stub has to be through with them before gdb tires of its next reply
 
 
 class Stub:
@@ -531,7 +532,10 @@ class Stub:
         if self._pipeline.holds(payload):
             self.send_queued()  # the removal of ours, at the same address: a stub counts both
         self._take_out(payload, "to remove gdb's breakpoint", refused)
-        self.let_wait()
+        if len(self._pipeline.queued) < _MOST_REMOVALS:
+            self.let_wait()
+        else:
+            self.send_ahead()
 
     def cancel_removal(self, payload: bytes) -> bool:
         """Drop this z0 packet if it is queued; whether it was: then the breakpoint is there."""

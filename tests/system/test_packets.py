@@ -51,7 +51,7 @@ TCG: dict[str, Row] = {
     "software watchpoint, 50 instructions": (9.9, 4.82),
     "stepi 20, 1 breakpoints": (8.25, 3.3, 6.5, 3.7),
     "stepi 20, 100 breakpoints": (18.1, 8.25, 20.4, 18.5),
-    "stepi 20, 1000 breakpoints": (108.1, 53.25, 155.4, 153.5),
+    "stepi 20, 1000 breakpoints": (108.1, 53.4, 155.4, 153.5),
     "stepi 20, 1 vCPUs": (8.1, 3.25, 5.3, 3.4),
     "stepi 20, 2 vCPUs": (8.15, 3.3, 6.4, 3.6),
 }
@@ -74,7 +74,7 @@ KVM_HV: dict[str, Row] = {
     "software watchpoint, 50 instructions": (9.9, 4.82),
     "stepi 20, 1 breakpoints": (8.25, 3.3, 6.65, 3.65),
     "stepi 20, 100 breakpoints": (18.1, 8.25, 20.65, 18.5),
-    "stepi 20, 1000 breakpoints": (115.2, 61.35, 155.65, 153.5),
+    "stepi 20, 1000 breakpoints": (115.2, 61.5, 155.65, 153.5),
     "stepi 20, 1 vCPUs": (8.1, 3.25, 5.55, 3.4),
     "stepi 20, 2 vCPUs": (8.15, 3.3, 6.55, 3.55),
 }

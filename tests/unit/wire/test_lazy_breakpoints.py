@@ -59,6 +59,19 @@ def test_they_are_gone_before_the_guest_runs(start: Start) -> None:
     assert machine.planted == {TEXT + 16: 1}
 
 
+def test_of_very_many_only_some_wait(start: Start) -> None:
+    """gdb waits two seconds for a reply, and a slow stub takes 6 ms for each of them."""
+    machine = program(*NOPS)
+    rig = start(machine)
+    places = [TEXT + 4 * n for n in range(16, 1016)]
+    ask_all(rig, b"Z", places)
+    rig.gdb.ask(STEP)
+    for count, place in enumerate(places, 1):
+        assert rig.gdb.ask(b"z0,%x,4" % place) == b"OK"
+        waiting_or_in_flight = len(machine.planted) - (1000 - count)
+        assert waiting_or_in_flight <= 2 * 256 + 1  # and one of ours
+
+
 def test_one_of_ours_at_the_same_place_is_another(start: Start) -> None:
     """A stub counts: both have to go."""
     machine = program(*NOPS)
