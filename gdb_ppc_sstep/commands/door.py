@@ -8,7 +8,7 @@ flushed (`view`), and gdb is made to report the stop (`report`).
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -138,6 +138,7 @@ class CommandsDoor:
     ) -> None:
         """See `Door`."""
         if at_stop:
+            self._view.seen()
             self.guards.at_stop()
             return
         if returning is not None:
@@ -182,13 +183,14 @@ class CommandsDoor:
 
     @contextmanager
     def behind_gdb(
-        self, planted: frozenset[int] | None = None, *, seen: bool = True
+        self, planted: frozenset[int] | None = None, *, seen: bool = True, at: int | None = None
     ) -> Iterator[None]:
         """Move the selected thread by raw packets; gdb sees it afterwards.
 
         planted: where gdb's own breakpoints are in the guest now; None: gdb is at rest.  seen: see
-        `View.behind`.
+        `View.behind`.  at: where the thread probably is, None: where gdb has last seen it stop.
         """
+        probably = self.guards.stopped_at if at is None else at
         thread = thread_id(gdb.selected_thread())
         with interrupts_held(), self._view.behind(thread, seen=seen):
             self._breakpoints.clear()
@@ -197,7 +199,7 @@ class CommandsDoor:
             # Not by gdb.newest_frame(), which unwinds its caller as well: a dozen packets.
             self._stub.changed(None if self._view.several else self._view.thread)
             self._stub.select(self._view.thread)
-            self._stub.prefetch(("msr", "pc"))
+            self._stub.prefetch(("msr", "pc"), () if probably is None else (probably,))
             self.pc = self._stub.read("pc")
             yield
 
@@ -265,12 +267,11 @@ class CommandsDoor:
 
     # -- for the guards (see `stepper.Stepper`)
 
-    def landings(self, among: Container[int] | None) -> tuple[int, ...]:
+    def landings(self) -> tuple[int, ...]:
         """See `stepper.Stepper`."""
         try:
             with self.behind_gdb():
-                here = among is None or self.pc in among
-                return self._engine.landings() if here else ()
+                return self._engine.landings()
         except SstepError as error:
             self._log(f"no guards at the next instruction: {error}")
             return ()
@@ -279,13 +280,12 @@ class CommandsDoor:
         """See `stepper.Stepper`."""
         return self._engine.guarded
 
-    def step_off(self, planted: frozenset[int]) -> bool:
+    def step_off(self, pc: int, planted: frozenset[int]) -> bool:
         """See `stepper.Stepper`."""
         # Where gdb has called a function meanwhile (dprintf-style call) its breakpoints are out.
         for lifted in (planted, frozenset[int]()):
             try:
-                with self.behind_gdb(lifted):
-                    self._stub.prefetch((), (self.pc,))
+                with self.behind_gdb(lifted, at=pc):
                     if planted.isdisjoint(self._engine.landings()):
                         self.step()
             except Interrupted:
@@ -299,22 +299,24 @@ class CommandsDoor:
         gdb.write(f"ppc-sstep: stopped at a breakpoint: {said}\n", gdb.STDERR)
         return False
 
-    def leave(self, pc: int) -> int | None:
+    def leave(self, pc: int) -> tuple[int, ...]:
         """See `stepper.Stepper`."""
         try:
-            with self.behind_gdb(seen=False):
+            with self.behind_gdb(seen=False, at=pc):
                 if self.pc != pc:
-                    return None
-                self._stub.prefetch((), (pc,))
+                    return ()
                 try:
                     self.step()
                 except UnrequestedStop as unrequested:
                     self._log(f"a step off a breakpoint ended elsewhere: {unrequested}")
-                    return self._stub.read("pc")
-                return self.pc
-        except (Interrupted, SstepError) as error:
-            self._log(f"gdb has to get off the breakpoint at {pc:#x}: {error}")
-            return None
+                    return (self._stub.read("pc"),)
+                except (Interrupted, SstepError) as error:
+                    self._log(f"gdb has to get off the breakpoint at {pc:#x}: {error}")
+                    return self._engine.landings()
+                return (self.pc,)
+        except SstepError as error:
+            self._log(f"no guards at the instruction behind {pc:#x}: {error}")
+            return ()
 
     def comes_home(self, planted: frozenset[int]) -> bool:
         """See `stepper.Stepper`."""

@@ -4,9 +4,10 @@
 gdb asks for one to get off a breakpoint: one that it stopped at, or one that it does not stop at
 (a false condition, an ignore count, a dprintf, another thread's).  A guard at the breakpoint steps
 off by the engine before gdb decides how to go on: gdb then finds pc elsewhere, and asks for no
-step (gdb/infrun.c thread_still_needs_step_over_bp).  Where gdb has stopped at a breakpoint the
-guards are at the next instructions: gdb's ignored request ends there.  What a breakpoint decides,
-counts and prints stays gdb's business, and so do continue, finish, advance and MI.
+step (gdb/infrun.c thread_still_needs_step_over_bp).  Where gdb has stopped at a breakpoint the step
+off it is made when gdb goes on, and a guard is where it arrives: gdb's ignored request ends there.
+What a breakpoint decides, counts and prints stays gdb's business, and so do continue, finish,
+advance and MI.
 """
 
 from __future__ import annotations
@@ -111,8 +112,8 @@ class Guards:
         wanted.update(placed.users())
         follows = following or bool(watches.numbers())
         self._followed = _selected() if follows else None
-        landings = self._stepper.landings(None if follows else wanted) if wanted or follows else ()
-        self._stopped = (_selected(), stopped_at()) if landings else None
+        landings = self._stepper.landings() if follows else ()
+        self._stopped = (_selected(), stopped_at())
         self._landings = frozenset(landings) - wanted.keys()
         wanted.update(dict.fromkeys(self._landings, watches.numbers()))
         for address, guard in list(self._guards.items()):
@@ -132,22 +133,26 @@ class Guards:
 
     @property
     def stopped_at(self) -> int | None:
-        """Where gdb has stopped with the selected thread, if it then may have to step it off."""
+        """Where gdb has last seen the selected thread stop; None if it has not."""
         if self._stopped is None or self._stopped[0] != _selected():
             return None
         return self._stopped[1]
 
     def leave(self, address: int) -> None:
-        """Before gdb lifts the breakpoint at an address and asks for a step of that thread alone.
+        """Before gdb lifts what breakpoints it has at an address, and asks for a step of the thread
+        that stands there alone.
 
-        The stub ignores that, so the guest would run to a guard, with interrupts whose handlers may
-        wait for the other threads.  So the step is made now.  gdb still believes the guest at the
+        The stub ignores that, so the guest would run on, with interrupts whose handlers may wait
+        for the other threads.  So the step is made now.  gdb still believes the guest at the
         breakpoint, and its request ends where it begins: at a guard, or at a breakpoint of gdb's.
         """
-        pc = self._stepper.leave(address)
-        if pc is not None and pc not in self._guards and pc not in placed.users_addresses():
-            self._guard(pc, frozenset())
-            self._landings |= {pc}
+        users = placed.users_addresses()
+        if address not in users and address not in self._guards:
+            return
+        for place in self._stepper.leave(address):
+            if place not in self._guards and place not in users:
+                self._guard(place, frozenset())
+                self._landings |= {place}
 
     def only_at(self, addresses: frozenset[int]) -> None:
         """Have no guards elsewhere while a command of ours steps: they would show in its stop."""
@@ -237,7 +242,7 @@ class Guards:
         planted = users | self._guards.keys()
         if address in self._stepper.vectors() and self._stepper.comes_home(planted):
             return False
-        return not self._stepper.step_off(planted)
+        return not self._stepper.step_off(address, planted)
 
     def _follows_on(self, address: int, users: frozenset[int]) -> bool:
         """gdb has come to a guard with the thread that it steps: guard where its next step ends.
@@ -259,7 +264,7 @@ class Guards:
                 return True
             self._plant(places)
             return False
-        self._plant(self._stepper.landings(None))
+        self._plant(self._stepper.landings())
         # A breakpoint of the user's here is gdb's to get off: its step may just have ended.
         if address not in users:
             self._rest(address)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import placed
 from .guards import Guards
 
 
@@ -31,6 +30,5 @@ class Leaving:
         """gdb is about to resume the guest."""
         jumps, self._jumps = self._jumps, False
         here = self._guards.stopped_at
-        if jumps or self._busy() or here is None or here not in placed.users_addresses():
-            return
-        self._guards.leave(here)
+        if not jumps and not self._busy() and here is not None:
+            self._guards.leave(here)

@@ -28,9 +28,10 @@ Find = Callable[[], "CommandsDoor | None"]
 class _Stopped:
     """What gdb stopped with last.
 
-    newest: the number of the newest breakpoint that there was.
+    count: how often it has stopped.  newest: the number of the newest breakpoint that there was.
     """
 
+    count = 0
     breakpoints: tuple[gdb.Breakpoint, ...] = ()
     signal: str | None = None
     newest = 0
@@ -38,10 +39,33 @@ class _Stopped:
 
 def note_stop(event: gdb.StopEvent) -> None:
     """gdb has stopped; `continue` asks for what."""
+    _Stopped.count += 1
     _Stopped.breakpoints = tuple(getattr(event, "breakpoints", ()))
     _Stopped.signal = getattr(event, "stop_signal", None)
     newest = gdb.convenience_variable("bpnum")
     _Stopped.newest = int(newest) if newest is not None else 0
+
+
+def let_breakpoints_act() -> None:
+    """Have gdb execute the commands of the breakpoints that have stopped it, at rest.
+
+    gdb does so where a gdb.execute ends, for one stop (gdb 13.1 python/python.c
+    execute_gdb_command).  If these commands resume, the guest has stopped again when ours are over,
+    and gdb believes that the next stop is still to come (gdb/breakpoint.c bpstat_do_actions_1).
+    """
+    before = None
+    while installed() and before != _Stopped.count:
+        before = _Stopped.count
+        try:
+            gdb.execute("echo")
+        except gdb.error as error:
+            gdb.write(f"{error}\n", gdb.STDERR)
+
+
+def _let_breakpoints_act_later() -> None:
+    """The same, in a front end that gdb does not prompt."""
+    if any(one.is_valid() and one.commands for one in _Stopped.breakpoints):
+        gdb.post_event(let_breakpoints_act)
 
 
 def note_resume(find: Find) -> None:
@@ -113,6 +137,7 @@ class _Step(gdb.Command):
             door.guards.refresh()
             Stepping(door, self._calls, count, by_lines=self._by_lines).run()
             door.guards.refresh()
+        _let_breakpoints_act_later()
 
 
 class _Stepi(_Step):
@@ -172,6 +197,7 @@ class _Continue(gdb.Command):
                 door.guards.refresh()
             # gdb's own, by another name (see `leaving` and `guards`).
             gdb.execute(f"signal {self._signal()}" + (" &" if background else ""))
+        _let_breakpoints_act_later()
         if door is not None and not background and door.guards.interrupted:
             door.guards.interrupted = False
             door.reporter.report_interrupted()

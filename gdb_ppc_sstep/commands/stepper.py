@@ -3,29 +3,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from typing import Protocol
 
 
 class Stepper(Protocol):
     """What the guards need of a door."""
 
-    def step_off(self, planted: frozenset[int]) -> bool:
-        """Step the selected thread off, unless it might arrive at one of these addresses, where
+    def step_off(self, pc: int, planted: frozenset[int]) -> bool:
+        """Step the selected thread off pc, unless it might arrive at one of these addresses, where
         breakpoints of gdb's are.  False for an error.
         """
 
-    def leave(self, pc: int) -> int | None:
+    def leave(self, pc: int) -> Iterable[int]:
         """Step the selected thread, if it is at pc, while gdb still believes it to be there.
 
-        Where it has arrived; None: the guest is where it was.
+        Where gdb's own request for this step will end: where the thread has arrived.  Where it is
+        at pc after all, the addresses where its next instruction may arrive.
         """
 
-    def landings(self, among: Container[int] | None) -> Iterable[int]:
-        """Where the selected thread's next instruction may arrive, if it is at one of `among`.
-
-        None: wherever it is.
-        """
+    def landings(self) -> Iterable[int]:
+        """Where the selected thread's next instruction may arrive."""
 
     def vectors(self) -> Iterable[int]:
         """Where interrupted steps will come home."""

@@ -59,6 +59,10 @@ class View:
         """The guest is resumed, or its registers are written."""
         self._touched = self._moved = True
 
+    def seen(self) -> None:
+        """gdb has seen the guest stop: all that it knows is of that stop."""
+        self._touched = self._moved = False
+
     def flush(self) -> None:
         """Have gdb see where the guest is now.
 
@@ -69,14 +73,12 @@ class View:
         self._settle()
         thread = gdb.selected_thread()
         if self._touched and thread is not None:  # else the connection is gone
-            registers = "maintenance flush register-cache"
-            if not self._moved:  # a frame that the user has selected stays selected
-                registers = f"thread apply {thread.num} -q {registers}" if self.several else "echo"
-            # Two in any case: where a gdb.execute ends, gdb runs the commands of a breakpoint that
-            # has stopped it (gdb 13.1 python.c execute_gdb_command).  With fewer of them a prompt
-            # comes while a `continue` among such commands still runs (test_commands_that_step).
             gdb.execute("maintenance flush dcache", to_string=True)
-            gdb.execute(registers, to_string=True)
+            registers = "maintenance flush register-cache"
+            if self._moved:
+                gdb.execute(registers, to_string=True)
+            elif self.several:  # a frame that the user has selected stays selected
+                gdb.execute(f"thread apply {thread.num} -q {registers}", to_string=True)
         self._touched = self._moved = False
 
     def _settle(self) -> None:

@@ -28,6 +28,7 @@ def _on_resume(_event: gdb.ContinueEvent) -> None:
 
 def _before_prompt(*_nothing: object) -> None:
     lines.forget()
+    overrides.let_breakpoints_act()
     sessions.before_prompt()
 
 

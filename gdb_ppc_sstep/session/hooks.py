@@ -21,6 +21,22 @@ _OF_THE_STUB = (
 )
 
 
+def _return_address() -> int | None:
+    """pc of the selected frame's caller; None where it has none.
+
+    Not by Frame.older(), which unwinds the caller's caller as well (gdb/python py-frame.c
+    frame_info_to_frame_object): half a dozen packets.
+    """
+    try:
+        gdb.execute("up-silently")
+    except gdb.error:
+        return None
+    try:
+        return int(gdb.parse_and_eval("$pc"))  # in whatever language: no cast
+    finally:
+        gdb.execute("down-silently")
+
+
 def actions(find: Find) -> dict[str, Callable[[], None]]:
     """What we do before commands of gdb's, by the command's name."""
 
@@ -32,17 +48,16 @@ def actions(find: Find) -> dict[str, Callable[[], None]]:
         door = find()
         if door is None:
             return
-        frame = gdb.selected_frame()
-        caller, inlined = frame.older(), frame.type() == gdb.INLINE_FRAME
-        if caller is not None:
-            door.guard(returning=None if inlined else caller.pc(), following=inlined)
+        inlined = gdb.selected_frame().type() == gdb.INLINE_FRAME
+        returning = _return_address()
+        if returning is not None:
+            door.guard(returning=None if inlined else returning, following=inlined)
 
     def before_until() -> None:
         """`until` without a place steps by itself; with one gdb waits for a return as well."""
         door = find()
         if door is not None:
-            caller = gdb.selected_frame().older()
-            door.guard(returning=caller.pc() if caller is not None else None, following=True)
+            door.guard(returning=_return_address(), following=True)
 
     def before_recording() -> None:
         """Refuse: gdb's recorder makes each step itself, and asks no breakpoint in between."""

@@ -131,6 +131,9 @@ class KvmStub(Stub):
     def _sees(self, state: int | None = None) -> bool:
         return self._view.shows(self.thread, self._state() if state is None else state)
 
+    def _may_see(self) -> bool:
+        return self._view.was_written(self.thread)
+
     def _look(self, state: int | None = None) -> None:
         if not self._sees(state):
             self._put_msr(self._state())

@@ -203,7 +203,7 @@ class Stub:
             if payload not in replies and not (general and known.given(payload))
         ]
         blocks: dict[range, bytes] = {}
-        for address in code:
+        for address in code if self._order is not None or self._may_see() else ():
             if not known.has_code(address):
                 first, last = self._around(address)
                 if first < last and not any(address in block for block in blocks):
@@ -250,6 +250,10 @@ class Stub:
 
         None: with the MSR that it has.
         """
+        return True
+
+    def _may_see(self) -> bool:
+        """Whether memory that is asked for together with the MSR may be what the thread sees."""
         return True
 
     def _look(self, state: int | None = None) -> None:

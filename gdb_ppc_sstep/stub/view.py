@@ -61,6 +61,10 @@ class View:
 
     # -- what it tells
 
+    def was_written(self, thread: bytes | None) -> bool:
+        """Whether it is known by which MSR memory of the selected thread is given."""
+        return thread in self._last
+
     def shows(self, thread: bytes | None, state: int) -> bool:
         """Whether the stub gives memory of the selected thread as it is seen with this MSR."""
         last = self._last.get(thread)

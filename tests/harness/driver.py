@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -112,6 +113,22 @@ class Gdb(Closing):
         """Type Ctrl-C while a command runs.  Returns what gdb prints until the prompt."""
         self.child.sendintr()
         return self._until_prompt(timeout)
+
+    def interrupt_after(self, seconds: float, command: str, timeout: float = 10) -> str:
+        """Type a command, and Ctrl-C so much later.  Returns what gdb prints until the prompt.
+
+        A `stepi N` ends where code of a program is not in memory yet, natively too: gdb reads the
+        instruction before it steps.  Then it is `continue` that is interrupted.
+        """
+        self.send(command)
+        try:
+            output = self.finish(seconds)
+        except pexpect.TIMEOUT:
+            return self.interrupt(timeout)
+        assert output.startswith("Cannot access memory at address"), output
+        self.send("continue")
+        time.sleep(seconds)
+        return self.interrupt(timeout)
 
     def value(self, expression: str) -> int:
         """The value of an expression, as an unsigned 64-bit integer."""

@@ -451,9 +451,8 @@ def test_kernel_module(linux: Linux, gdb: Gdb) -> None:
 @pytest.mark.parametrize("linux", [1, 2], indirect=True)
 def test_interrupting(linux: Linux, gdb: Gdb) -> None:
     for number in range(6):
-        gdb.send("stepi 1000000" if number % 2 else "continue")
-        time.sleep(0.5 + 0.3 * number)
-        output = gdb.interrupt(60)
+        command = "stepi 1000000" if number % 2 else "continue"
+        output = gdb.interrupt_after(0.5 + 0.3 * number, command, 60)
         # "Quit", natively too: gdb was busy with itself between two steps.
         assert "SIGINT" in output or "Quit" in output, output
         assert gdb.value("$msr") & SE == 0

@@ -301,6 +301,36 @@ def test_stops_of_the_commands_door(
     assert sum("end-stepping-range" in line for line in frames[0]) >= 8
 
 
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "mi-async"])
+@pytest.mark.parametrize("door", DOORS)
+def test_commands_of_a_breakpoint_that_continue(
+    door: str, asynchronous: bool, programs: Callable[..., Program], boot: Callable[..., Qemu]
+) -> None:
+    program = programs("demo")
+    said = []
+    for ours in (False, True):
+        guest = boot(program, steps=not ours)
+        mi = Mi(extension=ours, asynchronous=asynchronous, door=door)
+        try:
+            for command in (
+                f"-file-exec-and-symbols {program.elf}",
+                f"-target-select remote {guest.target}",
+                "-break-insert square",
+                '-break-commands 1 "silent" "output x" "continue"',
+                "-break-insert -t largest",
+            ):
+                assert "^error" not in (record := mi.command(command)), record
+            mi.child.sendline("-exec-continue")
+            mi.child.expect(r'\*stopped,reason="breakpoint-hit",disp="del"[^\r]*\r\n')
+            records = str(mi.child.before) + str(mi.child.after)
+            said.append(re.findall(r'^~"(.*)"|^(\*stopped.*)', records, re.MULTILINE))
+            assert "^error" not in mi.command("-exec-step-instruction")
+        finally:
+            mi.child.close(force=True)
+    assert said[0] == said[1]
+    assert len(said[0]) > 5
+
+
 @pytest.mark.parametrize("door", DOORS)
 def test_interrupt_waits_until_a_breakpoint_is_left(
     door: str, programs: Callable[..., Program], boot: Callable[..., Qemu]

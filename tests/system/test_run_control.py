@@ -375,6 +375,24 @@ def test_commands_that_step(pair: Oracle) -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
+def test_commands_that_continue_many_times(pair: Oracle) -> None:
+    """As people trace; at last there is an error in them."""
+    pair.both("break square")
+    pair.both("set $n = 0")
+    pair.block(
+        "commands 1",
+        *("silent", 'printf "%d: x=%d\\n", $n, x', "set $n = $n + 1", "if $n == 40"),
+        *("print nothing_here", "end", "continue", "end"),
+    )
+    output = pair.both("continue", fails='No symbol "nothing_here" in current context.')
+    assert output.count("x=") == 40
+    pair.both("delete")
+    pair.both("tbreak largest")
+    pair.both("continue")
+    pair.both("stepi")
+
+
+@pytest.mark.parametrize("door", DOORS)
 def test_enter_repeats(pair: Oracle) -> None:
     pair.both("break work")
     pair.both("continue")
