@@ -133,17 +133,15 @@ class CommandsDoor:
     def expect_lines(self, thread: bytes, stretches: Sequence[Stretch]) -> None:
         """See `Door`.  It steps by lines itself."""
 
-    def guard(
-        self, *, at_stop: bool = False, returning: int | None = None, following: bool = False
-    ) -> None:
-        """See `Door`."""
-        if at_stop:
+    def stopped(self) -> None:
+        """gdb has stopped.
+
+        Nothing is sent or flushed for that: what gdb reads to show it serves what comes next.
+        """
+        self.guards.at_stop()
+        if not self.busy:
             self._view.seen()
-            self.guards.at_stop()
-            return
-        if returning is not None:
-            self.guards.return_address = returning
-        self.guards.refresh(following=following)
+            self.guards.over()
 
     def leaving(self) -> None:
         """See `Door`.  Bring interrupted steps home, or say that it failed."""
@@ -188,9 +186,8 @@ class CommandsDoor:
         """Move the selected thread by raw packets; gdb sees it afterwards.
 
         planted: where gdb's own breakpoints are in the guest now; None: gdb is at rest.  seen: see
-        `View.behind`.  at: where the thread probably is, None: where gdb has last seen it stop.
+        `View.behind`.  at: where the thread probably is.
         """
-        probably = self.guards.stopped_at if at is None else at
         thread = thread_id(gdb.selected_thread())
         with interrupts_held(), self._view.behind(thread, seen=seen):
             self._breakpoints.clear()
@@ -199,7 +196,7 @@ class CommandsDoor:
             # Not by gdb.newest_frame(), which unwinds its caller as well: a dozen packets.
             self._stub.changed(None if self._view.several else self._view.thread)
             self._stub.select(self._view.thread)
-            self._stub.prefetch(("msr", "pc"), () if probably is None else (probably,))
+            self._stub.prefetch(("msr", "pc"), () if at is None else (at,))
             self.pc = self._stub.read("pc")
             yield
 
@@ -270,7 +267,7 @@ class CommandsDoor:
     def landings(self) -> tuple[int, ...]:
         """See `stepper.Stepper`."""
         try:
-            with self.behind_gdb():
+            with self.behind_gdb(seen=False, at=self.guards.stopped_at):
                 return self._engine.landings()
         except SstepError as error:
             self._log(f"no guards at the next instruction: {error}")
@@ -312,8 +309,8 @@ class CommandsDoor:
                     return (self._stub.read("pc"),)
                 except (Interrupted, SstepError) as error:
                     self._log(f"gdb has to get off the breakpoint at {pc:#x}: {error}")
-                    return self._engine.landings()
-                return (self.pc,)
+                # Behind an error gdb's breakpoints may still be in the guest.
+                return (self.pc,) if self.pc != pc else self._engine.landings()
         except SstepError as error:
             self._log(f"no guards at the instruction behind {pc:#x}: {error}")
             return ()

@@ -67,7 +67,7 @@ class Guards:
         self._guards: dict[int, _Guard] = {}
         self._landings: frozenset[int] = frozenset()
         """Where guards are only for the step that gdb asks for when it goes on from here."""
-        self._stopped: tuple[tuple[int, int, int] | None, int | None] | None = None
+        self._stopped: tuple[tuple[int, int, int] | None, int | None] = None, None
         self._hits: dict[int, tuple[int, int]] = {}
         self._retired: list[_Guard] = []
         self.mode = Mode.FREE
@@ -79,41 +79,51 @@ class Guards:
         self._added: _Guard | None = None
         self.interrupted = False
         """Whether Ctrl-C came during the last hit; gdb has then stopped and printed nothing."""
-        self.return_address: int | None = None
+        self._return_address: int | None = None
         """Where a command of gdb's waits for a function to return, and not in every frame."""
+        self._follows = False
+        """Whether that command may make gdb step by itself, until its next stop."""
         self._followed: tuple[int, int, int] | None = None
         """The thread that a command of gdb's, or a watchpoint of its own, makes gdb step itself."""
         self._patience = watches.Patience()
         self._places: dict[int, _Guard] = {}
         """Guards that served to follow, disabled by now: code is often come to again."""
 
-    def at_stop(self) -> None:
-        """gdb has reported a stop."""
-        self.return_address = None  # that has served
-        self._add(following=False)
+    def expect(self, *, returning: int | None, following: bool) -> None:
+        """Guard as a command of gdb's needs it that is about to begin, until its next stop.
 
-    def refresh(self, *, following: bool = False) -> None:
-        """Guard what has to be guarded now, and nothing else; for when the target is at rest.
-
-        following: the command that comes may make gdb step by itself, until its next stop.
+        returning: the address to which a function returns, if it waits for that.  following: it may
+        make gdb step by itself.
         """
-        self._add(following=following)
-        for guard in (*self._retired, *self._places.values()):
-            if guard.is_valid():
-                guard.delete()
-        self._retired.clear()
-        self._places.clear()
+        self._return_address, self._follows = returning, following
 
-    def _add(self, *, following: bool) -> None:
-        """`refresh` without deleting any: other extensions may be looking at those of a stop."""
+    def at_stop(self) -> None:
+        """gdb has stopped, also where that is for a command of ours."""
+        try:
+            self._stopped = _selected(), int(gdb.parse_and_eval("$pc"))
+        except gdb.error:
+            self._stopped = None, None
+
+    def at_rest(self) -> None:
+        """gdb is at rest, perhaps by an error in the middle of a command, and not by a stop."""
+        self._stopped = _selected(), stopped_at()
+
+    def over(self) -> None:
+        """What was expected of a command of gdb's is over."""
+        self._return_address, self._follows, self._followed = None, False, None
+
+    def refresh(self, *, resuming: bool = False) -> None:
+        """Guard what has to be guarded now, and nothing else; for when the guest is at rest.
+
+        resuming: gdb is about to resume the guest, and may step it by itself.
+        """
         wanted = dict.fromkeys(self._stepper.vectors(), frozenset[int]())
-        if self.return_address is not None:
-            wanted[self.return_address] = frozenset()
+        if self._return_address is not None:
+            wanted[self._return_address] = frozenset()
         wanted.update(placed.users())
-        follows = following or bool(watches.numbers())
+        follows = resuming and (self._follows or bool(watches.numbers()))
         self._followed = _selected() if follows else None
         landings = self._stepper.landings() if follows else ()
-        self._stopped = (_selected(), stopped_at())
         self._landings = frozenset(landings) - wanted.keys()
         wanted.update(dict.fromkeys(self._landings, watches.numbers()))
         for address, guard in list(self._guards.items()):
@@ -122,6 +132,11 @@ class Guards:
         for address in wanted.keys() - self._guards.keys():
             self._guard(address, wanted[address])
         self._hits = placed.hits()
+        for guard in (*self._retired, *self._places.values()):
+            if guard.is_valid():
+                guard.delete()
+        self._retired.clear()
+        self._places.clear()
 
     def _guard(self, address: int, users: frozenset[int]) -> None:
         with suppress(gdb.error):  # no breakpoint of the user's can be there either
@@ -134,9 +149,8 @@ class Guards:
     @property
     def stopped_at(self) -> int | None:
         """Where gdb has last seen the selected thread stop; None if it has not."""
-        if self._stopped is None or self._stopped[0] != _selected():
-            return None
-        return self._stopped[1]
+        thread, pc = self._stopped
+        return pc if thread == _selected() else None
 
     def leave(self, address: int) -> None:
         """Before gdb lifts what breakpoints it has at an address, and asks for a step of the thread
@@ -146,11 +160,10 @@ class Guards:
         for the other threads.  So the step is made now.  gdb still believes the guest at the
         breakpoint, and its request ends where it begins: at a guard, or at a breakpoint of gdb's.
         """
-        users = placed.users_addresses()
-        if address not in users and address not in self._guards:
+        if address not in self._guards:
             return
         for place in self._stepper.leave(address):
-            if place not in self._guards and place not in users:
+            if place not in self._guards:
                 self._guard(place, frozenset())
                 self._landings |= {place}
 

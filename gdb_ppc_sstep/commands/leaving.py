@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Get the guest off a breakpoint of the user's where gdb is about to resume it there.
+"""What is done when gdb is about to resume the guest: guards, and the step off a breakpoint.
 
 gdb tells of each resume when it has decided how it will begin it (gdb/infrun.c proceed:
 set_running, of which gdb.events.cont tells).  So every command is covered, and MI's -exec-continue,
-which no hook comes before.  What is done then is in `Guards.leave`.
+which no hook comes before.  What is done then is in `Guards`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ class Leaving:
     def resuming(self) -> None:
         """gdb is about to resume the guest."""
         jumps, self._jumps = self._jumps, False
+        if self._busy():
+            return
+        self._guards.refresh(resuming=True)
         here = self._guards.stopped_at
-        if not jumps and not self._busy() and here is not None:
+        if here is not None and not jumps:
             self._guards.leave(here)

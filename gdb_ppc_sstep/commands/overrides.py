@@ -136,7 +136,6 @@ class _Step(gdb.Command):
         with _errors_as_gdbs(), self._server.one_stop():
             door.guards.refresh()
             Stepping(door, self._calls, count, by_lines=self._by_lines).run()
-            door.guards.refresh()
         _let_breakpoints_act_later()
 
 
@@ -194,7 +193,6 @@ class _Continue(gdb.Command):
         with _errors_as_gdbs():
             if door is not None:
                 door.reporter.stopped()
-                door.guards.refresh()
             # gdb's own, by another name (see `leaving` and `guards`).
             gdb.execute(f"signal {self._signal()}" + (" &" if background else ""))
         _let_breakpoints_act_later()

@@ -62,16 +62,6 @@ class Door(Protocol):
         thread: its thread-id.  stretches: see `rsp.private.SetLines`.
         """
 
-    def guard(
-        self, *, at_stop: bool = False, returning: int | None = None, following: bool = False
-    ) -> None:
-        """The guest is at rest, and gdb may resume it: make sure that gdb then asks for no step.
-
-        at_stop: other extensions may be looking at gdb's breakpoints.  returning: the address to
-        which a function returns, if a command of gdb's is about to wait for that.  following: that
-        command may step by itself, so each place that an instruction leads to is guarded.
-        """
-
     def leaving(self) -> None:
         """gdb is about to let the guest go."""
 
@@ -157,11 +147,6 @@ class WireDoor:
         """See `Door`."""
         lines = private.lines_text(thread, stretches) if stretches else private.NO_LINES
         self._set(private.LINES, lines)
-
-    def guard(
-        self, *, at_stop: bool = False, returning: int | None = None, following: bool = False
-    ) -> None:
-        """See `Door`.  gdb may ask for steps here, as the layer does them."""
 
     def leaving(self) -> None:
         """See `Door`.  The layer sees it by itself."""

@@ -12,14 +12,13 @@ from . import hooks, lines, sessions
 def _on_stop(event: gdb.StopEvent) -> None:
     overrides.note_stop(event)
     lines.forget()
+    sessions.stopped()
     # `target remote` ends with a stop, also in scripts and front ends that never prompt.
     # Where a breakpoint has commands any `gdb.execute` would execute them now, and gdb would not
     # delete a temporary breakpoint that was hit as well (gdb/python/python.c execute_gdb_command).
     hit = getattr(event, "breakpoints", ())
-    if any(one.is_valid() and one.commands for one in hit):
-        sessions.breakpoints_changed()
-    else:
-        sessions.stopped()
+    if not any(one.is_valid() and one.commands for one in hit):
+        sessions.look()
 
 
 def _on_resume(_event: gdb.ContinueEvent) -> None:
@@ -38,17 +37,7 @@ def _on_connection_removed(event: gdb.ConnectionEvent) -> None:
 
 def _on_breakpoint_created(breakpoint: gdb.Breakpoint) -> None:
     if breakpoint.visible:
-        sessions.breakpoints_changed()
         hooks.warn_of(breakpoint, sessions.door_at_rest)
-
-
-def _on_breakpoint_changed(breakpoint: gdb.Breakpoint) -> None:
-    if breakpoint.visible:
-        sessions.breakpoints_changed()
-
-
-def _on_register_changed(_event: gdb.RegisterChangedEvent) -> None:
-    sessions.breakpoints_changed()
 
 
 def _on_exit(_event: gdb.GdbExitingEvent) -> None:
@@ -65,6 +54,4 @@ def connect() -> None:
     gdb.events.connection_removed.connect(_on_connection_removed)
     gdb.events.gdb_exiting.connect(_on_exit)
     gdb.events.breakpoint_created.connect(_on_breakpoint_created)
-    gdb.events.breakpoint_modified.connect(_on_breakpoint_changed)
-    gdb.events.register_changed.connect(_on_register_changed)
     sessions.loaded()

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import gdb
 
 if TYPE_CHECKING:
-    from .doors import Door
+    from ..commands.door import CommandsDoor
 
-Find = Callable[[], "Door | None"]
+Find = Callable[[], "CommandsDoor | None"]
 """Finds the commands door of the selected inferior's connection, if it is in use and at rest."""
 
 _OF_THE_STUB = (
@@ -51,13 +51,13 @@ def actions(find: Find) -> dict[str, Callable[[], None]]:
         inlined = gdb.selected_frame().type() == gdb.INLINE_FRAME
         returning = _return_address()
         if returning is not None:
-            door.guard(returning=None if inlined else returning, following=inlined)
+            door.guards.expect(returning=None if inlined else returning, following=inlined)
 
     def before_until() -> None:
         """`until` without a place steps by itself; with one gdb waits for a return as well."""
         door = find()
         if door is not None:
-            door.guard(returning=_return_address(), following=True)
+            door.guards.expect(returning=_return_address(), following=True)
 
     def before_recording() -> None:
         """Refuse: gdb's recorder makes each step itself, and asks no breakpoint in between."""

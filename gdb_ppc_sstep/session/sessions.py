@@ -107,7 +107,7 @@ class Session:
 
         door = CommandsDoor(self.connection, find(self.connection), say.log, kvm=detect.kvm())
         overrides.install(commands_door, hooks.actions(door_at_rest))
-        door.guard()
+        door.guards.at_rest()
         return door
 
     def _not_taken(self, why: str) -> None:
@@ -197,10 +197,10 @@ def commands_door() -> CommandsDoor | None:
     return door if isinstance(door, CommandsDoor) else None
 
 
-def door_at_rest() -> Door | None:
+def door_at_rest() -> CommandsDoor | None:
     """The same commands door, if gdb's view of the guest is true and the guest is at rest."""
-    door, thread = _active_door(), gdb.selected_thread()
-    if door is None or not door.steps_by_commands or door.busy:
+    door, thread = commands_door(), gdb.selected_thread()
+    if door is None or door.busy:
         return None
     # The threads of one stub run, or stand still, together.  `at_rest` would ask the stub for them.
     return None if thread is None or thread.is_running() else door
@@ -210,17 +210,18 @@ def door_at_rest() -> Door | None:
 
 
 def stopped() -> None:
-    """gdb has stopped: decide about a new connection, and have its door guard the guest."""
-    look()
-    door = door_at_rest()
+    """gdb has stopped."""
+    door = commands_door()
     if door is not None:
-        door.guard(at_stop=True)
+        door.stopped()
 
 
 def before_prompt() -> None:
-    """gdb is about to prompt: decide about a new connection, guard the guest, and tidy up."""
+    """gdb is about to prompt: decide about a new connection, and tidy up."""
     look()
-    _guard()
+    door = door_at_rest()
+    if door is not None:
+        door.guards.at_rest()
     reap()
 
 
@@ -246,28 +247,6 @@ def loaded() -> None:
                 f"the guest of inferior {inferior.num} is running; interrupt it (Ctrl-C, or "
                 "`interrupt`): at that stop its connection is taken if the stub ignores steps"
             )
-
-
-_guard_later = False
-
-
-def breakpoints_changed() -> None:
-    """Breakpoints of the user's, or registers, have changed: guard what has to be, later.
-
-    Not now: gdb may be walking through its breakpoints, and MI would report ours with its own.
-    """
-    global _guard_later
-    if not _guard_later and door_at_rest() is not None:
-        _guard_later = True
-        gdb.post_event(_guard)
-
-
-def _guard() -> None:
-    global _guard_later
-    _guard_later = False
-    door = door_at_rest()
-    if door is not None:
-        door.guard()
 
 
 def ask_again() -> None:

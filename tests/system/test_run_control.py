@@ -402,6 +402,19 @@ def test_enter_repeats(pair: Oracle) -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
+def test_enter_after_x(pair: Oracle) -> None:
+    """gdb's `info breakpoints` would move the place where it goes on."""
+    pair.both("break work")
+    pair.both("continue")
+    for command in ("x/2xw $sp", "", "", "x/i $pc", "", "x/2i", ""):
+        pair.ours.send(command)
+        pair.native.send(command)
+        shown = pair.ours.finish()
+        assert shown == pair.native.finish()
+        assert shown.count("0x") >= 1
+
+
+@pytest.mark.parametrize("door", DOORS)
 def test_python_stop_that_says_false(pair: Oracle) -> None:
     for gdb in (pair.native, pair.ours):
         gdb.command("python class Even(gdb.Breakpoint): stop = lambda self: x() % 2 == 0")

@@ -76,3 +76,11 @@ def test_lines_of_other_rows_stay() -> None:
 def test_it_has_a_place_in_the_page() -> None:
     assert matrix.replaced(matrix.SUPPORT.read_text("utf-8"), []).count(matrix.BEGIN) == 1
     assert DEFAULT.name in ROWS and all(name == row.name for name, row in ROWS.items())
+
+
+def test_the_page_has_each_row() -> None:
+    """The page says so, with nothing that failed."""
+    page = (Path(__file__).parents[2] / "docs" / "support.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if line.startswith("| `") and line.count("|") > 9]
+    assert [line.split("`")[1] for line in lines] == list(ROWS)
+    assert not [line for line in lines if "failed: " in line]
