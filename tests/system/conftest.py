@@ -4,17 +4,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fixtures import linux
-from fixtures.bare_metal import Program
+from fixtures.bare_metal import SOURCES, Program
 from fixtures.kvm_hv import AnyHost
 from fixtures.linux import LinuxImage
 from fixtures.qemu import QUIET, Qemu
 from tests.harness.driver import Gdb
 from tests.harness.faulty import Faulty
+from tests.harness.oracle import Oracle, oracle
 from tests.row import host_of
 
 
@@ -53,6 +56,21 @@ def start(image: LinuxImage) -> Iterator[Callable[..., Qemu]]:
     yield boot
     for guest in guests:
         guest.close()
+
+
+@pytest.fixture
+def pair(
+    program: str,
+    variant: dict[str, Any],
+    tmp_path: Path,
+    programs: Callable[..., Program],
+    boot: Callable[..., Qemu],
+    door: str,
+) -> Iterator[Oracle]:
+    """Native stepping and ours at a door, each with a guest that runs a variant of a program."""
+    built = programs(program, **variant)
+    with oracle(tmp_path, partial(boot, built), built.elf, ["-d", str(SOURCES)], door) as pair:
+        yield pair
 
 
 @pytest.fixture

@@ -3,17 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fixtures.bare_metal import SOURCES, Program
-from fixtures.qemu import Qemu
 from tests.harness.doors import DOORS, runs_at
-from tests.harness.oracle import Oracle, oracle, variant_name
+from tests.harness.oracle import Oracle, variant_name
 
 pytestmark = pytest.mark.bare
 
@@ -176,17 +171,8 @@ SCRIPTS = {
 
 
 @pytest.fixture
-def pair(
-    variant: dict[str, Any],
-    tmp_path: Path,
-    programs: Callable[..., Program],
-    boot: Callable[..., Qemu],
-    door: str,
-) -> Iterator[Oracle]:
-    built = programs("nested", **variant)
-    start = partial(boot, built)
-    with oracle(tmp_path, start, built.elf, ["-d", str(SOURCES)], door) as pair:
-        yield pair
+def program() -> str:
+    return "nested"
 
 
 @pytest.mark.parametrize("door", DOORS)

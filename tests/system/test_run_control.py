@@ -3,17 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fixtures.bare_metal import SOURCES, Program
-from fixtures.qemu import Qemu
 from tests.harness.doors import DOORS, runs_at
-from tests.harness.oracle import Oracle, oracle, variant_name
+from tests.harness.oracle import Oracle, variant_name
 
 pytestmark = pytest.mark.bare
 
@@ -297,18 +292,8 @@ def door() -> str:
 
 
 @pytest.fixture
-def pair(
-    variant_runs: None,
-    variant: dict[str, Any],
-    tmp_path: Path,
-    programs: Callable[..., Program],
-    boot: Callable[..., Qemu],
-    door: str,
-) -> Iterator[Oracle]:
-    program = programs("demo", **variant)
-    start = partial(boot, program)
-    with oracle(tmp_path, start, program.elf, ["-d", str(SOURCES)], door) as pair:
-        yield pair
+def program(variant_runs: None) -> str:
+    return "demo"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ The programs run round after round, so one session does all scripts, one after a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -495,21 +495,6 @@ CC_SCRIPTS = {
 }
 
 AFTERWARDS = ("delete", "undisplay", "frame 0")
-
-
-@pytest.fixture
-def pair(
-    program: str,
-    variant: dict[str, Any],
-    tmp_path: Path,
-    programs: Callable[..., Program],
-    boot: Callable[..., Qemu],
-    door: str,
-) -> Iterator[Oracle]:
-    built = programs(program, **variant)
-    start = partial(boot, built)
-    with oracle(tmp_path, start, built.elf, ["-d", str(SOURCES)], door) as pair:
-        yield pair
 
 
 @pytest.mark.parametrize("door", DOORS)
