@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from . import acting
 from .guards import Guards
+from .link import interrupts_held
 
 
 class Leaving:
@@ -28,6 +30,13 @@ class Leaving:
 
     def resuming(self) -> None:
         """gdb is about to resume the guest."""
+        try:
+            with interrupts_held():
+                self._resuming()
+        except KeyboardInterrupt:  # gdb resumes nevertheless
+            acting.interrupt()
+
+    def _resuming(self) -> None:
         jumps, self._jumps = self._jumps, False
         if self._busy():
             return

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import gdb
 
 from ..errors import SstepError
-from . import before, placed
+from . import acting, before, placed
 from .dap import Server
 
 if TYPE_CHECKING:  # most gdbs never need the rest
@@ -28,10 +28,9 @@ Find = Callable[[], "CommandsDoor | None"]
 class _Stopped:
     """What gdb stopped with last.
 
-    count: how often it has stopped.  newest: the number of the newest breakpoint that there was.
+    newest: the number of the newest breakpoint that there was.
     """
 
-    count = 0
     breakpoints: tuple[gdb.Breakpoint, ...] = ()
     signal: str | None = None
     newest = 0
@@ -39,33 +38,25 @@ class _Stopped:
 
 def note_stop(event: gdb.StopEvent) -> None:
     """gdb has stopped; `continue` asks for what."""
-    _Stopped.count += 1
     _Stopped.breakpoints = tuple(getattr(event, "breakpoints", ()))
+    acting.note_stop(_Stopped.breakpoints)
     _Stopped.signal = getattr(event, "stop_signal", None)
     newest = gdb.convenience_variable("bpnum")
     _Stopped.newest = int(newest) if newest is not None else 0
 
 
-def let_breakpoints_act() -> None:
-    """Have gdb execute the commands of the breakpoints that have stopped it, at rest.
-
-    gdb does so where a gdb.execute ends, for one stop (gdb 13.1 python/python.c
-    execute_gdb_command).  If these commands resume, the guest has stopped again when ours are over,
-    and gdb believes that the next stop is still to come (gdb/breakpoint.c bpstat_do_actions_1).
-    """
-    before = None
-    while installed() and before != _Stopped.count:
-        before = _Stopped.count
-        try:
-            gdb.execute("echo")
-        except gdb.error as error:
-            gdb.write(f"{error}\n", gdb.STDERR)
+def before_prompt() -> None:
+    """gdb is about to prompt."""
+    if installed():
+        acting.before_prompt()
 
 
-def _let_breakpoints_act_later() -> None:
-    """The same, in a front end that gdb does not prompt."""
-    if any(one.is_valid() and one.commands for one in _Stopped.breakpoints):
-        gdb.post_event(let_breakpoints_act)
+def interrupted(*, prompts: bool = False) -> None:
+    """Ctrl-C was typed, and has reached us where gdb tells of a stop, or is about to prompt."""
+    if prompts:
+        acting.drop()
+    elif installed():
+        acting.interrupt()
 
 
 def note_resume(find: Find) -> None:
@@ -76,6 +67,7 @@ def note_resume(find: Find) -> None:
 
 
 def _check_stopped() -> None:
+    acting.check()
     thread = gdb.selected_thread()
     if thread is None:
         raise gdb.GdbError("The program is not being run.")
@@ -136,7 +128,7 @@ class _Step(gdb.Command):
         with _errors_as_gdbs(), self._server.one_stop():
             door.guards.refresh()
             Stepping(door, self._calls, count, by_lines=self._by_lines).run()
-        _let_breakpoints_act_later()
+        acting.act_later()
 
 
 class _Stepi(_Step):
@@ -195,7 +187,7 @@ class _Continue(gdb.Command):
                 door.reporter.stopped()
             # gdb's own, by another name (see `leaving` and `guards`).
             gdb.execute(f"signal {self._signal()}" + (" &" if background else ""))
-        _let_breakpoints_act_later()
+        acting.act_later()
         if door is not None and not background and door.guards.interrupted:
             door.guards.interrupted = False
             door.reporter.report_interrupted()

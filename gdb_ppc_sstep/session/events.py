@@ -10,9 +10,12 @@ from . import hooks, lines, sessions
 
 
 def _on_stop(event: gdb.StopEvent) -> None:
-    overrides.note_stop(event)
-    lines.forget()
-    sessions.stopped()
+    try:
+        overrides.note_stop(event)
+        lines.forget()
+        sessions.stopped()
+    except KeyboardInterrupt:
+        overrides.interrupted()
     # `target remote` ends with a stop, also in scripts and front ends that never prompt.
     # Where a breakpoint has commands any `gdb.execute` would execute them now, and gdb would not
     # delete a temporary breakpoint that was hit as well (gdb/python/python.c execute_gdb_command).
@@ -26,9 +29,19 @@ def _on_resume(_event: gdb.ContinueEvent) -> None:
 
 
 def _before_prompt(*_nothing: object) -> None:
-    lines.forget()
-    overrides.let_breakpoints_act()
-    sessions.before_prompt()
+    try:
+        lines.forget()
+        overrides.before_prompt()
+        sessions.before_prompt()
+    except KeyboardInterrupt:
+        overrides.interrupted(prompts=True)
+
+
+def _before_prompt_again(*_nothing: object) -> None:
+    """Ctrl-C may have ended `_before_prompt` before its first line; commands would still act then,
+    and resume the guest behind the prompt.
+    """
+    overrides.before_prompt()
 
 
 def _on_connection_removed(event: gdb.ConnectionEvent) -> None:
@@ -51,6 +64,7 @@ def connect() -> None:
     gdb.events.stop.connect(_on_stop)
     gdb.events.cont.connect(_on_resume)
     gdb.events.before_prompt.connect(_before_prompt)
+    gdb.events.before_prompt.connect(_before_prompt_again)
     gdb.events.connection_removed.connect(_on_connection_removed)
     gdb.events.gdb_exiting.connect(_on_exit)
     gdb.events.breakpoint_created.connect(_on_breakpoint_created)

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from typing import Any
 
+import pexpect
 import pytest
 
 from tests.harness.doors import DOORS, runs_at
@@ -375,6 +378,29 @@ def test_commands_that_continue_many_times(pair: Oracle) -> None:
     pair.both("tbreak largest")
     pair.both("continue")
     pair.both("stepi")
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_ctrl_c_while_commands_continue(pair: Oracle) -> None:
+    """A Ctrl-C gets lost now and then, natively too; but where gdb prompts the guest stands."""
+    gdb = pair.ours
+    pair.both("break square")
+    pair.block("commands 1", "silent", 'printf "x=%d\\n", x', "continue", "end")
+    for number in range(6):
+        gdb.send("continue")
+        time.sleep(0.2 + 0.05 * number)
+        for _ in range(6):
+            with suppress(pexpect.TIMEOUT):
+                gdb.interrupt(3)
+                break
+        else:
+            pytest.fail("Ctrl-C does not stop it")
+        assert "Program stopped at 0x" in gdb.command("info program")
+        with pytest.raises(pexpect.TIMEOUT):
+            gdb.finish(0.3)
+    gdb.command("delete")
+    gdb.command("tbreak largest")
+    assert "Temporary breakpoint 2, largest" in gdb.command("continue")
 
 
 @pytest.mark.parametrize("door", DOORS)
