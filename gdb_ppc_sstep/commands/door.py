@@ -138,7 +138,7 @@ class CommandsDoor:
 
         Nothing is sent or flushed for that: what gdb reads to show it serves what comes next.
         """
-        self.guards.at_stop()
+        self.leaving_breakpoints.at_stop()
         if not self.busy:
             self._view.seen()
             self.guards.over()
@@ -267,7 +267,7 @@ class CommandsDoor:
     def landings(self) -> tuple[int, ...]:
         """See `stepper.Stepper`."""
         try:
-            with self.behind_gdb(seen=False, at=self.guards.stopped_at):
+            with self.behind_gdb(seen=False, at=self.leaving_breakpoints.stopped_at):
                 return self._engine.landings()
         except SstepError as error:
             self._log(f"no guards at the next instruction: {error}")

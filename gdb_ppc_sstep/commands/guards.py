@@ -21,7 +21,7 @@ import gdb
 from . import internal, placed, watches
 from .link import interrupt_pending, interrupts_held
 from .stepper import Stepper
-from .view import stopped_at
+from .view import selected
 
 
 class Mode(enum.Enum):
@@ -67,7 +67,6 @@ class Guards:
         self._guards: dict[int, _Guard] = {}
         self._landings: frozenset[int] = frozenset()
         """Where guards are only for the step that gdb asks for when it goes on from here."""
-        self._stopped: tuple[tuple[int, int, int] | None, int | None] = None, None
         self._hits: dict[int, tuple[int, int]] = {}
         self._retired: list[_Guard] = []
         self.mode = Mode.FREE
@@ -97,17 +96,6 @@ class Guards:
         """
         self._return_address, self._follows = returning, following
 
-    def at_stop(self) -> None:
-        """gdb has stopped, also where that is for a command of ours."""
-        try:
-            self._stopped = _selected(), int(gdb.parse_and_eval("$pc"))
-        except gdb.error:
-            self._stopped = None, None
-
-    def at_rest(self) -> None:
-        """gdb is at rest, perhaps by an error in the middle of a command, and not by a stop."""
-        self._stopped = _selected(), stopped_at()
-
     def over(self) -> None:
         """What was expected of a command of gdb's is over."""
         self._return_address, self._follows, self._followed = None, False, None
@@ -122,7 +110,7 @@ class Guards:
             wanted[self._return_address] = frozenset()
         wanted.update(placed.users())
         follows = resuming and (self._follows or bool(watches.numbers()))
-        self._followed = _selected() if follows else None
+        self._followed = selected() if follows else None
         landings = self._stepper.landings() if follows else ()
         self._landings = frozenset(landings) - wanted.keys()
         wanted.update(dict.fromkeys(self._landings, watches.numbers()))
@@ -145,12 +133,6 @@ class Guards:
     def begin(self, mode: Mode) -> None:
         """gdb is about to resume in place."""
         self.mode, self.stayed, self.repeated, self._comes = mode, False, False, 0
-
-    @property
-    def stopped_at(self) -> int | None:
-        """Where gdb has last seen the selected thread stop; None if it has not."""
-        thread, pc = self._stopped
-        return pc if thread == _selected() else None
 
     def leave(self, address: int) -> None:
         """Before gdb lifts what breakpoints it has at an address, and asks for a step of the thread
@@ -242,7 +224,7 @@ class Guards:
             self.repeated = self.mode is Mode.SHOW and self._comes > 1
             return self.mode is Mode.ASK or self.repeated
         users = placed.users_addresses()
-        if self._followed is not None and self._followed == _selected():
+        if self._followed is not None and self._followed == selected():
             self._patience.stepped()
             if self._follows_on(address, users):
                 return False
@@ -300,8 +282,3 @@ class Guards:
 
 _PLACES = ("step resume", "hp step resume", "until", "finish")
 """gdb's breakpoints for where it runs to while a command of its own is not done."""
-
-
-def _selected() -> tuple[int, int, int] | None:
-    thread = gdb.selected_thread()
-    return thread.ptid if thread is not None else None

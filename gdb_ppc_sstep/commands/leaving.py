@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import gdb
+
 from . import acting
 from .guards import Guards
 from .link import interrupts_held
+from .view import selected, stopped_at
 
 
 class Leaving:
@@ -23,6 +26,24 @@ class Leaving:
         self._guards = guards
         self._busy = busy
         self._jumps = False
+        self._stopped: tuple[tuple[int, int, int] | None, int | None] = None, None
+
+    def at_stop(self) -> None:
+        """gdb has stopped, also where that is for a command of ours."""
+        try:
+            self._stopped = selected(), int(gdb.parse_and_eval("$pc"))
+        except gdb.error:
+            self._stopped = None, None
+
+    def at_rest(self) -> None:
+        """gdb is at rest, perhaps by an error in the middle of a command, and not by a stop."""
+        self._stopped = selected(), stopped_at()
+
+    @property
+    def stopped_at(self) -> int | None:
+        """Where gdb has last seen the selected thread stop; None if it has not."""
+        thread, pc = self._stopped
+        return pc if thread == selected() else None
 
     def before_jump(self) -> None:
         """What comes is a `jump`, which hits a breakpoint where it goes to."""
@@ -41,6 +62,6 @@ class Leaving:
         if self._busy():
             return
         self._guards.refresh(resuming=True)
-        here = self._guards.stopped_at
+        here = self.stopped_at
         if here is not None and not jumps:
             self._guards.leave(here)

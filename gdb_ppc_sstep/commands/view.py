@@ -89,6 +89,12 @@ class View:
             self._stub.select(self.thread)
 
 
+def selected() -> tuple[int, int, int] | None:
+    """Which thread gdb has selected (its ptid); None for none."""
+    thread = gdb.selected_thread()
+    return thread.ptid if thread is not None else None
+
+
 def stopped_at() -> int | None:
     """The pc of the last stop that gdb has seen: where that is still the selected thread's, gdb
     resumes the thread by a step if a breakpoint is there.
