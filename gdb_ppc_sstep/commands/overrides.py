@@ -51,14 +51,6 @@ def before_prompt() -> None:
         acting.before_prompt()
 
 
-def interrupted(*, prompts: bool = False) -> None:
-    """Ctrl-C was typed, and has reached us where gdb tells of a stop, or is about to prompt."""
-    if prompts:
-        acting.drop()
-    elif installed():
-        acting.interrupt()
-
-
 def note_resume(find: Find) -> None:
     """gdb is about to resume a guest."""
     door = find() if installed() else None

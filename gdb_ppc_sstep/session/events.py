@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import gdb
 
-from ..commands import overrides
+from ..commands import acting, overrides
 from . import hooks, lines, sessions
 
 
@@ -15,7 +15,7 @@ def _on_stop(event: gdb.StopEvent) -> None:
         lines.forget()
         sessions.stopped()
     except KeyboardInterrupt:
-        overrides.interrupted()
+        acting.interrupt()
     # `target remote` ends with a stop, also in scripts and front ends that never prompt.
     # Where a breakpoint has commands any `gdb.execute` would execute them now, and gdb would not
     # delete a temporary breakpoint that was hit as well (gdb/python/python.c execute_gdb_command).
@@ -34,7 +34,7 @@ def _before_prompt(*_nothing: object) -> None:
         overrides.before_prompt()
         sessions.before_prompt()
     except KeyboardInterrupt:
-        overrides.interrupted(prompts=True)
+        acting.drop()
 
 
 def _before_prompt_again(*_nothing: object) -> None:

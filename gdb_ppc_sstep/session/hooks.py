@@ -49,9 +49,8 @@ def actions(find: Find) -> dict[str, Callable[[], None]]:
         if door is None:
             return
         inlined = gdb.selected_frame().type() == gdb.INLINE_FRAME
-        returning = _return_address()
-        if returning is not None:
-            door.guards.expect(returning=None if inlined else returning, following=inlined)
+        returning = None if inlined else _return_address()
+        door.guards.expect(returning=returning, following=inlined)
 
     def before_until() -> None:
         """`until` without a place steps by itself; with one gdb waits for a return as well."""

@@ -9,7 +9,8 @@ that step by `-interpreter-exec console` send.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import pexpect
@@ -206,6 +207,27 @@ class Mi:
         self.child.expect(r"777\^done[^\r]*\r\n\(gdb\) \r\n")
         return (records + str(self.child.before)).replace("(gdb) \r\n", "")
 
+    def do(self, text: str) -> str:
+        """The same for a command that must not fail."""
+        records = self.command(text)
+        assert "^error" not in records, records
+        return records
+
+
+@contextmanager
+def connected(
+    boot: Callable[..., Qemu], program: Program, ours: bool, *, asynchronous: bool, door: str
+) -> Iterator[Mi]:
+    """A gdb that is connected to a guest of its own; ours steps by `door`, else the stub does."""
+    guest = boot(program, steps=not ours)
+    mi = Mi(extension=ours, asynchronous=asynchronous, door=door)
+    try:
+        mi.do(f"-file-exec-and-symbols {program.elf}")
+        mi.do(f"-target-select remote {guest.target}")
+        yield mi
+    finally:
+        mi.child.close(force=True)
+
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "mi-async"])
 @pytest.mark.parametrize("name", SEQUENCES)
@@ -276,17 +298,11 @@ def test_stops_of_the_commands_door(
     asynchronous: bool, programs: Callable[..., Program], boot: Callable[..., Qemu]
 ) -> None:
     """Each command has one *stopped, in the frame where native stepping has it."""
-    program = programs("demo")
     frames: list[list[str]] = []
     for ours in (False, True):
-        guest = boot(program, steps=not ours)
-        mi = Mi(extension=ours, asynchronous=asynchronous, door="commands")
-        try:
-            mi.command(f"-file-exec-and-symbols {program.elf}")
-            mi.command(f"-target-select remote {guest.target}")
+        program = programs("demo")
+        with connected(boot, program, ours, asynchronous=asynchronous, door="commands") as mi:
             records = [mi.command(one) for one in BY_COMMANDS]
-        finally:
-            mi.child.close(force=True)
         for command, record in zip(BY_COMMANDS, records):
             assert record.count("*stopped") == (RESUMES.match(command) is not None), record
         frames.append(
@@ -306,27 +322,17 @@ def test_stops_of_the_commands_door(
 def test_commands_of_a_breakpoint_that_continue(
     door: str, asynchronous: bool, programs: Callable[..., Program], boot: Callable[..., Qemu]
 ) -> None:
-    program = programs("demo")
     said = []
     for ours in (False, True):
-        guest = boot(program, steps=not ours)
-        mi = Mi(extension=ours, asynchronous=asynchronous, door=door)
-        try:
-            for command in (
-                f"-file-exec-and-symbols {program.elf}",
-                f"-target-select remote {guest.target}",
-                "-break-insert square",
-                '-break-commands 1 "silent" "output x" "continue"',
-                "-break-insert -t largest",
-            ):
-                assert "^error" not in (record := mi.command(command)), record
+        with connected(boot, programs("demo"), ours, asynchronous=asynchronous, door=door) as mi:
+            mi.do("-break-insert square")
+            mi.do('-break-commands 1 "silent" "output x" "continue"')
+            mi.do("-break-insert -t largest")
             mi.child.sendline("-exec-continue")
             mi.child.expect(r'\*stopped,reason="breakpoint-hit",disp="del"[^\r]*\r\n')
             records = str(mi.child.before) + str(mi.child.after)
             said.append(re.findall(r'^~"(.*)"|^(\*stopped.*)', records, re.MULTILINE))
-            assert "^error" not in mi.command("-exec-step-instruction")
-        finally:
-            mi.child.close(force=True)
+            mi.do("-exec-step-instruction")
     assert said[0] == said[1]
     assert len(said[0]) > 5
 
@@ -345,12 +351,8 @@ def test_interrupt_waits_until_a_breakpoint_is_left(
     sets += ["$r20 = -1", "$r21 = $msr | 0x8000", "$r22 = 0x7fffffff"]
     shown = []
     for ours in (False, True):
-        guest = boot(program, steps=not ours)
-        mi = Mi(extension=ours, asynchronous=True, door=door)
-        try:
+        with connected(boot, program, ours, asynchronous=True, door=door) as mi:
             for command in (
-                f"-file-exec-and-symbols {program.elf}",
-                f"-target-select remote {guest.target}",
                 "-break-insert -t work",
                 "-exec-continue",
                 *(f'-interpreter-exec console "set {one}"' for one in sets),
@@ -358,12 +360,10 @@ def test_interrupt_waits_until_a_breakpoint_is_left(
                 '-break-insert "*($pc + 16)"',
                 *("-exec-step-instruction", "-exec-step-instruction"),
             ):
-                assert "^error" not in (said := mi.command(command)), said
+                said = mi.do(command)
             assert 'bkptno="2"' in said, said
             assert 'bkptno="3"' in mi.command("-exec-continue")
             values = ("(long)$srr0 - (long)$pc", "$srr1")
             shown.append([mi.command(f'-data-evaluate-expression "{one}"') for one in values])
-        finally:
-            mi.child.close(force=True)
     assert shown[0] == shown[1]
     assert 'value="-4"' in shown[0][0]
