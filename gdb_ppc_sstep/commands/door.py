@@ -26,9 +26,9 @@ from ..rsp.private import Stretch
 from ..rsp.resume import Action, Resume, StopReply
 from ..stub.introduce import introduce
 from .guards import Guards
-from .leaving import Leaving
 from .link import GdbLink, Log, interrupt_pending, interrupts_held, thread_id
 from .report import Reporter
+from .resuming import Resuming
 from .view import View
 from .watches import SoftwareOnly
 
@@ -75,7 +75,7 @@ class CommandsDoor:
         self._teller = Teller(self._engine, stub, link.peer.recent, lambda: link.peer.sent)
         self._view = View(stub, self._engine.quiesce)
         self.guards = Guards(self)
-        self.leaving_breakpoints = Leaving(self.guards, lambda: self.busy)
+        self.resuming = Resuming(self.guards, lambda: self.busy)
         self._software_only = SoftwareOnly()
         self._software_only.switch(True)
         self.reporter = Reporter(stub, self._engine, self._view, self.guards)
@@ -138,7 +138,7 @@ class CommandsDoor:
 
         Nothing is sent or flushed for that: what gdb reads to show it serves what comes next.
         """
-        self.leaving_breakpoints.at_stop()
+        self.resuming.at_stop()
         if not self.busy:
             self._view.seen()
             self.guards.over()
@@ -267,7 +267,7 @@ class CommandsDoor:
     def landings(self) -> tuple[int, ...]:
         """See `stepper.Stepper`."""
         try:
-            with self.behind_gdb(seen=False, at=self.leaving_breakpoints.stopped_at):
+            with self.behind_gdb(seen=False, at=self.resuming.stopped_at):
                 return self._engine.landings()
         except SstepError as error:
             self._log(f"no guards at the next instruction: {error}")

@@ -55,7 +55,7 @@ def note_resume(find: Find) -> None:
     """gdb is about to resume a guest."""
     door = find() if installed() else None
     if door is not None:
-        door.leaving_breakpoints.resuming()
+        door.resuming.begin()
 
 
 def _check_stopped() -> None:
@@ -177,7 +177,7 @@ class _Continue(gdb.Command):
         with _errors_as_gdbs():
             if door is not None:
                 door.reporter.stopped()
-            # gdb's own, by another name (see `leaving` and `guards`).
+            # gdb's own, by another name (see `resuming` and `guards`).
             gdb.execute(f"signal {self._signal()}" + (" &" if background else ""))
         acting.act_later()
         if door is not None and not background and door.guards.interrupted:
@@ -237,7 +237,7 @@ def install(find: Find, actions: Mapping[str, before.Action]) -> None:
     def before_jump() -> None:
         door = find()
         if door is not None:
-            door.leaving_breakpoints.before_jump()
+            door.resuming.before_jump()
 
     server = Server(find)
     _installed.extend(

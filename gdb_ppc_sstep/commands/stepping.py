@@ -66,7 +66,7 @@ class Stepping:
         if self._by_lines:
             gdb.parse_and_eval("$pc")  # gdb has the registers of where it believes the guest to be
         self._door.guards.only_at(self._addresses)
-        with self._door.behind_gdb(at=self._door.leaving_breakpoints.stopped_at):
+        with self._door.behind_gdb(at=self._door.resuming.stopped_at):
             self._believed = self._door.pc, self._left
             self._hidden = source.hidden_at(self._door.pc)
             self._can_unwind = not self._hidden  # gdb would look for hidden frames wherever pc is

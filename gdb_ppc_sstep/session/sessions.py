@@ -107,7 +107,7 @@ class Session:
 
         door = CommandsDoor(self.connection, find(self.connection), say.log, kvm=detect.kvm())
         overrides.install(commands_door, hooks.actions(door_at_rest))
-        door.leaving_breakpoints.at_rest()
+        door.resuming.at_rest()
         return door
 
     def _not_taken(self, why: str) -> None:
@@ -221,7 +221,7 @@ def before_prompt() -> None:
     look()
     door = door_at_rest()
     if door is not None:
-        door.leaving_breakpoints.at_rest()
+        door.resuming.at_rest()
     reap()
 
 

@@ -18,8 +18,8 @@ from .link import interrupts_held
 from .view import selected, stopped_at
 
 
-class Leaving:
-    """For one door."""
+class Resuming:
+    """What one door does then, and where gdb has last seen the guest stop."""
 
     def __init__(self, guards: Guards, busy: Callable[[], bool]) -> None:
         """busy: whether the guest is being moved behind gdb's back."""
@@ -49,15 +49,15 @@ class Leaving:
         """What comes is a `jump`, which hits a breakpoint where it goes to."""
         self._jumps = True
 
-    def resuming(self) -> None:
+    def begin(self) -> None:
         """gdb is about to resume the guest."""
         try:
             with interrupts_held():
-                self._resuming()
+                self._prepare()
         except KeyboardInterrupt:  # gdb resumes nevertheless
             acting.interrupt()
 
-    def _resuming(self) -> None:
+    def _prepare(self) -> None:
         jumps, self._jumps = self._jumps, False
         if self._busy():
             return
